@@ -1,0 +1,441 @@
+//! The layout of the maps that the daemon and the eBPF programs share.
+//!
+//! Every type is `repr(C)` with explicit padding and no bool, enum or Option, so that any bytes are a valid value.
+//! Change a layout or a map's type only together with [`VERSION`]: pinned maps of another version are not reused.
+
+use crate::addr::{Addr, Be16, Mac};
+
+/// Version of the layout; part of the pin path.
+pub const VERSION: u32 = 1;
+
+/// `MEMBERS` of a network that a broadcast reaches; more endpoints than this get broadcasts in part.
+pub const MAX_MEMBERS: u32 = 4096;
+
+/// Key 0 of `COUNTERS` and of `DROPS`: the host's own side (uplinks).
+pub const HOST_SLOT: u32 = 0;
+
+/// Flags of [`Device`] and [`Network`].
+pub mod network_flags {
+    /// Nothing leaves and nothing enters.
+    pub const INTERNAL: u32 = 1 << 0;
+    /// Endpoints of the network may not talk to each other.
+    pub const NO_ICC: u32 = 1 << 1;
+    /// Outgoing IPv4 traffic takes the uplink's address.
+    pub const MASQUERADE_V4: u32 = 1 << 2;
+    /// Outgoing IPv6 traffic takes the uplink's address.
+    pub const MASQUERADE_V6: u32 = 1 << 3;
+    /// The endpoint has publications: its packets to peers may belong to a translated flow.
+    pub const PUBLISHED: u32 = 1 << 4;
+}
+
+/// `DEVICES`: hash, ifindex of a veth's host end (u32, host order) → the endpoint behind it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Device {
+    /// Number of the endpoint; never used again for another one.
+    pub endpoint: u32,
+    /// Number of its network; never used again for another one.
+    pub network: u32,
+    /// Index of its entry in `COUNTERS`.
+    pub slot: u32,
+    /// See [`network_flags`].
+    pub flags: u32,
+    /// The network's device in the host, for packets to the host itself.
+    pub gateway_ifindex: u32,
+    /// Largest IP packet its interface takes, bytes.
+    pub mtu: u32,
+    /// Its IPv4 address, or `::`.
+    pub ipv4: Addr,
+    /// Its global IPv6 address, or `::`.
+    pub ipv6: Addr,
+    /// Its link-local IPv6 address, or `::` (IPv4-only network).
+    pub link_local: Addr,
+    /// Its Ethernet address.
+    pub mac: Mac,
+    /// Ethernet address of the network's device in the host.
+    pub gateway_mac: Mac,
+}
+
+/// `NETWORKS`: hash, number of a network (u32) → the network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Network {
+    /// See [`network_flags`].
+    pub flags: u32,
+    /// Its device in the host.
+    pub gateway_ifindex: u32,
+    /// How many entries of `MEMBERS` it has.
+    pub members: u32,
+    /// Zero.
+    pub pad: u32,
+    /// Gateway address, or `::`.
+    pub gateway_v4: Addr,
+    /// Directed broadcast address, or `::`.
+    pub broadcast_v4: Addr,
+    /// Gateway address, or `::`.
+    pub gateway_v6: Addr,
+    /// Link-local address of the gateway device, which ND also answers for, or `::`.
+    pub gateway_link_local: Addr,
+}
+
+/// `GATEWAYS`: hash, ifindex of the inner end of a network's device pair (u32) → number of the network (u32).
+pub type GatewayNetwork = u32;
+
+/// Key of `ADDRESSES`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct AddressKey {
+    /// Number of the network.
+    pub network: u32,
+    /// IPv4, global IPv6 or link-local IPv6 address of an endpoint.
+    pub addr: Addr,
+}
+
+/// `ADDRESSES`: hash, [`AddressKey`] → where that endpoint is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Target {
+    /// The veth's host end.
+    pub ifindex: u32,
+    /// Number of the endpoint.
+    pub endpoint: u32,
+    /// Index of its entry in `COUNTERS`.
+    pub slot: u32,
+    /// Largest IP packet its interface takes, bytes.
+    pub mtu: u32,
+    /// Its Ethernet address.
+    pub mac: Mac,
+    /// Ethernet address of its gateway: the source of what comes from outside its network.
+    pub gateway_mac: Mac,
+}
+
+/// `SUBNETS`: LPM trie, this data under a prefix of 0–128 bits → number of the network (u32).
+/// IPv4 subnets stand in their mapped form, so their prefix is 96 longer.
+pub type SubnetData = [u8; 16];
+
+/// Key of `MEMBERS`: hash → ifindex of a veth's host end (u32).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct MemberKey {
+    /// Number of the network.
+    pub network: u32,
+    /// 0 to [`Network::members`] − 1.
+    pub index: u32,
+}
+
+/// `UPLINKS`: hash, ifindex (u32) → what masquerading over that interface needs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Uplink {
+    /// Interface's MTU, bytes.
+    pub mtu: u32,
+    /// 1 when packets there start with an Ethernet header, 0 when with IP (tun, WireGuard).
+    pub ethernet: u32,
+    /// Address that masqueraded IPv4 traffic takes, or `::`.
+    pub ipv4: Addr,
+    /// Address that masqueraded IPv6 traffic takes, or `::`.
+    pub ipv6: Addr,
+}
+
+/// `HOST_ADDRESSES`: hash, address (16 bytes, [`Addr`]) → what the host holds it for. Loopback is not in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct HostAddress {
+    /// Number of the network whose gateway it is, or 0.
+    pub network: u32,
+    /// [`network_flags::INTERNAL`] of that network, or 0.
+    pub flags: u32,
+}
+
+/// Data of `PUBLICATIONS`' keys. A range of ports is stored as aligned blocks, each one prefix: the prefix length is
+/// 144 (address, protocol, padding) plus 16 less the block's order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct PublicationData {
+    /// The host's address; `0.0.0.0` (mapped) and `::` stand for all of a family; loopback ones are for the host only.
+    pub addr: Addr,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// Zero.
+    pub pad: u8,
+    /// First port of the block.
+    pub port: Be16,
+}
+
+/// Bits of [`PublicationData`] before the port.
+pub const PUBLICATION_PREFIX: u32 = 144;
+
+/// `PUBLICATIONS`: LPM trie, [`PublicationData`] → endpoint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Publication {
+    /// Number of the network of the endpoint.
+    pub network: u32,
+    /// Number of the endpoint.
+    pub endpoint: u32,
+    /// Address of the endpoint. Only for host processes may its family differ from the published address'.
+    pub addr: Addr,
+    /// First host port of the whole range, host byte order.
+    pub first_port: u16,
+    /// The endpoint's port that it leads to, host byte order.
+    pub target_port: u16,
+}
+
+/// Key of `FLOWS`: a packet's addresses as they arrive at a hook.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct FlowKey {
+    /// Source address.
+    pub src: Addr,
+    /// Destination address.
+    pub dst: Addr,
+    /// Source port; ICMP echo request: the identifier; protocols without ports: 0.
+    pub sport: Be16,
+    /// Destination port; ICMP echo reply: the identifier; protocols without ports: 0.
+    pub dport: Be16,
+    /// Number of the sending endpoint, 0 for packets from outside.
+    pub endpoint: u32,
+    /// IP protocol number; ICMPv6 as 58.
+    pub protocol: u8,
+    /// Zero.
+    pub pad: [u8; 3],
+}
+
+/// Bits of [`Flow::seen`].
+pub mod seen {
+    /// A TCP segment with SYN.
+    pub const SYN: u8 = 1;
+    /// A TCP segment with ACK and without SYN.
+    pub const ACK: u8 = 2;
+    /// A TCP segment with FIN.
+    pub const FIN: u8 = 4;
+    /// A TCP segment with RST.
+    pub const RST: u8 = 8;
+    /// Any packet at all.
+    pub const PACKET: u8 = 16;
+}
+
+/// `FLOWS`: hash, [`FlowKey`] → what becomes of the packet. One entry for each direction; the key of the other is
+/// [`Flow::reverse_key`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Flow {
+    /// When the last packet of this direction came, nanoseconds of CLOCK_MONOTONIC.
+    pub last_seen: u64,
+    /// Source address after translation.
+    pub src: Addr,
+    /// Destination address after translation.
+    pub dst: Addr,
+    /// Source port after translation.
+    pub sport: Be16,
+    /// Destination port after translation.
+    pub dport: Be16,
+    /// Number of the endpoint that the packet goes to, 0 for outside.
+    pub target: u32,
+    /// Number of that endpoint's network, 0 for outside.
+    pub network: u32,
+    /// See [`seen`].
+    pub seen: u8,
+    /// Zero.
+    pub pad: [u8; 3],
+}
+
+impl Flow {
+    /// The key of the other direction's entry.
+    #[inline(always)]
+    pub const fn reverse_key(&self, protocol: u8) -> FlowKey {
+        FlowKey {
+            src: self.dst,
+            dst: self.src,
+            sport: self.dport,
+            dport: self.sport,
+            endpoint: self.target,
+            protocol,
+            pad: [0; 3],
+        }
+    }
+}
+
+/// Key of `MAPPINGS`: an inside socket, for one outside address (endpoint-independent mapping, RFC 4787 REQ-1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct MappingKey {
+    /// Inside address.
+    pub inside: Addr,
+    /// Outside address.
+    pub outside: Addr,
+    /// Number of the inside endpoint.
+    pub endpoint: u32,
+    /// Inside port or ICMP identifier.
+    pub port: Be16,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// Zero.
+    pub pad: u8,
+}
+
+/// `MAPPINGS`: hash, [`MappingKey`] → the outside port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Mapping {
+    /// When a flow last began with it, nanoseconds of CLOCK_MONOTONIC.
+    pub last_used: u64,
+    /// Outside port or ICMP identifier.
+    pub port: Be16,
+    /// Zero.
+    pub pad: [u8; 6],
+}
+
+/// Key of `OUTSIDE_PORTS`: hash → [`MappingKey`] that holds the port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct OutsidePort {
+    /// Outside address.
+    pub addr: Addr,
+    /// Outside port or ICMP identifier.
+    pub port: Be16,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// Zero.
+    pub pad: u8,
+}
+
+/// Key of `FRAGMENTS`: an LRU hash → the ports of a fragmented datagram ([`FragmentPorts`]).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct FragmentKey {
+    /// Source address.
+    pub src: Addr,
+    /// Destination address.
+    pub dst: Addr,
+    /// Identification field (IPv4: 16 bits), network byte order as read.
+    pub id: u32,
+    /// Number of the sending endpoint, 0 for packets from outside.
+    pub endpoint: u32,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// Zero.
+    pub pad: [u8; 3],
+}
+
+/// Value of `FRAGMENTS`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct FragmentPorts {
+    /// Source port.
+    pub sport: Be16,
+    /// Destination port.
+    pub dport: Be16,
+}
+
+/// `COUNTERS`: per-CPU array, slot (u32) → packets of an endpoint. Slot 0 is the host's side.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Counters {
+    /// Packets delivered to the endpoint (a GSO packet counts once).
+    pub rx_packets: u64,
+    /// Their bytes, Ethernet header included.
+    pub rx_bytes: u64,
+    /// Packets accepted from the endpoint.
+    pub tx_packets: u64,
+    /// Their bytes, Ethernet header included.
+    pub tx_bytes: u64,
+}
+
+/// Key of `DROPS`: per-CPU hash → [`DropCount`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct DropKey {
+    /// Slot of the endpoint that sent the packet; 0 for the host's side.
+    pub slot: u32,
+    /// Number of the [`crate::drop_reason::DropReason`].
+    pub reason: u32,
+}
+
+/// Value of `DROPS`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct DropCount {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes, Ethernet header included.
+    pub bytes: u64,
+}
+
+/// Key of `SOCKET_PEERS`: LRU hash, for host sockets whose destination was replaced by an endpoint → [`SocketPeer`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct SocketPeerKey {
+    /// Socket cookie.
+    pub cookie: u64,
+    /// Address of the endpoint.
+    pub addr: Addr,
+    /// Port of the endpoint.
+    pub port: Be16,
+    /// Zero.
+    pub pad: [u8; 6],
+}
+
+/// Value of `SOCKET_PEERS`: the destination that the process asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct SocketPeer {
+    /// Address.
+    pub addr: Addr,
+    /// Port.
+    pub port: Be16,
+    /// Zero.
+    pub pad: [u8; 2],
+}
+
+/// Entry 0 of `SETTINGS` (array of one): what the programs must know of the host and the configuration.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Settings {
+    /// Cookie of the host's network namespace (`SO_NETNS_COOKIE`, Linux 5.14): the cgroup hooks touch no other.
+    pub host_netns_cookie: u64,
+    /// First port of the masquerade pool, host byte order.
+    pub pool_first: u16,
+    /// Last port of the masquerade pool, host byte order.
+    pub pool_last: u16,
+    /// 1: `bpf_fib_lookup` knows BPF_FIB_LOOKUP_SRC (Linux 6.7).
+    pub fib_source: u32,
+}
+
+macro_rules! plain {
+    ($($name:ty = $size:literal;)*) => {
+        $(
+            const _: () = assert!(core::mem::size_of::<$name>() == $size);
+            // SAFETY: repr(C) of integers and arrays of them, without implicit padding (the size is asserted
+            // above to be the sum of the fields), so any bytes are a valid value and all bytes are initialised.
+            #[cfg(feature = "user")]
+            unsafe impl aya::Pod for $name {}
+        )*
+    };
+}
+
+plain! {
+    Addr = 16;
+    Device = 84;
+    Network = 80;
+    AddressKey = 20;
+    Target = 28;
+    MemberKey = 8;
+    Uplink = 40;
+    HostAddress = 8;
+    PublicationData = 20;
+    Publication = 28;
+    FlowKey = 44;
+    Flow = 56;
+    MappingKey = 40;
+    Mapping = 16;
+    OutsidePort = 20;
+    FragmentKey = 44;
+    FragmentPorts = 4;
+    Counters = 32;
+    DropKey = 8;
+    DropCount = 16;
+    SocketPeerKey = 32;
+    SocketPeer = 20;
+    Settings = 16;
+}

@@ -1,0 +1,10 @@
+//! What the netd daemon and its eBPF programs share: the layout of the maps, packet parsing, the decisions about
+//! packets and their translation.
+//!
+//! Everything here is a pure function of its arguments: this crate must not do I/O, open a map or know aya's
+//! program side. The same code runs inside the kernel, under `cargo test` and in a fuzzer.
+#![cfg_attr(not(test), no_std)]
+
+pub mod abi;
+pub mod addr;
+pub mod drop_reason;

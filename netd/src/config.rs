@@ -1,0 +1,103 @@
+//! What the operator sets: command line and configuration file.
+
+use std::path::PathBuf;
+
+use ipnetwork::IpNetwork;
+use serde::Deserialize;
+
+/// Where an instance lives. Several instances on one host are kept apart by name, state and run directory.
+#[derive(Clone, Debug)]
+pub struct Instance {
+    /// `[a-zA-Z0-9][a-zA-Z0-9_.-]*`, at most 32 characters: part of the pin path.
+    pub name: String,
+    /// Holds `netd.redb`.
+    pub state: PathBuf,
+    /// Holds `netd.sock`, `netd.lock` and `netns/`.
+    pub run: PathBuf,
+    /// cgroup v2 directory that the host hooks hang on; `None`: the root of the mounted hierarchy.
+    pub cgroup: Option<PathBuf>,
+}
+
+impl Instance {
+    /// `/sys/fs/bpf/netd/<instance>`; below it one directory for each ABI version.
+    pub fn pin_root(&self) -> PathBuf {
+        PathBuf::from("/sys/fs/bpf/netd").join(&self.name)
+    }
+}
+
+/// The configuration file (TOML). Every field has a default.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Pools that automatic subnets are cut from, in order.
+    pub pools: Vec<Pool>,
+    /// Masquerading.
+    pub nat: Nat,
+    /// Sizes of the data plane's maps, entries.
+    pub limits: Limits,
+}
+
+/// One base from which automatic subnets are cut.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pool {
+    /// CIDR.
+    pub base: IpNetwork,
+    /// Prefix length of each network's subnet.
+    pub size: u8,
+}
+
+/// Masquerading.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Nat {
+    /// First port of the pool that masqueraded flows take; above 1023.
+    pub first_port: u16,
+    /// Last port of the pool.
+    pub last_port: u16,
+}
+
+/// Sizes of the data plane's maps, entries.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Entries of the flow table; a flow takes two.
+    pub flows: u32,
+    /// Endpoints.
+    pub endpoints: u32,
+    /// Networks.
+    pub networks: u32,
+    /// Blocks of published ports.
+    pub publications: u32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let pool = |base: &str, size| Pool { base: base.parse().expect("a literal CIDR"), size };
+        Self {
+            pools: vec![
+                pool("172.17.0.0/16", 16),
+                pool("172.18.0.0/15", 20),
+                pool("172.20.0.0/14", 20),
+                pool("172.24.0.0/13", 20),
+                pool("192.168.0.0/16", 24),
+                pool("10.128.0.0/9", 24),
+            ],
+            nat: Nat::default(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+impl Default for Nat {
+    fn default() -> Self {
+        // The upper half of the usual ephemeral range; the lower one stays with the host's own sockets.
+        Self { first_port: 49152, last_port: 60999 }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { flows: 262_144, endpoints: 8_192, networks: 8_192, publications: 65_536 }
+    }
+}
