@@ -8,8 +8,8 @@ use crate::addr::{Addr, Be16, Mac};
 /// Version of the layout; part of the pin path.
 pub const VERSION: u32 = 1;
 
-/// `MEMBERS` of a network that a broadcast reaches; more endpoints than this get broadcasts in part.
-pub const MAX_MEMBERS: u32 = 4096;
+/// `MEMBERS` of a network that a broadcast reaches; the verifier follows no more than 8,192 branches of the loop.
+pub const MAX_MEMBERS: u32 = 2048;
 
 /// Key 0 of `COUNTERS` and of `DROPS`: the host's own side (uplinks).
 pub const HOST_SLOT: u32 = 0;

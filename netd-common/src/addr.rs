@@ -124,7 +124,10 @@ impl Addr {
     /// Whether this is `0.0.0.0` or `::`.
     #[inline(always)]
     pub const fn is_unspecified(self) -> bool {
-        self.0[3] == 0 && self.0[0] == 0 && self.0[1] == 0 && (self.0[2] == 0 || self.0[2] == V4_MARK)
+        self.0[3] == 0
+            && self.0[0] == 0
+            && self.0[1] == 0
+            && (self.0[2] == 0 || self.0[2] == V4_MARK)
     }
 
     /// Whether this is in `127.0.0.0/8` or is `::1`.
@@ -198,7 +201,22 @@ pub type Mac = [u8; 6];
 /// The IPv6 link-local address that the kernel makes of an Ethernet address (modified EUI-64, RFC 4291, appendix A).
 pub const fn link_local_of(mac: Mac) -> Addr {
     Addr::from_v6_bytes([
-        0xfe, 0x80, 0, 0, 0, 0, 0, 0, mac[0] ^ 2, mac[1], mac[2], 0xff, 0xfe, mac[3], mac[4], mac[5],
+        0xfe,
+        0x80,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        mac[0] ^ 2,
+        mac[1],
+        mac[2],
+        0xff,
+        0xfe,
+        mac[3],
+        mac[4],
+        mac[5],
     ])
 }
 
@@ -223,10 +241,18 @@ mod tests {
         assert!(!a("::127.0.0.1").is_loopback() && !a("128.0.0.1").is_loopback());
         assert!(a("0.0.0.0").is_unspecified() && a("::").is_unspecified());
         assert!(!a("::ffff").is_unspecified());
-        assert!(a("224.0.0.1").is_multicast_or_broadcast() && a("255.255.255.255").is_multicast_or_broadcast());
-        assert!(a("ff02::1").is_multicast_or_broadcast() && !a("fe80::1").is_multicast_or_broadcast());
+        assert!(
+            a("224.0.0.1").is_multicast_or_broadcast()
+                && a("255.255.255.255").is_multicast_or_broadcast()
+        );
+        assert!(
+            a("ff02::1").is_multicast_or_broadcast() && !a("fe80::1").is_multicast_or_broadcast()
+        );
         assert!(a("fe80::1").is_link_local() && a("169.254.169.254").is_link_local());
         assert!(!a("fec0::1").is_link_local());
-        assert_eq!(link_local_of([2, 0x42, 0xac, 0x12, 0, 2]), a("fe80::42:acff:fe12:2"));
+        assert_eq!(
+            link_local_of([2, 0x42, 0xac, 0x12, 0, 2]),
+            a("fe80::42:acff:fe12:2")
+        );
     }
 }

@@ -70,7 +70,11 @@ mod tests {
         for (i, reason) in DropReason::ALL.iter().enumerate() {
             assert_eq!(*reason as usize, i + 1);
             assert_eq!(DropReason::from_number(i as u32 + 1), Some(*reason));
-            assert!(DropReason::ALL[..i].iter().all(|r| r.name() != reason.name()));
+            assert!(
+                DropReason::ALL[..i]
+                    .iter()
+                    .all(|r| r.name() != reason.name())
+            );
         }
         assert_eq!(DropReason::from_number(0), None);
     }

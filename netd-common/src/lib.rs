@@ -7,4 +7,14 @@
 
 pub mod abi;
 pub mod addr;
+pub mod checksum;
+pub mod container;
 pub mod drop_reason;
+pub mod flow;
+pub mod host;
+pub mod neighbour;
+pub mod packet;
+pub mod socket;
+pub mod tables;
+pub mod translate;
+pub mod uplink;

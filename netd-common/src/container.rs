@@ -1,0 +1,243 @@
+//! `from_container`: what a container sends. Everything is judged here, where the packet enters, because
+//! `bpf_redirect_peer` passes by the target's program.
+
+use crate::{
+    abi::{AddressKey, Device, Target, network_flags},
+    addr::{Addr, Mac},
+    drop_reason::DropReason,
+    flow, neighbour,
+    packet::{Class, ETHERNET, Headers, Packet, ether_type, parse, protocol},
+    tables::{Tables, Verdict, Work},
+};
+
+/// Judges one packet from the endpoint `dev` behind the veth host end `ifindex`.
+#[inline(always)]
+pub fn from_container<P: Packet, T: Tables>(
+    p: &mut P,
+    t: &T,
+    ifindex: u32,
+    dev: &Device,
+    w: &mut Work,
+) -> Result<Verdict, DropReason> {
+    let eth: [u8; 14] = p.load(0).ok_or(DropReason::Malformed)?;
+    if [eth[6], eth[7], eth[8], eth[9], eth[10], eth[11]] != dev.mac {
+        return Err(DropReason::SpoofedMac);
+    }
+    let v4 = match [eth[12], eth[13]] {
+        ether_type::IPV4 => true,
+        ether_type::IPV6 => false,
+        ether_type::ARP => return neighbour::arp(p, t, ifindex, dev),
+        _ => return Err(DropReason::UnknownProtocol),
+    };
+    if (if v4 { dev.ipv4 } else { dev.ipv6 }).is_unspecified() {
+        return Err(DropReason::FamilyDisabled);
+    }
+    parse(p, ETHERNET, v4, false, &mut w.h)?;
+    match w.h.class {
+        Class::Discovery => return neighbour::discovery(p, t, ifindex, dev, &w.h),
+        Class::Membership => return Err(DropReason::NeighbourControl),
+        _ => {}
+    }
+    check_source(dev, &w.h)?;
+    if w.h.dst.is_multicast_or_broadcast() {
+        return replicate(dev);
+    }
+    let peer = t.target(&AddressKey {
+        network: dev.network,
+        addr: w.h.dst,
+    });
+    if peer.is_none() && dev.flags & network_flags::INTERNAL != 0 {
+        return broadcast_or(t, dev, &w.h, DropReason::Internal);
+    }
+    // Inside a network only answers to hairpinned flows are translated; the rest stays stateless.
+    if peer.is_none() || dev.flags & network_flags::PUBLISHED != 0 {
+        if w.h.class == Class::Error {
+            if error_of_flow(p, t, dev, w)? {
+                return flow::forward_error(p, t, dev.gateway_ifindex, w);
+            }
+        } else {
+            let whole = flow::fragments(t, &mut w.h, dev.endpoint);
+            if whole.is_ok() && flow::find(t, w, dev.endpoint) {
+                return flow::forward(p, t, dev.gateway_ifindex, w);
+            }
+        }
+    }
+    if let Some(peer) = peer {
+        return to_peer(
+            p,
+            t,
+            dev,
+            peer,
+            [eth[0], eth[1], eth[2], eth[3], eth[4], eth[5]],
+        );
+    }
+    if let Some(host) = t.host_address(w.h.dst) {
+        if host.flags & network_flags::INTERNAL != 0 {
+            return Err(DropReason::Internal);
+        }
+        return to_host_address(p, t, dev, w);
+    }
+    outside(p, t, dev, w)
+}
+
+/// A container may use its own addresses only.
+#[inline(always)]
+fn check_source(dev: &Device, h: &Headers) -> Result<(), DropReason> {
+    let own = if h.v4 {
+        h.src == dev.ipv4
+    } else {
+        h.src == dev.ipv6 || h.src == dev.link_local
+    };
+    if !own {
+        return Err(DropReason::SpoofedAddress);
+    }
+    // A DHCP server's answers would give neighbours false routes and resolvers.
+    if h.protocol == protocol::UDP && h.class == Class::Plain && matches!(h.sport.get(), 67 | 547) {
+        return Err(DropReason::RouterAdvertisement);
+    }
+    Ok(())
+}
+
+#[inline(always)]
+fn replicate(dev: &Device) -> Result<Verdict, DropReason> {
+    if dev.flags & network_flags::NO_ICC != 0 {
+        return Err(DropReason::InterContainer);
+    }
+    let host = if dev.flags & network_flags::INTERNAL != 0 {
+        0
+    } else {
+        dev.gateway_ifindex
+    };
+    Ok(Verdict::Replicate(dev.network, host))
+}
+
+/// The subnet's own broadcast address, else `reason`.
+#[inline(always)]
+fn broadcast_or<T: Tables>(
+    t: &T,
+    dev: &Device,
+    h: &Headers,
+    reason: DropReason,
+) -> Result<Verdict, DropReason> {
+    match t.network(dev.network) {
+        Some(network) if h.v4 && network.broadcast_v4 == h.dst => replicate(dev),
+        _ => Err(reason),
+    }
+}
+
+/// To an endpoint of the same network.
+#[inline(always)]
+fn to_peer<P: Packet, T: Tables>(
+    p: &mut P,
+    t: &T,
+    dev: &Device,
+    peer: &Target,
+    mac: Mac,
+) -> Result<Verdict, DropReason> {
+    if dev.flags & network_flags::NO_ICC != 0 && peer.endpoint != dev.endpoint {
+        return Err(DropReason::InterContainer);
+    }
+    if !p.is_gso() && p.len() - ETHERNET > peer.mtu {
+        return Err(DropReason::TooBig);
+    }
+    if mac != peer.mac {
+        p.store(0, &peer.mac).ok_or(DropReason::Unsupported)?;
+    }
+    t.received(peer.slot, p.len());
+    Ok(Verdict::Peer(peer.ifindex))
+}
+
+/// Whether an ICMP error is about a packet of a translated flow, which is then `w.flow`.
+#[inline(always)]
+fn error_of_flow<P: Packet, T: Tables>(
+    p: &P,
+    t: &T,
+    dev: &Device,
+    w: &mut Work,
+) -> Result<bool, DropReason> {
+    parse(p, w.h.l4 + 8, w.h.v4, true, &mut w.inner)?;
+    // The packet inside must be one that this container received: a forged one could end a neighbour's flow.
+    if w.inner.dst != w.h.src {
+        return Err(DropReason::SpoofedAddress);
+    }
+    Ok(w.inner.src == w.h.dst && flow::find_inner(t, w, dev.endpoint))
+}
+
+/// To an address of the host: a published port (hairpin), or the host itself.
+#[inline(always)]
+fn to_host_address<P: Packet, T: Tables>(
+    p: &mut P,
+    t: &T,
+    dev: &Device,
+    w: &mut Work,
+) -> Result<Verdict, DropReason> {
+    if let Some(found) = flow::publication(t, &w.h)
+        && found.addr.is_v4() == w.h.v4
+    {
+        let own = match t.network(dev.network) {
+            Some(network) => {
+                if w.h.v4 {
+                    network.gateway_v4
+                } else {
+                    network.gateway_v6
+                }
+            }
+            None => Addr::UNSPECIFIED,
+        };
+        flow::begin_published(t, &found, dev.network, &own, w)?;
+        return flow::forward(p, t, dev.gateway_ifindex, w);
+    }
+    to_host(p, dev)
+}
+
+/// Up into the host's stack, as if the network's device had received it.
+#[inline(always)]
+fn to_host<P: Packet>(p: &mut P, dev: &Device) -> Result<Verdict, DropReason> {
+    p.store(0, &dev.gateway_mac)
+        .ok_or(DropReason::Unsupported)?;
+    Ok(Verdict::Ingress(dev.gateway_ifindex))
+}
+
+/// Neither a peer nor the host: the outside, if it is one.
+#[inline(always)]
+fn outside<P: Packet, T: Tables>(
+    p: &mut P,
+    t: &T,
+    dev: &Device,
+    w: &mut Work,
+) -> Result<Verdict, DropReason> {
+    let h = &w.h;
+    if h.dst.is_loopback() || h.dst.is_unspecified() {
+        return Err(DropReason::Martian);
+    }
+    if !h.v4 && h.dst.is_link_local() {
+        return match t.network(dev.network) {
+            Some(network) if network.gateway_link_local == h.dst => to_host(p, dev),
+            _ => Err(DropReason::NoEndpoint),
+        };
+    }
+    // A link-local source must not leave its link (RFC 4291, 2.5.6).
+    if !h.v4 && h.src.is_link_local() {
+        return Err(DropReason::SpoofedAddress);
+    }
+    if let Some(number) = t.subnet(h.dst) {
+        return if number == dev.network {
+            broadcast_or(t, dev, h, DropReason::NoEndpoint)
+        } else {
+            Err(DropReason::Isolated)
+        };
+    }
+    let begins = match h.class {
+        Class::Plain => h.protocol != protocol::TCP || h.is_first_syn(),
+        Class::Echo => matches!(h.icmp_type, 8 | 128),
+        _ => false,
+    };
+    if !begins {
+        return Err(DropReason::NoFlow);
+    }
+    w.flow.src = h.src;
+    w.flow.dst = h.dst;
+    t.route(dev.gateway_ifindex, &w.h, &w.flow, &mut w.route)?;
+    flow::begin_outgoing(t, dev, w)?;
+    flow::send(p, t, w)
+}

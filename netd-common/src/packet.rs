@@ -1,0 +1,307 @@
+//! Reading packets: the trait that a packet is seen through, and the headers that decisions need.
+//!
+//! Offsets are in bytes from the start of the packet as the hook sees it (Ethernet header included where there is one).
+
+use crate::{
+    addr::{Addr, Be16},
+    drop_reason::DropReason,
+};
+
+/// Ethernet header, bytes.
+pub const ETHERNET: u32 = 14;
+
+/// EtherType numbers.
+pub mod ether_type {
+    /// IPv4.
+    pub const IPV4: [u8; 2] = [0x08, 0x00];
+    /// ARP.
+    pub const ARP: [u8; 2] = [0x08, 0x06];
+    /// IPv6.
+    pub const IPV6: [u8; 2] = [0x86, 0xdd];
+}
+
+/// IP protocol numbers.
+pub mod protocol {
+    /// ICMP (RFC 792).
+    pub const ICMP: u8 = 1;
+    /// IGMP.
+    pub const IGMP: u8 = 2;
+    /// TCP.
+    pub const TCP: u8 = 6;
+    /// UDP.
+    pub const UDP: u8 = 17;
+    /// ICMPv6 (RFC 4443).
+    pub const ICMPV6: u8 = 58;
+    /// SCTP.
+    pub const SCTP: u8 = 132;
+}
+
+/// TCP header flags.
+pub mod tcp {
+    /// No more data.
+    pub const FIN: u8 = 1;
+    /// Begin.
+    pub const SYN: u8 = 2;
+    /// Reset.
+    pub const RST: u8 = 4;
+    /// Acknowledgement field is valid.
+    pub const ACK: u8 = 16;
+}
+
+/// A packet in a kernel buffer or in a test's memory.
+pub trait Packet {
+    /// Whole length, bytes; of a GSO packet all its segments.
+    fn len(&self) -> u32;
+    /// Whether it will still be cut into segments (its length says nothing about MTUs).
+    fn is_gso(&self) -> bool;
+    /// `N` bytes at `offset`, `None` beyond the end.
+    fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]>;
+    /// Overwrites `N` bytes at `offset`; checksums stay as they are.
+    fn store<const N: usize>(&mut self, offset: u32, bytes: &[u8; N]) -> Option<()>;
+    /// Brings the transport checksum at `offset` up to date after a change of `diff` ([`crate::checksum`]).
+    /// `pseudo`: the change was in the pseudo header; `udp`: a checksum of zero means none and stays.
+    fn fix_transport(&mut self, offset: u32, diff: u32, pseudo: bool, udp: bool) -> Option<()>;
+    /// Puts an Ethernet header with this EtherType in front of a packet that has none.
+    fn push_ethernet(&mut self, ether_type: [u8; 2]) -> Option<()>;
+}
+
+/// What kind of packet it is for the flow table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(u8)]
+pub enum Class {
+    /// A packet of a transport protocol, or of one without ports.
+    #[default]
+    Plain = 0,
+    /// An ICMP echo request or reply; the identifier stands in a port.
+    Echo = 1,
+    /// An ICMP error with a packet inside.
+    Error = 2,
+    /// ICMPv6 neighbour or router discovery.
+    Discovery = 3,
+    /// Multicast listener reports and queries, IGMP.
+    Membership = 4,
+    /// Any other ICMP message.
+    OtherIcmp = 5,
+    /// A later fragment: ports unknown.
+    LaterFragment = 6,
+}
+
+/// Headers of one IP packet.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Headers {
+    /// Source address.
+    pub src: Addr,
+    /// Destination address.
+    pub dst: Addr,
+    /// Offset of the IP header.
+    pub l3: u32,
+    /// Offset of the transport header.
+    pub l4: u32,
+    /// Identification of the fragmented datagram, 0 when not a fragment.
+    pub fragment_id: u32,
+    /// Source port, or the identifier of an echo request.
+    pub sport: Be16,
+    /// Destination port, or the identifier of an echo reply.
+    pub dport: Be16,
+    /// IP protocol number after extension headers.
+    pub protocol: u8,
+    /// TTL or hop limit.
+    pub ttl: u8,
+    /// TCP flags.
+    pub tcp_flags: u8,
+    /// ICMP type.
+    pub icmp_type: u8,
+    /// What kind of packet.
+    pub class: Class,
+    /// Part of a fragmented datagram (the first one too).
+    pub fragmented: bool,
+    /// IPv4, else IPv6.
+    pub v4: bool,
+}
+
+impl Headers {
+    /// Whether the transport header stands in this packet and carries ports or an identifier.
+    #[inline(always)]
+    pub fn has_ports(&self) -> bool {
+        match self.class {
+            Class::Plain => matches!(
+                self.protocol,
+                protocol::TCP | protocol::UDP | protocol::SCTP
+            ),
+            Class::Echo => true,
+            _ => false,
+        }
+    }
+
+    /// A TCP segment that may begin a connection.
+    #[inline(always)]
+    pub fn is_first_syn(&self) -> bool {
+        self.tcp_flags & (tcp::SYN | tcp::ACK | tcp::RST | tcp::FIN) == tcp::SYN
+    }
+}
+
+/// Reads the IPv4 or IPv6 packet at `l3`. With `embedded`, a packet inside an ICMP error, of whose transport header
+/// only the first 8 bytes need be there (RFC 792).
+#[inline(always)]
+pub fn parse<P: Packet>(
+    p: &P,
+    l3: u32,
+    v4: bool,
+    embedded: bool,
+    h: &mut Headers,
+) -> Result<(), DropReason> {
+    h.l3 = l3;
+    h.v4 = v4;
+    h.sport = Be16::ZERO;
+    h.dport = Be16::ZERO;
+    h.tcp_flags = 0;
+    h.icmp_type = 0;
+    h.fragment_id = 0;
+    h.fragmented = false;
+    h.class = Class::Plain;
+    if v4 {
+        parse_v4(p, h)?
+    } else {
+        parse_v6(p, h)?
+    }
+    if h.class == Class::LaterFragment {
+        return Ok(());
+    }
+    parse_transport(p, h, embedded)
+}
+
+#[inline(always)]
+fn parse_v4<P: Packet>(p: &P, h: &mut Headers) -> Result<(), DropReason> {
+    let b: [u8; 20] = p.load(h.l3).ok_or(DropReason::Malformed)?;
+    let header = u32::from(b[0] & 0x0f) * 4;
+    if b[0] >> 4 != 4 || header < 20 {
+        return Err(DropReason::Malformed);
+    }
+    h.l4 = h.l3 + header;
+    h.ttl = b[8];
+    h.protocol = b[9];
+    h.src = Addr::from_v4_bytes([b[12], b[13], b[14], b[15]]);
+    h.dst = Addr::from_v4_bytes([b[16], b[17], b[18], b[19]]);
+    let more = b[6] & 0x20 != 0;
+    let later = b[6] & 0x1f != 0 || b[7] != 0;
+    if more || later {
+        h.fragmented = true;
+        h.fragment_id = u32::from(u16::from_ne_bytes([b[4], b[5]]));
+    }
+    if later {
+        h.class = Class::LaterFragment;
+    }
+    Ok(())
+}
+
+/// Extension headers that are followed; a packet with more is malformed (RFC 8200 names six kinds).
+const MAX_EXTENSIONS: usize = 6;
+
+#[inline(always)]
+fn parse_v6<P: Packet>(p: &P, h: &mut Headers) -> Result<(), DropReason> {
+    let b: [u8; 40] = p.load(h.l3).ok_or(DropReason::Malformed)?;
+    if b[0] >> 4 != 6 {
+        return Err(DropReason::Malformed);
+    }
+    h.ttl = b[7];
+    h.src = Addr::from_v6_bytes([
+        b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15], b[16], b[17], b[18], b[19], b[20],
+        b[21], b[22], b[23],
+    ]);
+    h.dst = Addr::from_v6_bytes([
+        b[24], b[25], b[26], b[27], b[28], b[29], b[30], b[31], b[32], b[33], b[34], b[35], b[36],
+        b[37], b[38], b[39],
+    ]);
+    let mut next = b[6];
+    let mut at = h.l3 + 40;
+    // An IPv4-mapped address in an IPv6 header would alias an IPv4 endpoint in the maps (RFC 4291, 2.5.5.2).
+    if h.src.is_v4() || h.dst.is_v4() {
+        return Err(DropReason::Martian);
+    }
+    let mut i = 0;
+    while i < MAX_EXTENSIONS {
+        match next {
+            // Hop-by-hop, routing, destination options: length in 8-byte units without the first.
+            0 | 43 | 60 => {
+                let e: [u8; 2] = p.load(at).ok_or(DropReason::Malformed)?;
+                next = e[0];
+                at += (u32::from(e[1]) + 1) * 8;
+            }
+            // Fragment header.
+            44 => {
+                let e: [u8; 8] = p.load(at).ok_or(DropReason::Malformed)?;
+                next = e[0];
+                at += 8;
+                h.fragmented = true;
+                h.fragment_id = u32::from_ne_bytes([e[4], e[5], e[6], e[7]]);
+                if e[2] != 0 || e[3] & 0xf8 != 0 {
+                    h.class = Class::LaterFragment;
+                    break;
+                }
+            }
+            _ => break,
+        }
+        i += 1;
+    }
+    if matches!(next, 0 | 43 | 60 | 44) {
+        return Err(DropReason::Malformed);
+    }
+    h.protocol = next;
+    h.l4 = at;
+    Ok(())
+}
+
+#[inline(always)]
+fn parse_transport<P: Packet>(p: &P, h: &mut Headers, embedded: bool) -> Result<(), DropReason> {
+    match h.protocol {
+        protocol::TCP | protocol::UDP | protocol::SCTP => {
+            let b: [u8; 4] = p.load(h.l4).ok_or(DropReason::Malformed)?;
+            h.sport = Be16::from_bytes([b[0], b[1]]);
+            h.dport = Be16::from_bytes([b[2], b[3]]);
+            if h.protocol == protocol::TCP && !embedded {
+                let b: [u8; 2] = p.load(h.l4 + 12).ok_or(DropReason::Malformed)?;
+                h.tcp_flags = b[1];
+            }
+        }
+        protocol::ICMP | protocol::ICMPV6 => {
+            // ICMPv6 in IPv4 and the reverse are nothing that anyone answers.
+            if (h.protocol == protocol::ICMP) != h.v4 {
+                return Err(DropReason::Malformed);
+            }
+            let b: [u8; 8] = p.load(h.l4).ok_or(DropReason::Malformed)?;
+            h.icmp_type = b[0];
+            let id = Be16::from_bytes([b[4], b[5]]);
+            h.class = if h.v4 { class_v4(b[0]) } else { class_v6(b[0]) };
+            if h.class == Class::Echo {
+                if b[0] == 8 || b[0] == 128 {
+                    h.sport = id
+                } else {
+                    h.dport = id
+                }
+            }
+        }
+        protocol::IGMP => h.class = Class::Membership,
+        _ => {}
+    }
+    Ok(())
+}
+
+#[inline(always)]
+const fn class_v4(kind: u8) -> Class {
+    match kind {
+        0 | 8 => Class::Echo,
+        3 | 4 | 11 | 12 => Class::Error,
+        _ => Class::OtherIcmp,
+    }
+}
+
+#[inline(always)]
+const fn class_v6(kind: u8) -> Class {
+    match kind {
+        128 | 129 => Class::Echo,
+        1..=4 => Class::Error,
+        133..=137 => Class::Discovery,
+        130..=132 | 143 => Class::Membership,
+        _ => Class::OtherIcmp,
+    }
+}

@@ -1,0 +1,70 @@
+//! A socket buffer as `netd_common` sees packets.
+
+use aya_ebpf::{
+    EbpfContext as _,
+    bindings::{BPF_F_INVALIDATE_HASH, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR},
+    helpers::{bpf_l4_csum_replace, bpf_skb_change_head, bpf_skb_load_bytes, bpf_skb_store_bytes},
+    programs::TcContext,
+};
+use core::mem::MaybeUninit;
+use netd_common::packet::Packet;
+
+/// A socket buffer at a TC hook.
+pub struct Skb<'a>(pub &'a TcContext);
+
+impl Packet for Skb<'_> {
+    #[inline(always)]
+    fn len(&self) -> u32 {
+        self.0.len()
+    }
+
+    #[inline(always)]
+    fn is_gso(&self) -> bool {
+        // SAFETY: the context's pointer is valid while the program runs.
+        unsafe { (*self.0.skb.skb).gso_size != 0 }
+    }
+
+    #[inline(always)]
+    fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
+        let mut bytes = MaybeUninit::<[u8; N]>::uninit();
+        // SAFETY: the helper writes N bytes or fails; it fails beyond the packet's end.
+        unsafe {
+            if bpf_skb_load_bytes(self.0.as_ptr(), offset, bytes.as_mut_ptr().cast(), N as u32) == 0 {
+                Some(bytes.assume_init())
+            } else {
+                None
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn store<const N: usize>(&mut self, offset: u32, bytes: &[u8; N]) -> Option<()> {
+        let flags = u64::from(BPF_F_INVALIDATE_HASH);
+        // SAFETY: the helper reads N bytes of `bytes` and fails beyond the packet's end.
+        let done = unsafe { bpf_skb_store_bytes(self.0.skb.skb, offset, bytes.as_ptr().cast(), N as u32, flags) };
+        if done == 0 { Some(()) } else { None }
+    }
+
+    #[inline(always)]
+    fn fix_transport(&mut self, offset: u32, diff: u32, pseudo: bool, udp: bool) -> Option<()> {
+        let mut flags = 0;
+        if pseudo {
+            flags |= u64::from(BPF_F_PSEUDO_HDR);
+        }
+        if udp {
+            flags |= u64::from(BPF_F_MARK_MANGLED_0);
+        }
+        // SAFETY: takes numbers only; size 0 means that `to` is a difference.
+        let done = unsafe { bpf_l4_csum_replace(self.0.as_ptr().cast(), offset, 0, u64::from(diff), flags) };
+        if done == 0 { Some(()) } else { None }
+    }
+
+    #[inline(always)]
+    fn push_ethernet(&mut self, ether_type: [u8; 2]) -> Option<()> {
+        // SAFETY: takes numbers only.
+        if unsafe { bpf_skb_change_head(self.0.as_ptr().cast(), 14, 0) } != 0 {
+            return None;
+        }
+        self.store(12, &ether_type)
+    }
+}

@@ -1,0 +1,163 @@
+//! cgroup hooks: sockets of host processes whose destination is a publication get the endpoint's address instead,
+//! and are told the address they asked for.
+
+use aya_ebpf::{
+    bindings::{BPF_ANY, bpf_sock_addr},
+    helpers::{bpf_get_netns_cookie, bpf_get_socket_cookie},
+    macros::cgroup_sock_addr,
+    programs::SockAddrContext,
+};
+use netd_common::{
+    abi::{SocketPeer, SocketPeerKey},
+    addr::{Addr, Be16},
+    packet::protocol,
+    socket,
+    tables::Tables as _,
+};
+
+use crate::{kernel::Kernel, maps};
+
+/// Return value that lets the call go on.
+const ALLOW: i32 = 1;
+
+/// Whether the socket is in the host's network namespace; containers' sockets are none of these hooks' business.
+#[inline(always)]
+fn of_host(context: &SockAddrContext) -> bool {
+    // SAFETY: the context's pointer is valid while the program runs.
+    let cookie = unsafe { bpf_get_netns_cookie(context.sock_addr.cast()) };
+    Kernel(None).settings().is_some_and(|s| s.host_netns_cookie == cookie)
+}
+
+#[inline(always)]
+fn destination(a: *const bpf_sock_addr, v4: bool) -> (Addr, Be16) {
+    // SAFETY: the context's fields are read one by one, as the verifier asks (4 bytes at a time).
+    unsafe {
+        let addr = if v4 {
+            Addr::from_v4_word(core::ptr::read_volatile(&raw const (*a).user_ip4))
+        } else {
+            let ip: *const u32 = (&raw const (*a).user_ip6).cast();
+            Addr::from_words([
+                core::ptr::read_volatile(ip),
+                core::ptr::read_volatile(ip.add(1)),
+                core::ptr::read_volatile(ip.add(2)),
+                core::ptr::read_volatile(ip.add(3)),
+            ])
+        };
+        let port = core::ptr::read_volatile(&raw const (*a).user_port) as u16;
+        (addr, Be16::from_bytes(port.to_ne_bytes()))
+    }
+}
+
+#[inline(always)]
+fn set_destination(a: *mut bpf_sock_addr, v4: bool, addr: Addr, port: Be16) {
+    // SAFETY: as in `destination`; these fields are writable for the hooks used.
+    unsafe {
+        if v4 {
+            core::ptr::write_volatile(&raw mut (*a).user_ip4, addr.v4_word());
+        } else {
+            let ip: *mut u32 = (&raw mut (*a).user_ip6).cast();
+            let words = addr.words();
+            core::ptr::write_volatile(ip, words[0]);
+            core::ptr::write_volatile(ip.add(1), words[1]);
+            core::ptr::write_volatile(ip.add(2), words[2]);
+            core::ptr::write_volatile(ip.add(3), words[3]);
+        }
+        core::ptr::write_volatile(&raw mut (*a).user_port, u32::from(u16::from_ne_bytes(port.to_bytes())));
+    }
+}
+
+#[inline(always)]
+fn cookie(context: &SockAddrContext) -> u64 {
+    // SAFETY: the context's pointer is valid while the program runs.
+    unsafe { bpf_get_socket_cookie(context.sock_addr.cast()) }
+}
+
+/// connect and sendmsg: replaces the destination.
+#[inline(always)]
+fn replace(context: &SockAddrContext, v4: bool) -> i32 {
+    let a = context.sock_addr;
+    if !of_host(context) {
+        return ALLOW;
+    }
+    // SAFETY: as in `destination`.
+    let number = unsafe { core::ptr::read_volatile(&raw const (*a).protocol) } as u8;
+    if !matches!(number, protocol::TCP | protocol::UDP | protocol::SCTP) {
+        return ALLOW;
+    }
+    let (addr, port) = destination(a, v4);
+    let Some((found, target_port)) = socket::resolve(&Kernel(None), addr, port, number) else { return ALLOW };
+    // An IPv4 socket cannot reach an IPv6-only endpoint; an IPv6 one reaches IPv4 by the mapped form.
+    if v4 && !found.addr.is_v4() {
+        return ALLOW;
+    }
+    let key = SocketPeerKey { cookie: cookie(context), addr: found.addr, port: target_port, pad: [0; 6] };
+    let asked = SocketPeer { addr, port, pad: [0; 2] };
+    // Without the note the process would see the endpoint's address as its peer: less right, but connected.
+    let _ = maps::SOCKET_PEERS.insert(key, asked, u64::from(BPF_ANY));
+    set_destination(a, v4, found.addr, target_port);
+    ALLOW
+}
+
+/// recvmsg and getpeername: gives the address back that the process asked for.
+#[inline(always)]
+fn restore(context: &SockAddrContext, v4: bool) -> i32 {
+    let a = context.sock_addr;
+    if !of_host(context) {
+        return ALLOW;
+    }
+    let (addr, port) = destination(a, v4);
+    let key = SocketPeerKey { cookie: cookie(context), addr, port, pad: [0; 6] };
+    // SAFETY: a reader sees the old or the new value, both valid.
+    if let Some(asked) = unsafe { maps::SOCKET_PEERS.get(key) } {
+        set_destination(a, v4, asked.addr, asked.port);
+    }
+    ALLOW
+}
+
+/// TCP and UDP connect of IPv4 sockets.
+#[cgroup_sock_addr(connect4)]
+pub fn connect4(context: SockAddrContext) -> i32 {
+    replace(&context, true)
+}
+
+/// TCP and UDP connect of IPv6 sockets.
+#[cgroup_sock_addr(connect6)]
+pub fn connect6(context: SockAddrContext) -> i32 {
+    replace(&context, false)
+}
+
+/// Unconnected UDP sends of IPv4 sockets.
+#[cgroup_sock_addr(sendmsg4)]
+pub fn sendmsg4(context: SockAddrContext) -> i32 {
+    replace(&context, true)
+}
+
+/// Unconnected UDP sends of IPv6 sockets.
+#[cgroup_sock_addr(sendmsg6)]
+pub fn sendmsg6(context: SockAddrContext) -> i32 {
+    replace(&context, false)
+}
+
+/// UDP receives of IPv4 sockets.
+#[cgroup_sock_addr(recvmsg4)]
+pub fn recvmsg4(context: SockAddrContext) -> i32 {
+    restore(&context, true)
+}
+
+/// UDP receives of IPv6 sockets.
+#[cgroup_sock_addr(recvmsg6)]
+pub fn recvmsg6(context: SockAddrContext) -> i32 {
+    restore(&context, false)
+}
+
+/// getpeername of IPv4 sockets.
+#[cgroup_sock_addr(getpeername4)]
+pub fn getpeername4(context: SockAddrContext) -> i32 {
+    restore(&context, true)
+}
+
+/// getpeername of IPv6 sockets.
+#[cgroup_sock_addr(getpeername6)]
+pub fn getpeername6(context: SockAddrContext) -> i32 {
+    restore(&context, false)
+}
