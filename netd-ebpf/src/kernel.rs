@@ -9,8 +9,9 @@ use aya_ebpf::{
 };
 use netd_common::{
     abi::{
-        AddressKey, Device, Flow, FlowKey, FragmentKey, FragmentPorts, HostAddress, Mapping, MappingKey, Network,
-        OutsidePort, PUBLICATION_PREFIX, Publication, PublicationData, Settings, Target, seen,
+        AddressKey, Device, Flow, FlowKey, FragmentKey, FragmentPorts, HostAddress, Mapping,
+        MappingKey, Network, OutsidePort, PUBLICATION_PREFIX, Publication, PublicationData,
+        Settings, Target, seen,
     },
     addr::Addr,
     drop_reason::DropReason,
@@ -36,7 +37,11 @@ pub struct Kernel<'a>(pub Option<&'a TcContext>);
 
 #[inline(always)]
 fn refused(error: i32) -> Refused {
-    if error == EEXIST { Refused::Exists } else { Refused::Full }
+    if error == EEXIST {
+        Refused::Exists
+    } else {
+        Refused::Full
+    }
 }
 
 impl Tables for Kernel<'_> {
@@ -77,7 +82,9 @@ impl Tables for Kernel<'_> {
 
     #[inline(always)]
     fn publication(&self, data: &PublicationData) -> Option<Publication> {
-        maps::PUBLICATIONS.get(Key::new(PUBLICATION_PREFIX + 16, *data)).copied()
+        maps::PUBLICATIONS
+            .get(Key::new(PUBLICATION_PREFIX + 16, *data))
+            .copied()
     }
 
     #[inline(always)]
@@ -87,7 +94,9 @@ impl Tables for Kernel<'_> {
 
     #[inline(always)]
     fn flow(&self, key: &FlowKey, what: u8, out: &mut Flow) -> bool {
-        let Some(flow) = maps::FLOWS.get_ptr_mut(key) else { return false };
+        let Some(flow) = maps::FLOWS.get_ptr_mut(key) else {
+            return false;
+        };
         // SAFETY: the pointer is to a map value, valid until the program ends. Other CPUs may write the same two
         // fields at the same time; either value is right.
         unsafe {
@@ -95,7 +104,11 @@ impl Tables for Kernel<'_> {
                 (*flow).last_seen = self.now();
                 let old = (*flow).seen;
                 // A SYN begins the connection anew; otherwise write only what is new, to keep the line shared.
-                let new = if what & seen::SYN != 0 { what } else { old | what };
+                let new = if what & seen::SYN != 0 {
+                    what
+                } else {
+                    old | what
+                };
                 if new != old {
                     (*flow).seen = new;
                 }
@@ -108,7 +121,9 @@ impl Tables for Kernel<'_> {
     #[inline(always)]
     fn insert_flow(&self, key: &FlowKey, flow: &Flow, new: bool) -> Result<(), Refused> {
         let flags = if new { BPF_NOEXIST } else { BPF_ANY };
-        maps::FLOWS.insert(key, flow, u64::from(flags)).map_err(refused)
+        maps::FLOWS
+            .insert(key, flow, u64::from(flags))
+            .map_err(refused)
     }
 
     #[inline(always)]
@@ -129,12 +144,16 @@ impl Tables for Kernel<'_> {
 
     #[inline(always)]
     fn insert_mapping(&self, key: &MappingKey, mapping: &Mapping) -> Result<(), Refused> {
-        maps::MAPPINGS.insert(key, mapping, u64::from(BPF_NOEXIST)).map_err(refused)
+        maps::MAPPINGS
+            .insert(key, mapping, u64::from(BPF_NOEXIST))
+            .map_err(refused)
     }
 
     #[inline(always)]
     fn take_port(&self, port: &OutsidePort, holder: &MappingKey) -> Result<(), Refused> {
-        maps::OUTSIDE_PORTS.insert(port, holder, u64::from(BPF_NOEXIST)).map_err(refused)
+        maps::OUTSIDE_PORTS
+            .insert(port, holder, u64::from(BPF_NOEXIST))
+            .map_err(refused)
     }
 
     #[inline(always)]
@@ -155,7 +174,13 @@ impl Tables for Kernel<'_> {
     }
 
     #[inline(always)]
-    fn route(&self, ifindex: u32, h: &Headers, flow: &Flow, out: &mut Route) -> Result<(), DropReason> {
+    fn route(
+        &self,
+        ifindex: u32,
+        h: &Headers,
+        flow: &Flow,
+        out: &mut Route,
+    ) -> Result<(), DropReason> {
         let context = self.0.ok_or(DropReason::Unsupported)?;
         route(context, ifindex, h, flow, out)
     }
@@ -201,7 +226,11 @@ fn route(
     // SAFETY: the context's pointer is valid while the program runs.
     let gso = unsafe { (*context.skb.skb).gso_size } != 0;
     // A GSO packet will be cut to segments; its own length says nothing.
-    fib.__bindgen_anon_1.tot_len = if gso { 0 } else { (context.len() - h.l3) as u16 };
+    fib.__bindgen_anon_1.tot_len = if gso {
+        0
+    } else {
+        (context.len() - h.l3) as u16
+    };
     if h.v4 {
         fib.family = AF_INET;
         fib.__bindgen_anon_3.ipv4_src = flow.src.v4_word();
@@ -212,7 +241,11 @@ fn route(
         fib.__bindgen_anon_4.ipv6_dst = flow.dst.words();
     }
     let modern = maps::SETTINGS.get(0).is_some_and(|s| s.fib_source != 0);
-    let flags = if modern { BPF_FIB_LOOKUP_SKIP_NEIGH | BPF_FIB_LOOKUP_SRC } else { 0 };
+    let flags = if modern {
+        BPF_FIB_LOOKUP_SKIP_NEIGH | BPF_FIB_LOOKUP_SRC
+    } else {
+        0
+    };
     // SAFETY: `fib` is of the size given.
     let answer = unsafe {
         bpf_fib_lookup(
@@ -232,9 +265,15 @@ fn route(
     // SAFETY: every union member is plain integers, set by the kernel for the family.
     let (next_hop, source) = unsafe {
         if h.v4 {
-            (Addr::from_v4_word(fib.__bindgen_anon_4.ipv4_dst), Addr::from_v4_word(fib.__bindgen_anon_3.ipv4_src))
+            (
+                Addr::from_v4_word(fib.__bindgen_anon_4.ipv4_dst),
+                Addr::from_v4_word(fib.__bindgen_anon_3.ipv4_src),
+            )
         } else {
-            (Addr::from_words(fib.__bindgen_anon_4.ipv6_dst), Addr::from_words(fib.__bindgen_anon_3.ipv6_src))
+            (
+                Addr::from_words(fib.__bindgen_anon_4.ipv6_dst),
+                Addr::from_words(fib.__bindgen_anon_3.ipv6_src),
+            )
         }
     };
     let source = if modern {
@@ -244,6 +283,10 @@ fn route(
     } else {
         uplink.ipv6
     };
-    *out = Route { ifindex: fib.ifindex, next_hop, source };
+    *out = Route {
+        ifindex: fib.ifindex,
+        next_hop,
+        source,
+    };
     Ok(())
 }

@@ -2,7 +2,10 @@
 //! and helper calls.
 #![no_std]
 #![no_main]
-#![allow(missing_docs, reason = "the macros of aya make public items without documentation")]
+#![allow(
+    missing_docs,
+    reason = "the macros of aya make public items without documentation"
+)]
 
 mod kernel;
 mod maps;
@@ -13,7 +16,8 @@ mod verdict;
 use aya_ebpf::{bindings::TC_ACT_SHOT, macros::classifier, programs::TcContext};
 use netd_common::{
     abi::HOST_SLOT,
-    container, drop_reason::DropReason,
+    container,
+    drop_reason::DropReason,
     host,
     packet::{ETHERNET, Packet as _, ether_type},
     tables::{Tables as _, Verdict, Work},
@@ -45,15 +49,11 @@ pub fn from_container(context: TcContext) -> i32 {
     let Some(device) = kernel.device(index) else {
         return verdict::apply::<true>(&context, HOST_SLOT, Err(DropReason::UnknownDevice));
     };
-    let Some(room) = scratch() else { return TC_ACT_SHOT };
+    let Some(room) = scratch() else {
+        return TC_ACT_SHOT;
+    };
     let bytes = context.len();
-    let decided = container::from_container(
-        &mut Skb(&context),
-        &kernel,
-        index,
-        device,
-        room,
-    );
+    let decided = container::from_container(&mut Skb(&context), &kernel, index, device, room);
     if decided.is_ok() {
         verdict::count_sent(device.slot, bytes);
     }
@@ -63,15 +63,23 @@ pub fn from_container(context: TcContext) -> i32 {
 /// TC ingress of the inner end of a network's device pair: what the host sends into the network.
 #[classifier]
 pub fn from_host(context: TcContext) -> i32 {
-    let Some(room) = scratch() else { return TC_ACT_SHOT };
-    let decided =
-        host::from_host(&mut Skb(&context), &Kernel(Some(&context)), ifindex(&context), &mut room.h);
+    let Some(room) = scratch() else {
+        return TC_ACT_SHOT;
+    };
+    let decided = host::from_host(
+        &mut Skb(&context),
+        &Kernel(Some(&context)),
+        ifindex(&context),
+        &mut room.h,
+    );
     verdict::apply::<true>(&context, HOST_SLOT, decided)
 }
 
 #[inline(always)]
 fn uplink(context: &TcContext, l3: u32, v4: bool) -> i32 {
-    let Some(room) = scratch() else { return TC_ACT_SHOT };
+    let Some(room) = scratch() else {
+        return TC_ACT_SHOT;
+    };
     let decided = uplink::from_uplink(
         &mut Skb(context),
         &Kernel(Some(context)),

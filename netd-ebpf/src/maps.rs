@@ -7,9 +7,10 @@ use aya_ebpf::{
 };
 use netd_common::{
     abi::{
-        AddressKey, Counters, Device, DropCount, DropKey, Flow, FlowKey, FragmentKey, FragmentPorts, GatewayNetwork,
-        HostAddress, Mapping, MappingKey, MemberKey, Network, OutsidePort, Publication, PublicationData, Settings,
-        SocketPeer, SocketPeerKey, SubnetData, Target, Uplink,
+        AddressKey, Counters, Device, DropCount, DropKey, Flow, FlowKey, FragmentKey,
+        FragmentPorts, GatewayNetwork, HostAddress, Mapping, MappingKey, MemberKey, Network,
+        OutsidePort, Publication, PublicationData, Settings, SocketPeer, SocketPeerKey, SubnetData,
+        Target, Uplink,
     },
     addr::Addr,
     tables::Work,
@@ -32,7 +33,8 @@ pub static UPLINKS: HashMap<u32, Uplink> = HashMap::pinned(1024, 0);
 #[map]
 pub static HOST_ADDRESSES: HashMap<Addr, HostAddress> = HashMap::pinned(1, 0);
 #[map]
-pub static PUBLICATIONS: LpmTrie<PublicationData, Publication> = LpmTrie::pinned(1, BPF_F_NO_PREALLOC);
+pub static PUBLICATIONS: LpmTrie<PublicationData, Publication> =
+    LpmTrie::pinned(1, BPF_F_NO_PREALLOC);
 #[map]
 pub static FLOWS: HashMap<FlowKey, Flow> = HashMap::pinned(1, 0);
 #[map]

@@ -29,7 +29,8 @@ impl Packet for Skb<'_> {
         let mut bytes = MaybeUninit::<[u8; N]>::uninit();
         // SAFETY: the helper writes N bytes or fails; it fails beyond the packet's end.
         unsafe {
-            if bpf_skb_load_bytes(self.0.as_ptr(), offset, bytes.as_mut_ptr().cast(), N as u32) == 0 {
+            if bpf_skb_load_bytes(self.0.as_ptr(), offset, bytes.as_mut_ptr().cast(), N as u32) == 0
+            {
                 Some(bytes.assume_init())
             } else {
                 None
@@ -41,7 +42,15 @@ impl Packet for Skb<'_> {
     fn store<const N: usize>(&mut self, offset: u32, bytes: &[u8; N]) -> Option<()> {
         let flags = u64::from(BPF_F_INVALIDATE_HASH);
         // SAFETY: the helper reads N bytes of `bytes` and fails beyond the packet's end.
-        let done = unsafe { bpf_skb_store_bytes(self.0.skb.skb, offset, bytes.as_ptr().cast(), N as u32, flags) };
+        let done = unsafe {
+            bpf_skb_store_bytes(
+                self.0.skb.skb,
+                offset,
+                bytes.as_ptr().cast(),
+                N as u32,
+                flags,
+            )
+        };
         if done == 0 { Some(()) } else { None }
     }
 
@@ -55,7 +64,9 @@ impl Packet for Skb<'_> {
             flags |= u64::from(BPF_F_MARK_MANGLED_0);
         }
         // SAFETY: takes numbers only; size 0 means that `to` is a difference.
-        let done = unsafe { bpf_l4_csum_replace(self.0.as_ptr().cast(), offset, 0, u64::from(diff), flags) };
+        let done = unsafe {
+            bpf_l4_csum_replace(self.0.as_ptr().cast(), offset, 0, u64::from(diff), flags)
+        };
         if done == 0 { Some(()) } else { None }
     }
 

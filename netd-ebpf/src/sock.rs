@@ -25,7 +25,9 @@ const ALLOW: i32 = 1;
 fn of_host(context: &SockAddrContext) -> bool {
     // SAFETY: the context's pointer is valid while the program runs.
     let cookie = unsafe { bpf_get_netns_cookie(context.sock_addr.cast()) };
-    Kernel(None).settings().is_some_and(|s| s.host_netns_cookie == cookie)
+    Kernel(None)
+        .settings()
+        .is_some_and(|s| s.host_netns_cookie == cookie)
 }
 
 #[inline(always)]
@@ -62,7 +64,10 @@ fn set_destination(a: *mut bpf_sock_addr, v4: bool, addr: Addr, port: Be16) {
             core::ptr::write_volatile(ip.add(2), words[2]);
             core::ptr::write_volatile(ip.add(3), words[3]);
         }
-        core::ptr::write_volatile(&raw mut (*a).user_port, u32::from(u16::from_ne_bytes(port.to_bytes())));
+        core::ptr::write_volatile(
+            &raw mut (*a).user_port,
+            u32::from(u16::from_ne_bytes(port.to_bytes())),
+        );
     }
 }
 
@@ -85,13 +90,24 @@ fn replace(context: &SockAddrContext, v4: bool) -> i32 {
         return ALLOW;
     }
     let (addr, port) = destination(a, v4);
-    let Some((found, target_port)) = socket::resolve(&Kernel(None), addr, port, number) else { return ALLOW };
+    let Some((found, target_port)) = socket::resolve(&Kernel(None), addr, port, number) else {
+        return ALLOW;
+    };
     // An IPv4 socket cannot reach an IPv6-only endpoint; an IPv6 one reaches IPv4 by the mapped form.
     if v4 && !found.addr.is_v4() {
         return ALLOW;
     }
-    let key = SocketPeerKey { cookie: cookie(context), addr: found.addr, port: target_port, pad: [0; 6] };
-    let asked = SocketPeer { addr, port, pad: [0; 2] };
+    let key = SocketPeerKey {
+        cookie: cookie(context),
+        addr: found.addr,
+        port: target_port,
+        pad: [0; 6],
+    };
+    let asked = SocketPeer {
+        addr,
+        port,
+        pad: [0; 2],
+    };
     // Without the note the process would see the endpoint's address as its peer: less right, but connected.
     let _ = maps::SOCKET_PEERS.insert(key, asked, u64::from(BPF_ANY));
     set_destination(a, v4, found.addr, target_port);
@@ -106,7 +122,12 @@ fn restore(context: &SockAddrContext, v4: bool) -> i32 {
         return ALLOW;
     }
     let (addr, port) = destination(a, v4);
-    let key = SocketPeerKey { cookie: cookie(context), addr, port, pad: [0; 6] };
+    let key = SocketPeerKey {
+        cookie: cookie(context),
+        addr,
+        port,
+        pad: [0; 6],
+    };
     // SAFETY: a reader sees the old or the new value, both valid.
     if let Some(asked) = unsafe { maps::SOCKET_PEERS.get(key) } {
         set_destination(a, v4, asked.addr, asked.port);

@@ -1,9 +1,7 @@
 //! Carrying out verdicts, and counting.
 
 use aya_ebpf::{
-    bindings::{
-        BPF_ANY, BPF_F_INGRESS, TC_ACT_OK, TC_ACT_SHOT, bpf_redir_neigh as RedirNeigh,
-    },
+    bindings::{BPF_ANY, BPF_F_INGRESS, TC_ACT_OK, TC_ACT_SHOT, bpf_redir_neigh as RedirNeigh},
     helpers::{bpf_clone_redirect, bpf_redirect, bpf_redirect_neigh, bpf_redirect_peer},
     programs::TcContext,
 };
@@ -23,7 +21,11 @@ const AF_INET6: u32 = 10;
 ///
 /// A program that never replicates is spared the loop (`REPLICATES`), and the verifier with it.
 #[inline(always)]
-pub fn apply<const REPLICATES: bool>(context: &TcContext, slot: u32, verdict: Result<Verdict, DropReason>) -> i32 {
+pub fn apply<const REPLICATES: bool>(
+    context: &TcContext,
+    slot: u32,
+    verdict: Result<Verdict, DropReason>,
+) -> i32 {
     match verdict {
         Ok(Verdict::Pass) => TC_ACT_OK,
         Ok(Verdict::Drop(reason)) | Err(reason) => {
@@ -33,7 +35,9 @@ pub fn apply<const REPLICATES: bool>(context: &TcContext, slot: u32, verdict: Re
         // SAFETY: the redirect helpers take numbers and, for a neighbour, a struct of the size given.
         Ok(Verdict::Peer(ifindex)) => unsafe { bpf_redirect_peer(ifindex, 0) as i32 },
         // SAFETY: as above.
-        Ok(Verdict::Ingress(ifindex)) => unsafe { bpf_redirect(ifindex, u64::from(BPF_F_INGRESS)) as i32 },
+        Ok(Verdict::Ingress(ifindex)) => unsafe {
+            bpf_redirect(ifindex, u64::from(BPF_F_INGRESS)) as i32
+        },
         // SAFETY: as above.
         Ok(Verdict::Egress(ifindex)) => unsafe { bpf_redirect(ifindex, 0) as i32 },
         Ok(Verdict::Neighbour(ifindex, next_hop)) => neighbour(ifindex, next_hop),
@@ -59,7 +63,9 @@ fn neighbour(ifindex: u32, next_hop: Addr) -> i32 {
         params.__bindgen_anon_1.ipv6_nh = next_hop.words();
     }
     // SAFETY: `params` is of the size given.
-    unsafe { bpf_redirect_neigh(ifindex, &raw mut params, size_of::<RedirNeigh>() as i32, 0) as i32 }
+    unsafe {
+        bpf_redirect_neigh(ifindex, &raw mut params, size_of::<RedirNeigh>() as i32, 0) as i32
+    }
 }
 
 /// A copy to every member but the sender, and to the host's device of the network if there is one to tell.
@@ -75,8 +81,12 @@ fn replicate(context: &TcContext, number: u32, host: u32) -> i32 {
             break;
         }
         // SAFETY: as above.
-        if let Some(&ifindex) = unsafe { maps::MEMBERS.get(MemberKey { network: number, index }) }
-            && ifindex != sender
+        if let Some(&ifindex) = unsafe {
+            maps::MEMBERS.get(MemberKey {
+                network: number,
+                index,
+            })
+        } && ifindex != sender
         {
             // SAFETY: takes numbers; a failed copy is one member's loss.
             let _ = unsafe { bpf_clone_redirect(context.skb.skb, ifindex, 0) };
@@ -103,8 +113,11 @@ pub fn count_sent(slot: u32, bytes: u32) {
 }
 
 #[inline(never)]
-fn count_drop(slot: reason: DropReason, bytes: u32) {
-    let key = DropKey { slot, reason: reason as u32 };
+fn count_drop(slot: u32, reason: DropReason, bytes: u32) {
+    let key = DropKey {
+        slot,
+        reason: reason as u32,
+    };
     if let Some(count) = maps::DROPS.get_ptr_mut(key) {
         // SAFETY: a per-CPU value, touched only by this CPU's programs.
         unsafe {
@@ -114,5 +127,12 @@ fn count_drop(slot: reason: DropReason, bytes: u32) {
         return;
     }
     // A full map loses the count, never the drop.
-    let _ = maps::DROPS.insert(key, DropCount { packets: 1, bytes: u64::from(bytes) }, u64::from(BPF_ANY));
+    let _ = maps::DROPS.insert(
+        key,
+        DropCount {
+            packets: 1,
+            bytes: u64::from(bytes),
+        },
+        u64::from(BPF_ANY),
+    );
 }
