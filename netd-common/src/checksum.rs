@@ -3,7 +3,7 @@
 //! A "difference" is a 32-bit one's complement sum of what was added less what was taken away, as
 //! `bpf_l4_csum_replace` takes it; the order of bytes is that of the packet.
 
-use crate::addr::{Addr, Be16};
+use crate::addr::{Addr, Be16, Mac};
 
 /// Folds a sum into 32 bits, carries added back.
 #[inline(always)]
@@ -51,16 +51,19 @@ pub const fn update(field: [u8; 2], difference: u32) -> [u8; 2] {
     (!fold16(sum)).to_ne_bytes()
 }
 
-/// The one's complement sum of `N` bytes (an even number), not folded to 16 bits.
+/// The one's complement sum of an address.
 #[inline(always)]
-pub fn sum<const N: usize>(bytes: &[u8; N]) -> u32 {
-    let mut sum = 0u32;
-    let mut i = 0;
-    while i + 1 < N {
-        sum += u32::from(u16::from_ne_bytes([bytes[i], bytes[i + 1]]));
-        i += 2;
-    }
-    sum
+pub const fn address_sum(addr: Addr) -> u32 {
+    let w = addr.words();
+    fold32(w[0] as u64 + w[1] as u64 + w[2] as u64 + w[3] as u64)
+}
+
+/// The one's complement sum of an Ethernet address.
+#[inline(always)]
+pub const fn mac_sum(m: Mac) -> u32 {
+    u16::from_ne_bytes([m[0], m[1]]) as u32
+        + u16::from_ne_bytes([m[2], m[3]]) as u32
+        + u16::from_ne_bytes([m[4], m[5]]) as u32
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ pub fn from_container<P: Packet, T: Tables>(
     let v4 = match [eth[12], eth[13]] {
         ether_type::IPV4 => true,
         ether_type::IPV6 => false,
-        ether_type::ARP => return neighbour::arp(p, t, ifindex, dev),
+        ether_type::ARP => return neighbour::arp(p, t, dev).map(|()| Verdict::Egress(ifindex)),
         _ => return Err(DropReason::UnknownProtocol),
     };
     if (if v4 { dev.ipv4 } else { dev.ipv6 }).is_unspecified() {
@@ -34,7 +34,9 @@ pub fn from_container<P: Packet, T: Tables>(
     }
     parse(p, ETHERNET, v4, false, &mut w.h)?;
     match w.h.class {
-        Class::Discovery => return neighbour::discovery(p, t, ifindex, dev, &w.h),
+        Class::Discovery => {
+            return neighbour::discovery(p, t, dev, &w.h).map(|()| Verdict::Egress(ifindex));
+        }
         Class::Membership => return Err(DropReason::NeighbourControl),
         _ => {}
     }

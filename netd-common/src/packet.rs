@@ -56,8 +56,13 @@ pub trait Packet {
     fn is_gso(&self) -> bool;
     /// `N` bytes at `offset`, `None` beyond the end.
     fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]>;
+    /// `N` words of network order at `offset`, `None` beyond the end. Aligned where they land, which bytes are not: eBPF
+    /// would put them together one by one.
+    fn load_words<const N: usize>(&self, offset: u32) -> Option<[u32; N]>;
     /// Overwrites `N` bytes at `offset`; checksums stay as they are.
     fn store<const N: usize>(&mut self, offset: u32, bytes: &[u8; N]) -> Option<()>;
+    /// Overwrites `N` words of network order at `offset`; checksums stay as they are.
+    fn store_words<const N: usize>(&mut self, offset: u32, words: &[u32; N]) -> Option<()>;
     /// Brings the transport checksum at `offset` up to date after a change of `diff` ([`crate::checksum`]).
     /// `pseudo`: the change was in the pseudo header; `udp`: a checksum of zero means none and stays.
     fn fix_transport(&mut self, offset: u32, diff: u32, pseudo: bool, udp: bool) -> Option<()>;
@@ -142,7 +147,7 @@ impl Headers {
 
 /// Reads the IPv4 or IPv6 packet at `l3`. With `embedded`, a packet inside an ICMP error, of whose transport header
 /// only the first 8 bytes need be there (RFC 792).
-#[inline(always)]
+#[inline(never)]
 pub fn parse<P: Packet>(
     p: &P,
     l3: u32,
@@ -172,21 +177,24 @@ pub fn parse<P: Packet>(
 
 #[inline(always)]
 fn parse_v4<P: Packet>(p: &P, h: &mut Headers) -> Result<(), DropReason> {
-    let b: [u8; 20] = p.load(h.l3).ok_or(DropReason::Malformed)?;
-    let header = u32::from(b[0] & 0x0f) * 4;
-    if b[0] >> 4 != 4 || header < 20 {
+    let w: [u32; 5] = p.load_words(h.l3).ok_or(DropReason::Malformed)?;
+    let first = u32::from_be(w[0]);
+    let header = (first >> 24 & 0x0f) * 4;
+    if first >> 28 != 4 || header < 20 {
         return Err(DropReason::Malformed);
     }
     h.l4 = h.l3 + header;
-    h.ttl = b[8];
-    h.protocol = b[9];
-    h.src = Addr::from_v4_bytes([b[12], b[13], b[14], b[15]]);
-    h.dst = Addr::from_v4_bytes([b[16], b[17], b[18], b[19]]);
-    let more = b[6] & 0x20 != 0;
-    let later = b[6] & 0x1f != 0 || b[7] != 0;
+    let third = u32::from_be(w[2]);
+    h.ttl = (third >> 24) as u8;
+    h.protocol = (third >> 16) as u8;
+    h.src = Addr::from_v4_word(w[3]);
+    h.dst = Addr::from_v4_word(w[4]);
+    let second = u32::from_be(w[1]);
+    let more = second & 0x2000 != 0;
+    let later = second & 0x1fff != 0;
     if more || later {
         h.fragmented = true;
-        h.fragment_id = u32::from(u16::from_ne_bytes([b[4], b[5]]));
+        h.fragment_id = second >> 16;
     }
     if later {
         h.class = Class::LaterFragment;
@@ -199,20 +207,15 @@ const MAX_EXTENSIONS: usize = 6;
 
 #[inline(always)]
 fn parse_v6<P: Packet>(p: &P, h: &mut Headers) -> Result<(), DropReason> {
-    let b: [u8; 40] = p.load(h.l3).ok_or(DropReason::Malformed)?;
-    if b[0] >> 4 != 6 {
+    let w: [u32; 2] = p.load_words(h.l3).ok_or(DropReason::Malformed)?;
+    if u32::from_be(w[0]) >> 28 != 6 {
         return Err(DropReason::Malformed);
     }
-    h.ttl = b[7];
-    h.src = Addr::from_v6_bytes([
-        b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15], b[16], b[17], b[18], b[19], b[20],
-        b[21], b[22], b[23],
-    ]);
-    h.dst = Addr::from_v6_bytes([
-        b[24], b[25], b[26], b[27], b[28], b[29], b[30], b[31], b[32], b[33], b[34], b[35], b[36],
-        b[37], b[38], b[39],
-    ]);
-    let mut next = b[6];
+    let second = u32::from_be(w[1]);
+    h.ttl = second as u8;
+    h.src = Addr::from_words(p.load_words(h.l3 + 8).ok_or(DropReason::Malformed)?);
+    h.dst = Addr::from_words(p.load_words(h.l3 + 24).ok_or(DropReason::Malformed)?);
+    let mut next = (second >> 8) as u8;
     let mut at = h.l3 + 40;
     // An IPv4-mapped address in an IPv6 header would alias an IPv4 endpoint in the maps (RFC 4291, 2.5.5.2).
     if h.src.is_v4() || h.dst.is_v4() {

@@ -97,8 +97,8 @@ fn set_addresses<P: Packet>(
             ],
         )
     } else {
-        p.store(h.l3 + 8, &src.v6_bytes())?;
-        p.store(h.l3 + 24, &dst.v6_bytes())
+        p.store_words(h.l3 + 8, &src.words())?;
+        p.store_words(h.l3 + 24, &dst.words())
     }
 }
 

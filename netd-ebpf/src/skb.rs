@@ -39,6 +39,25 @@ impl Packet for Skb<'_> {
     }
 
     #[inline(always)]
+    fn load_words<const N: usize>(&self, offset: u32) -> Option<[u32; N]> {
+        let mut words = MaybeUninit::<[u32; N]>::uninit();
+        // SAFETY: the helper writes 4 N bytes or fails; it fails beyond the packet's end.
+        unsafe {
+            if bpf_skb_load_bytes(
+                self.0.as_ptr(),
+                offset,
+                words.as_mut_ptr().cast(),
+                4 * N as u32,
+            ) == 0
+            {
+                Some(words.assume_init())
+            } else {
+                None
+            }
+        }
+    }
+
+    #[inline(always)]
     fn store<const N: usize>(&mut self, offset: u32, bytes: &[u8; N]) -> Option<()> {
         let flags = u64::from(BPF_F_INVALIDATE_HASH);
         // SAFETY: the helper reads N bytes of `bytes` and fails beyond the packet's end.
@@ -48,6 +67,22 @@ impl Packet for Skb<'_> {
                 offset,
                 bytes.as_ptr().cast(),
                 N as u32,
+                flags,
+            )
+        };
+        if done == 0 { Some(()) } else { None }
+    }
+
+    #[inline(always)]
+    fn store_words<const N: usize>(&mut self, offset: u32, words: &[u32; N]) -> Option<()> {
+        let flags = u64::from(BPF_F_INVALIDATE_HASH);
+        // SAFETY: the helper reads 4 N bytes of `words` and fails beyond the packet's end.
+        let done = unsafe {
+            bpf_skb_store_bytes(
+                self.0.skb.skb,
+                offset,
+                words.as_ptr().cast(),
+                4 * N as u32,
                 flags,
             )
         };
