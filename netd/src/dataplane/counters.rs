@@ -1,0 +1,123 @@
+//! Reading what the programs counted.
+
+use std::path::Path;
+
+use aya::{Ebpf, maps::MapData, programs::Program};
+use netd_common::abi::Counters;
+
+use super::{attach, tables::Tables};
+use crate::error::{Error, Result};
+
+/// Packets of one endpoint that were refused for one reason.
+#[derive(Clone, Copy, Debug)]
+pub struct DropRow {
+    /// Number of the endpoint, `None` for the host's side.
+    pub endpoint: Option<u32>,
+    /// Number of the reason.
+    pub reason: u32,
+    /// Packets.
+    pub packets: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+/// Packets of one endpoint.
+#[derive(Clone, Copy, Debug)]
+pub struct StatsRow {
+    /// Number of the endpoint.
+    pub endpoint: u32,
+    /// Its counters.
+    pub counters: Counters,
+}
+
+/// A program on its hook.
+#[derive(Clone, Debug)]
+pub struct ProgramRow {
+    /// Its name.
+    pub name: String,
+    /// Interface or cgroup.
+    pub target: String,
+    /// tcx, clsact or cgroup.
+    pub hook: &'static str,
+    /// The kernel's number for it.
+    pub program_id: u32,
+}
+
+/// How full a map is.
+#[derive(Clone, Debug)]
+pub struct MapRow {
+    /// Its name.
+    pub name: &'static str,
+    /// Entries in it.
+    pub entries: u64,
+    /// Entries that fit.
+    pub capacity: u64,
+}
+
+pub(super) fn usage(name: &'static str, entries: usize, map: &MapData) -> MapRow {
+    let capacity = map.info().map_or(0, |i| u64::from(i.max_entries()));
+    MapRow { name, entries: entries as u64, capacity }
+}
+
+pub(super) fn drops(tables: &Tables) -> Result<Vec<DropRow>> {
+    let mut rows = Vec::new();
+    for entry in tables.drops.iter() {
+        let (key, values) = entry.map_err(|e| Error::internal("reading map DROPS", e))?;
+        let endpoint = tables
+            .devices
+            .iter()
+            .filter_map(std::result::Result::ok)
+            .find(|(_, d)| d.slot == key.slot)
+            .map(|(_, d)| d.endpoint);
+        rows.push(DropRow {
+            endpoint,
+            reason: key.reason,
+            packets: values.iter().map(|v| v.packets).sum(),
+            bytes: values.iter().map(|v| v.bytes).sum(),
+        });
+    }
+    Ok(rows)
+}
+
+pub(super) fn stats(tables: &Tables) -> Result<Vec<StatsRow>> {
+    let mut rows = Vec::new();
+    for (_, device) in tables.devices.iter().filter_map(std::result::Result::ok) {
+        let values =
+            tables.counters.get(&device.slot, 0).map_err(|e| Error::internal("reading map COUNTERS", e))?;
+        let mut counters = Counters::default();
+        for value in values.iter() {
+            counters.rx_packets += value.rx_packets;
+            counters.rx_bytes += value.rx_bytes;
+            counters.tx_packets += value.tx_packets;
+            counters.tx_bytes += value.tx_bytes;
+        }
+        rows.push(StatsRow { endpoint: device.endpoint, counters });
+    }
+    Ok(rows)
+}
+
+pub(super) fn programs(object: &Ebpf, tables: &Tables, cgroup: &Path) -> Result<Vec<ProgramRow>> {
+    let id = |name: &str| {
+        let info = match object.program(name) {
+            Some(Program::SchedClassifier(p)) => p.info().ok(),
+            Some(Program::CgroupSockAddr(p)) => p.info().ok(),
+            _ => None,
+        };
+        info.map_or(0, |i| i.id())
+    };
+    let mut rows = Vec::new();
+    let mut row = |name: &str, target: String, hook| {
+        rows.push(ProgramRow { name: name.to_owned(), target, hook, program_id: id(name) });
+    };
+    for ifindex in tables.devices.keys().filter_map(std::result::Result::ok) {
+        row("from_container", attach::name_of(ifindex).unwrap_or_else(|_| ifindex.to_string()), "clsact");
+    }
+    for (ifindex, uplink) in tables.uplinks.iter().filter_map(std::result::Result::ok) {
+        let name = if uplink.ethernet == 1 { "from_uplink" } else { "from_uplink_l3" };
+        row(name, attach::name_of(ifindex).unwrap_or_else(|_| ifindex.to_string()), "tcx");
+    }
+    for name in attach::CGROUP_PROGRAMS {
+        row(name, cgroup.display().to_string(), "cgroup");
+    }
+    Ok(rows)
+}

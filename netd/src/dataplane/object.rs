@@ -1,0 +1,128 @@
+//! Loading the eBPF object: its maps are adopted where they are pinned, its programs are always those of this build.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{Map, MapData, MapInfo},
+    programs::Program,
+};
+use netd_common::abi;
+use nix::{
+    mount::{MsFlags, mount},
+    sys::statfs::{BPF_FS_MAGIC, statfs},
+};
+
+use crate::{
+    config::{Config, Instance},
+    error::{Error, Kind, Result},
+};
+
+static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("NETD_EBPF_OBJECT"));
+
+/// Where this build pins: maps, and links in `links/`.
+pub fn pin_directory(instance: &Instance) -> PathBuf {
+    instance.pin_root().join(abi::VERSION.to_string())
+}
+
+/// Mounts bpffs where it is missing.
+fn ensure_bpffs() -> Result<()> {
+    let root = Path::new("/sys/fs/bpf");
+    let is_bpffs = || statfs(root).is_ok_and(|s| s.filesystem_type() == BPF_FS_MAGIC);
+    if is_bpffs() {
+        return Ok(());
+    }
+    mount(Some("bpf"), root, Some("bpf"), MsFlags::empty(), None::<&str>).map_err(|e| {
+        Error::new(Kind::Unsupported, format!("mounting bpffs on {}: {e}", root.display()))
+            .hint("netd needs CONFIG_BPF_SYSCALL and the right to mount; mount bpffs there by hand")
+    })
+}
+
+fn sizes(config: &Config) -> Vec<(&'static str, u32)> {
+    let l = &config.limits;
+    vec![
+        ("DEVICES", l.endpoints),
+        ("NETWORKS", l.networks),
+        ("GATEWAYS", l.networks),
+        // IPv4, global and link-local IPv6.
+        ("ADDRESSES", l.endpoints.saturating_mul(3)),
+        ("SUBNETS", l.networks.saturating_mul(2)),
+        ("MEMBERS", l.endpoints),
+        ("HOST_ADDRESSES", l.networks.saturating_mul(2).saturating_add(4096)),
+        ("PUBLICATIONS", l.publications),
+        ("FLOWS", l.flows),
+        ("MAPPINGS", l.flows / 2),
+        ("OUTSIDE_PORTS", l.flows / 2),
+        ("COUNTERS", l.endpoints.saturating_add(1)),
+        ("DROPS", l.endpoints.saturating_mul(4)),
+    ]
+}
+
+/// Loads the object and every program in it.
+pub fn load(instance: &Instance, config: &Config) -> Result<Ebpf> {
+    ensure_bpffs()?;
+    let directory = pin_directory(instance);
+    fs::create_dir_all(directory.join("links"))
+        .map_err(|e| Error::internal(format!("creating {}", directory.display()), e))?;
+    let mut loader = EbpfLoader::new();
+    loader.default_map_pin_directory(&directory);
+    let sizes = sizes(config);
+    for (name, entries) in &sizes {
+        check_pinned(&directory, name, *entries)?;
+        loader.map_max_entries(name, *entries);
+    }
+    let mut object = loader.load(OBJECT).map_err(|e| unsupported("loading the eBPF maps", &e))?;
+    for (name, program) in object.programs_mut() {
+        let done = match program {
+            Program::SchedClassifier(p) => p.load(),
+            Program::CgroupSockAddr(p) => p.load(),
+            _ => continue,
+        };
+        done.map_err(|e| unsupported(&format!("loading the eBPF program {name}"), &e))?;
+    }
+    Ok(object)
+}
+
+fn unsupported(what: &str, e: &dyn std::error::Error) -> Error {
+    let mut causes = e.to_string();
+    let mut source = e.source();
+    while let Some(inner) = source {
+        causes.push_str(&format!(": {inner}"));
+        source = inner.source();
+    }
+    causes.truncate(600);
+    let release = nix::sys::utsname::uname().map(|u| u.release().to_string_lossy().into_owned()).unwrap_or_default();
+    Error::new(Kind::Unsupported, format!("{what}: {causes}"))
+        .hint(format!("netd needs Linux 6.1 or newer with BPF, BTF and cgroup v2, and root; this is Linux {release}"))
+}
+
+/// A pinned map is reopened without a check of its own: one of another size would be used as if it were right.
+fn check_pinned(directory: &Path, name: &str, entries: u32) -> Result<()> {
+    let path = directory.join(name);
+    if !path.exists() {
+        return Ok(());
+    }
+    let data = MapData::from_pin(&path).map_err(|e| Error::internal(format!("opening {}", path.display()), e))?;
+    let info: MapInfo = data.info().map_err(|e| Error::internal(format!("reading {}", path.display()), e))?;
+    if info.max_entries() != entries {
+        return Err(Error::conflict(format!(
+            "the pinned map {} has {} entries, the configuration asks for {entries}",
+            path.display(),
+            info.max_entries()
+        ))
+        .hint("set [limits] back, or remove the instance with --purge (this ends its connections)"));
+    }
+    Ok(())
+}
+
+/// Takes a map out of the object.
+pub fn take<T: TryFrom<Map>>(object: &mut Ebpf, name: &str) -> Result<T>
+where
+    T::Error: std::fmt::Display,
+{
+    let map = object.take_map(name).ok_or_else(|| Error::internal(format!("map {name}"), "not in the object"))?;
+    T::try_from(map).map_err(|e| Error::internal(format!("map {name}"), e))
+}

@@ -1,0 +1,13 @@
+//! Work on the kernel's network configuration: links, addresses, routes, namespaces, ports, sysctls.
+//!
+//! It must not know networks as objects, the store or requests; it is told names, addresses and namespaces.
+
+pub mod host;
+pub mod links;
+pub mod netns;
+pub mod ports;
+pub mod sandbox;
+pub mod sysctl;
+
+pub use links::{EndpointLinkSpec, Netlink, NetworkDevice, NetworkDeviceSpec, OwnedLink, Role};
+pub use netns::Netns;

@@ -1,0 +1,76 @@
+//! The sysctls that netd reads and writes, all of them: per-device switches of its own links, and
+//! `net.ipv4.ip_local_reserved_ports`. They are those of the calling thread's network namespace.
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use crate::error::{Error, Result};
+
+const RESERVED: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
+const EPHEMERAL: &str = "/proc/sys/net/ipv4/ip_local_port_range";
+
+/// Writes `net.<family>.conf.<device>.<key>`; family is `ipv4` or `ipv6`.
+pub fn set_device(family: &str, device: &str, key: &str, value: &str) -> Result<()> {
+    let path = format!("/proc/sys/net/{family}/conf/{device}/{key}");
+    // A kernel without IPv6 has nothing to switch off.
+    if family == "ipv6" && !Path::new("/proc/sys/net/ipv6").exists() {
+        return Ok(());
+    }
+    fs::write(&path, value).map_err(|e| Error::internal(format!("writing {value} to {path}"), e))
+}
+
+/// First and last port that the host gives to sockets without one (32768–60999 by default).
+pub fn ephemeral_ports() -> Result<(u16, u16)> {
+    let text = fs::read_to_string(EPHEMERAL).map_err(|e| Error::internal(EPHEMERAL, e))?;
+    let mut numbers = text.split_whitespace().map(str::parse);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(first)), Some(Ok(last))) => Ok((first, last)),
+        _ => Err(Error::internal(EPHEMERAL, format!("not two numbers: {text:?}"))),
+    }
+}
+
+/// The ports that the host gives to no socket of its own accord.
+pub fn reserved_ports() -> Result<BTreeSet<u16>> {
+    let text = fs::read_to_string(RESERVED).map_err(|e| Error::internal(RESERVED, e))?;
+    parse_ports(text.trim()).ok_or_else(|| Error::internal(RESERVED, format!("not a list of ports: {text:?}")))
+}
+
+/// Replaces that list.
+pub fn set_reserved_ports(ports: &BTreeSet<u16>) -> Result<()> {
+    fs::write(RESERVED, format!("{}\n", format_ports(ports))).map_err(|e| Error::internal(RESERVED, e))
+}
+
+/// Reads `1,3-5`.
+pub fn parse_ports(text: &str) -> Option<BTreeSet<u16>> {
+    let mut ports = BTreeSet::new();
+    for part in text.split(',').filter(|p| !p.is_empty()) {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        ports.extend(first.parse::<u16>().ok()?..=last.parse().ok()?);
+    }
+    Some(ports)
+}
+
+/// Writes `1,3-5`.
+pub fn format_ports(ports: &BTreeSet<u16>) -> String {
+    let mut ranges: Vec<(u16, u16)> = Vec::new();
+    for &port in ports {
+        match ranges.last_mut() {
+            Some((_, last)) if *last + 1 == port => *last = port,
+            _ => ranges.push((port, port)),
+        }
+    }
+    let text = |(a, b): &(u16, u16)| if a == b { a.to_string() } else { format!("{a}-{b}") };
+    ranges.iter().map(text).collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn port_lists_survive_the_round_trip() {
+        let ports = parse_ports("1,3-5,60000-65535").unwrap();
+        assert_eq!(format_ports(&ports), "1,3-5,60000-65535");
+        assert_eq!(format_ports(&BTreeSet::new()), "");
+        assert_eq!(parse_ports("a"), None);
+    }
+}
