@@ -5,4 +5,7 @@
 pub mod config;
 pub mod dataplane;
 pub mod error;
+pub mod ipam;
 pub mod kernel;
+pub mod model;
+pub mod store;

@@ -57,7 +57,7 @@ pub fn filter(object: &mut Ebpf, program: &str, ifindex: u32) -> Result<()> {
     let link = match classifier.attach_with_options(&name, TcAttachType::Ingress, options) {
         Ok(link) => link,
         Err(_) => {
-            let there = SchedClassifierLink::attached(&name, TcAttachType::Ingress, PRIORITY, handle())
+            let there = SchedClassifierLink::attached(&name, TcAttachType::Ingress, PRIORITY, handle(), None)
                 .map_err(|e| fail(&e))?;
             classifier.attach_to_link(there).map_err(|e| fail(&e))?
         }

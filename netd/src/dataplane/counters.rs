@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use aya::{Ebpf, maps::MapData, programs::Program};
+use aya::{Ebpf, programs::Program};
 use netd_common::abi::Counters;
 
 use super::{attach, tables::Tables};
@@ -54,9 +54,8 @@ pub struct MapRow {
     pub capacity: u64,
 }
 
-pub(super) fn usage(name: &'static str, entries: usize, map: &MapData) -> MapRow {
-    let capacity = map.info().map_or(0, |i| u64::from(i.max_entries()));
-    MapRow { name, entries: entries as u64, capacity }
+pub(super) fn usage(name: &'static str, entries: usize) -> MapRow {
+    MapRow { name, entries: entries as u64, capacity: 0 }
 }
 
 pub(super) fn drops(tables: &Tables) -> Result<Vec<DropRow>> {

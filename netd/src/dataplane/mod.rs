@@ -131,6 +131,7 @@ pub struct Dataplane {
     flows: Mutex<FlowTables>,
     links: PathBuf,
     cgroup: PathBuf,
+    sizes: Vec<(&'static str, u32)>,
 }
 
 struct State {
@@ -169,7 +170,7 @@ impl Dataplane {
         };
         attach::cgroup(&mut object, &cgroup, &links)?;
         let state = Mutex::new(State { object, tables, uplinks: Vec::new() });
-        Ok(Self { state, flows: Mutex::new(flows), links, cgroup })
+        Ok(Self { state, flows: Mutex::new(flows), links, cgroup, sizes: object::sizes(config) })
     }
 
     /// Hangs `from_container` on a veth's host end. It denies everything while the maps know nothing of it.
@@ -290,8 +291,11 @@ impl Dataplane {
     pub fn maps(&self) -> Vec<MapRow> {
         let mut rows = locked(&self.state).tables.usage();
         let flows = locked(&self.flows);
-        rows.push(counters::usage("FLOWS", flows.flows.keys().count(), flows.flows.map()));
-        rows.push(counters::usage("MAPPINGS", flows.mappings.keys().count(), flows.mappings.map()));
+        rows.push(counters::usage("FLOWS", flows.flows.keys().count()));
+        rows.push(counters::usage("MAPPINGS", flows.mappings.keys().count()));
+        for row in &mut rows {
+            row.capacity = self.sizes.iter().find(|(name, _)| *name == row.name).map_or(0, |(_, n)| u64::from(*n));
+        }
         rows
     }
 

@@ -41,7 +41,8 @@ fn ensure_bpffs() -> Result<()> {
     })
 }
 
-fn sizes(config: &Config) -> Vec<(&'static str, u32)> {
+/// How many entries each map of configurable size has.
+pub fn sizes(config: &Config) -> Vec<(&'static str, u32)> {
     let l = &config.limits;
     vec![
         ("DEVICES", l.endpoints),

@@ -346,10 +346,10 @@ impl Tables {
     /// How full the maps are.
     pub fn usage(&self) -> Vec<MapRow> {
         vec![
-            counters::usage("DEVICES", self.devices.keys().count(), self.devices.map()),
-            counters::usage("NETWORKS", self.networks.keys().count(), self.networks.map()),
-            counters::usage("ADDRESSES", self.addresses.keys().count(), self.addresses.map()),
-            counters::usage("PUBLICATIONS", self.publications.iter().count(), self.publications.map()),
+            counters::usage("DEVICES", self.devices.keys().count()),
+            counters::usage("NETWORKS", self.networks.keys().count()),
+            counters::usage("ADDRESSES", self.addresses.keys().count()),
+            counters::usage("PUBLICATIONS", self.publications.iter().count()),
         ]
     }
 }
