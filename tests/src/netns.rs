@@ -27,7 +27,10 @@ impl Netns {
     pub fn create(name: &str) -> Result<Self> {
         let output = Scope::machine().run(&["ip", "netns", "add", name])?;
         ensure!(output.ok, "ip netns add {name}: {}", output.text());
-        let ns = Self { name: name.to_owned(), path: Path::new("/run/netns").join(name) };
+        let ns = Self {
+            name: name.to_owned(),
+            path: Path::new("/run/netns").join(name),
+        };
         ns.ip("link set lo up")?;
         ns.prepare()?;
         Ok(ns)
@@ -35,7 +38,10 @@ impl Netns {
 
     /// A namespace that somebody else made.
     pub fn at(name: &str, path: impl Into<PathBuf>) -> Self {
-        Self { name: name.to_owned(), path: path.into() }
+        Self {
+            name: name.to_owned(),
+            path: path.into(),
+        }
     }
 
     /// The settings that make measurements alike on every machine.
@@ -118,7 +124,12 @@ impl Netns {
     /// What `ip` said.
     pub fn remove(&self) -> Result<()> {
         let output = Scope::machine().run(&["ip", "netns", "delete", &self.name])?;
-        ensure!(output.ok, "ip netns delete {}: {}", self.name, output.text());
+        ensure!(
+            output.ok,
+            "ip netns delete {}: {}",
+            self.name,
+            output.text()
+        );
         Ok(())
     }
 }

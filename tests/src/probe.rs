@@ -47,13 +47,24 @@ impl Server {
 /// # Errors
 /// When nothing answers.
 pub fn probe(scope: &Scope, protocol: &str, to: SocketAddr, millis: u32) -> Result<Reply> {
-    let output = scope.run(&[&binary("netd-probe"), protocol, &to.to_string(), &millis.to_string()])?;
+    let output = scope.run(&[
+        &binary("netd-probe"),
+        protocol,
+        &to.to_string(),
+        &millis.to_string(),
+    ])?;
     ensure!(output.ok, "{protocol} to {to}: {}", output.text().trim());
     let mut words = output.stdout.split_whitespace();
     let mut address = || -> Result<SocketAddr> {
-        Ok(words.next().with_context(|| format!("the answer {:?}", output.stdout))?.parse()?)
+        Ok(words
+            .next()
+            .with_context(|| format!("the answer {:?}", output.stdout))?
+            .parse()?)
     };
-    Ok(Reply { peer: address()?, local: address()? })
+    Ok(Reply {
+        peer: address()?,
+        local: address()?,
+    })
 }
 
 /// A TCP connection that sends a line every 20 ms and wants it back within 5 s; ends with the number of lines.
@@ -72,5 +83,7 @@ pub fn hold(scope: &Scope, to: SocketAddr) -> Result<Process> {
 /// # Errors
 /// When ping cannot be started.
 pub fn ping(scope: &Scope, to: std::net::IpAddr) -> Result<bool> {
-    Ok(scope.run(&["ping", "-n", "-c", "1", "-W", "1", &to.to_string()])?.ok)
+    Ok(scope
+        .run(&["ping", "-n", "-c", "1", "-W", "1", &to.to_string()])?
+        .ok)
 }

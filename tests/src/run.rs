@@ -80,7 +80,9 @@ impl Scope {
     pub fn command(&self, words: &[&str]) -> Result<Command> {
         let (program, arguments) = words.split_first().context("an empty command")?;
         let mut command = Command::new(program);
-        command.args(arguments).envs(self.env.iter().map(|(k, v)| (k, v)));
+        command
+            .args(arguments)
+            .envs(self.env.iter().map(|(k, v)| (k, v)));
         let open = |path: &PathBuf| File::open(path).with_context(|| path.display().to_string());
         let netns = self.netns.as_ref().map(open).transpose()?;
         let cgroup = self
@@ -88,7 +90,10 @@ impl Scope {
             .as_ref()
             .map(|path| {
                 let procs = path.join("cgroup.procs");
-                OpenOptions::new().write(true).open(&procs).with_context(|| procs.display().to_string())
+                OpenOptions::new()
+                    .write(true)
+                    .open(&procs)
+                    .with_context(|| procs.display().to_string())
             })
             .transpose()?;
         // SAFETY: between fork and exec only system calls (write, setns) on descriptors opened before.
@@ -137,7 +142,10 @@ impl Scope {
     /// # Errors
     /// When it cannot be started.
     pub fn spawn_logged(&self, words: &[&str], log: File) -> Result<Process> {
-        Process::start(self.command(words)?.stdout(log.try_clone()?).stderr(log), words)
+        Process::start(
+            self.command(words)?.stdout(log.try_clone()?).stderr(log),
+            words,
+        )
     }
 }
 
@@ -153,9 +161,17 @@ pub struct Process {
 impl Process {
     fn start(command: &mut Command, words: &[&str]) -> Result<Self> {
         let name = words.join(" ");
-        let mut child = command.stdin(Stdio::piped()).spawn().with_context(|| format!("cannot start {name}"))?;
+        let mut child = command
+            .stdin(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot start {name}"))?;
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take().map(BufReader::new));
-        Ok(Self { name, child, stdin, stdout })
+        Ok(Self {
+            name,
+            child,
+            stdin,
+            stdout,
+        })
     }
 
     /// Its process id.
@@ -170,7 +186,9 @@ impl Process {
     pub fn line(&mut self) -> Result<String> {
         let mut line = String::new();
         let stdout = self.stdout.as_mut().context("its output goes elsewhere")?;
-        stdout.read_line(&mut line).with_context(|| self.name.clone())?;
+        stdout
+            .read_line(&mut line)
+            .with_context(|| self.name.clone())?;
         Ok(line.trim_end().to_owned())
     }
 
@@ -205,11 +223,19 @@ impl Process {
         drop(self.stdin.take());
         let mut stdout = String::new();
         if let Some(pipe) = self.stdout.as_mut() {
-            pipe.read_to_string(&mut stdout).with_context(|| self.name.clone())?;
+            pipe.read_to_string(&mut stdout)
+                .with_context(|| self.name.clone())?;
         }
         let name = self.name.clone();
-        let status = wait_for(&format!("end of {name}"), 30, || self.child.try_wait().ok().flatten());
-        Ok(Output { ok: status.success(), code: status.code(), stdout, stderr: String::new() })
+        let status = wait_for(&format!("end of {name}"), 30, || {
+            self.child.try_wait().ok().flatten()
+        });
+        Ok(Output {
+            ok: status.success(),
+            code: status.code(),
+            stdout,
+            stderr: String::new(),
+        })
     }
 
     /// Asks it to end by `signal`, as [`Process::finish`] otherwise.

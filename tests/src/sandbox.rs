@@ -24,7 +24,11 @@ pub struct Sandbox {
 impl Sandbox {
     /// A sandbox that exists.
     pub fn new(name: &str, netns: Netns, scope: Scope) -> Self {
-        Self { name: name.to_owned(), netns, scope }
+        Self {
+            name: name.to_owned(),
+            netns,
+            scope,
+        }
     }
 
     /// The global addresses of an interface, IPv4 first.
@@ -32,7 +36,9 @@ impl Sandbox {
     /// # Errors
     /// When the interface does not exist.
     pub fn addresses(&self, interface: &str) -> Result<Vec<IpAddr>> {
-        let text = self.netns.ip(&format!("-j addr show dev {interface} scope global"))?;
+        let text = self
+            .netns
+            .ip(&format!("-j addr show dev {interface} scope global"))?;
         let links: serde_json::Value = serde_json::from_str(&text)?;
         let mut found: Vec<IpAddr> = links
             .as_array()
@@ -51,10 +57,13 @@ impl Sandbox {
     /// # Errors
     /// When it has none.
     pub fn v4(&self, interface: &str) -> Result<Ipv4Addr> {
-        let found = self.addresses(interface)?.into_iter().find_map(|address| match address {
-            IpAddr::V4(v4) => Some(v4),
-            IpAddr::V6(_) => None,
-        });
+        let found = self
+            .addresses(interface)?
+            .into_iter()
+            .find_map(|address| match address {
+                IpAddr::V4(v4) => Some(v4),
+                IpAddr::V6(_) => None,
+            });
         found.with_context(|| format!("{} {interface} has no IPv4 address", self.name))
     }
 
@@ -63,10 +72,13 @@ impl Sandbox {
     /// # Errors
     /// When it has none.
     pub fn v6(&self, interface: &str) -> Result<Ipv6Addr> {
-        let found = self.addresses(interface)?.into_iter().find_map(|address| match address {
-            IpAddr::V6(v6) => Some(v6),
-            IpAddr::V4(_) => None,
-        });
+        let found = self
+            .addresses(interface)?
+            .into_iter()
+            .find_map(|address| match address {
+                IpAddr::V6(v6) => Some(v6),
+                IpAddr::V4(_) => None,
+            });
         found.with_context(|| format!("{} {interface} has no IPv6 address", self.name))
     }
 
@@ -75,8 +87,11 @@ impl Sandbox {
     /// # Errors
     /// When the interface does not exist.
     pub fn mac(&self, interface: &str) -> Result<String> {
-        let links: serde_json::Value = serde_json::from_str(&self.netns.ip(&format!("-j link show dev {interface}"))?)?;
-        let mac = links.get(0).and_then(|link| link.get("address")?.as_str().map(str::to_owned));
+        let links: serde_json::Value =
+            serde_json::from_str(&self.netns.ip(&format!("-j link show dev {interface}"))?)?;
+        let mac = links
+            .get(0)
+            .and_then(|link| link.get("address")?.as_str().map(str::to_owned));
         mac.with_context(|| format!("{} {interface} has no Ethernet address", self.name))
     }
 

@@ -96,8 +96,15 @@ impl World {
     /// As [`World::new`].
     pub fn without_daemon() -> Result<Self> {
         static COUNTER: AtomicU32 = AtomicU32::new(0);
-        ensure!(nix::unistd::geteuid().is_root(), "the tests make network namespaces and load eBPF: run them as root");
-        let instance = format!("t{}-{}", process::id(), COUNTER.fetch_add(1, Ordering::Relaxed));
+        ensure!(
+            nix::unistd::geteuid().is_root(),
+            "the tests make network namespaces and load eBPF: run them as root"
+        );
+        let instance = format!(
+            "t{}-{}",
+            process::id(),
+            COUNTER.fetch_add(1, Ordering::Relaxed)
+        );
         let cgroup = Cgroup::create(&format!("netd-{instance}"))?;
         let world = Self {
             host: Netns::create(&format!("{instance}-host"))?,
@@ -116,7 +123,10 @@ impl World {
 
     fn join_lan(&self) -> Result<()> {
         let (host, lan) = (&self.host, &self.lan);
-        host.ip(&format!("link add uplink type veth peer name uplink netns {}", lan.name()))?;
+        host.ip(&format!(
+            "link add uplink type veth peer name uplink netns {}",
+            lan.name()
+        ))?;
         for (ns, v4, v6) in [(host, HOST_V4, HOST_V6), (lan, LAN_V4, LAN_V6)] {
             ns.ip(&format!("addr add {v4}/24 dev uplink"))?;
             ns.ip(&format!("addr add {v6}/64 dev uplink nodad"))?;
@@ -159,7 +169,10 @@ impl World {
 
     /// Programs of the host: its namespace and the cgroup that netd's hooks hang on.
     pub fn host_scope(&self) -> Scope {
-        self.host.scope().cgroup(self.cgroup.path()).env("NETD_ADDRESS", &self.address())
+        self.host
+            .scope()
+            .cgroup(self.cgroup.path())
+            .env("NETD_ADDRESS", &self.address())
     }
 
     /// Programs of the neighbour.
@@ -199,7 +212,8 @@ impl World {
     /// When it cannot be started.
     pub fn netd(&self, more: &[&str]) -> Result<Output> {
         let words = self.daemon_words(more);
-        self.host_scope().run(&words.iter().map(String::as_str).collect::<Vec<_>>())
+        self.host_scope()
+            .run(&words.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
     /// Starts the daemon and waits until it answers.
@@ -209,14 +223,22 @@ impl World {
     pub fn start(&mut self) -> Result<()> {
         let words = self.daemon_words(&[]);
         let log = self.log_path();
-        let file = fs::OpenOptions::new().create(true).append(true).open(&log)?;
+        let file = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&log)?;
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        let mut process = self.host_scope().env("RUST_BACKTRACE", "1").spawn_logged(&words, file)?;
+        let mut process = self
+            .host_scope()
+            .env("RUST_BACKTRACE", "1")
+            .spawn_logged(&words, file)?;
         let ready = wait_for("netd to answer", 30, || {
             if !process.running() {
                 return Some(false);
             }
-            self.netctl(&["status"]).is_ok_and(|output| output.ok).then_some(true)
+            self.netctl(&["status"])
+                .is_ok_and(|output| output.ok)
+                .then_some(true)
         });
         ensure!(ready, "netd ended: {}", self.log());
         self.daemon = Some(process);
@@ -237,7 +259,10 @@ impl World {
     /// # Errors
     /// When it is not running.
     pub fn kill(&mut self) -> Result<()> {
-        self.daemon.take().context("the daemon is not running")?.stop(Signal::SIGKILL)?;
+        self.daemon
+            .take()
+            .context("the daemon is not running")?
+            .stop(Signal::SIGKILL)?;
         Ok(())
     }
 
@@ -246,8 +271,17 @@ impl World {
     /// # Errors
     /// When it is not running or ends with an error.
     pub fn stop(&mut self) -> Result<()> {
-        let output = self.daemon.take().context("the daemon is not running")?.stop(Signal::SIGTERM)?;
-        ensure!(output.ok, "netd ended with {:?}: {}", output.code, self.log());
+        let output = self
+            .daemon
+            .take()
+            .context("the daemon is not running")?
+            .stop(Signal::SIGTERM)?;
+        ensure!(
+            output.ok,
+            "netd ended with {:?}: {}",
+            output.code,
+            self.log()
+        );
         Ok(())
     }
 
@@ -283,10 +317,19 @@ impl World {
     /// When it succeeds or says something else.
     pub fn refused(&self, line: &str, parts: &[&str]) -> Result<String> {
         let output = self.netctl(&line.split_whitespace().collect::<Vec<_>>())?;
-        ensure!(output.code == Some(1), "netctl {line}: exit code {:?}, not 1: {}", output.code, output.text());
+        ensure!(
+            output.code == Some(1),
+            "netctl {line}: exit code {:?}, not 1: {}",
+            output.code,
+            output.text()
+        );
         let said = output.stderr.to_lowercase();
         for part in parts {
-            ensure!(said.contains(&part.to_lowercase()), "netctl {line}: {part:?} is not in: {}", output.stderr);
+            ensure!(
+                said.contains(&part.to_lowercase()),
+                "netctl {line}: {part:?} is not in: {}",
+                output.stderr
+            );
         }
         Ok(output.stderr)
     }
@@ -315,7 +358,10 @@ impl World {
         let rows = rows.as_array().context("drops: not an array")?;
         Ok(rows
             .iter()
-            .filter(|row| row.as_object().is_some_and(|fields| fields.values().any(|v| v.as_str() == Some(reason))))
+            .filter(|row| {
+                row.as_object()
+                    .is_some_and(|fields| fields.values().any(|v| v.as_str() == Some(reason)))
+            })
             .filter_map(|row| row.get("packets").or_else(|| row.get("Packets")))
             .filter_map(|packets| packets.as_u64().or_else(|| packets.as_str()?.parse().ok()))
             .sum())

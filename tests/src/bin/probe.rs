@@ -35,7 +35,16 @@ fn plain(address: SocketAddr) -> SocketAddr {
 
 fn serve(port: u16) -> Result<()> {
     // Dual-stack where there is IPv6; in a namespace with IPv6 off, IPv4 alone.
-    let any = move |v6: bool| SocketAddr::new(if v6 { [0_u16; 8].into() } else { [0_u8; 4].into() }, port);
+    let any = move |v6: bool| {
+        SocketAddr::new(
+            if v6 {
+                [0_u16; 8].into()
+            } else {
+                [0_u8; 4].into()
+            },
+            port,
+        )
+    };
     let listener = TcpListener::bind(any(true)).or_else(|_| TcpListener::bind(any(false)))?;
     let socket = UdpSocket::bind(any(true)).or_else(|_| UdpSocket::bind(any(false)))?;
     thread::spawn(move || {
@@ -55,7 +64,9 @@ fn serve(port: u16) -> Result<()> {
 }
 
 fn answer(mut stream: &TcpStream) {
-    let (Ok(peer), Ok(local)) = (stream.peer_addr(), stream.local_addr()) else { return };
+    let (Ok(peer), Ok(local)) = (stream.peer_addr(), stream.local_addr()) else {
+        return;
+    };
     let line = format!("{} {}\n", plain(peer), plain(local));
     for request in BufReader::new(stream).lines() {
         if request.is_err() || stream.write_all(line.as_bytes()).is_err() {
@@ -71,7 +82,11 @@ fn tcp(to: SocketAddr, time: Duration) -> Result<()> {
     let mut line = String::new();
     BufReader::new(&stream).read_line(&mut line)?;
     // What the client believes it talks to must be what it asked for, also through the host's hooks.
-    ensure!(plain(stream.peer_addr()?) == to, "the peer of the socket is {}", stream.peer_addr()?);
+    ensure!(
+        plain(stream.peer_addr()?) == to,
+        "the peer of the socket is {}",
+        stream.peer_addr()?
+    );
     print!("{line}");
     Ok(())
 }
@@ -85,7 +100,10 @@ fn udp(to: SocketAddr, time: Duration) -> Result<()> {
     let mut buffer = [0; 2048];
     let (length, from) = socket.recv_from(&mut buffer)?;
     ensure!(from == to, "the answer comes from {from}");
-    print!("{}", String::from_utf8_lossy(buffer.get(..length).context("length")?));
+    print!(
+        "{}",
+        String::from_utf8_lossy(buffer.get(..length).context("length")?)
+    );
     Ok(())
 }
 
@@ -104,7 +122,10 @@ fn hold(to: SocketAddr) -> Result<()> {
     while !ENDED.load(Ordering::Relaxed) {
         writer.write_all(b"?\n")?;
         let mut line = String::new();
-        ensure!(reader.read_line(&mut line)? > 0, "the server closed after {lines} lines");
+        ensure!(
+            reader.read_line(&mut line)? > 0,
+            "the server closed after {lines} lines"
+        );
         lines += 1;
         thread::sleep(Duration::from_millis(20));
     }
