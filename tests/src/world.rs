@@ -147,6 +147,11 @@ impl World {
         Ok(ns)
     }
 
+    /// Says that a namespace of this world was removed already.
+    pub fn forget(&mut self, netns: &Netns) {
+        self.others.retain(|other| other.path() != netns.path());
+    }
+
     /// Scratch directory, gone with the world.
     pub fn directory(&self) -> &Path {
         self.directory.path()
