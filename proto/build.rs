@@ -10,9 +10,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
     let bytes = prost_build_bytes(&descriptors);
     fs::write(out.join("descriptors.bin"), bytes)?;
-    // Without the clients' `connect` constructor, which would collide with the `Connect` method: clients are made
-    // from a channel by `new`.
-    tonic_prost_build::configure().build_transport(false).compile_fds(descriptors)?;
+    tonic_prost_build::configure().compile_fds(descriptors)?;
     Ok(())
 }
 

@@ -5,6 +5,7 @@
 //! interfaces or its root cgroup.
 
 pub mod cgroup;
+mod daemon;
 pub mod netns;
 pub mod probe;
 pub mod residue;

@@ -192,6 +192,25 @@ impl Process {
         Ok(line.trim_end().to_owned())
     }
 
+    /// Reads its output until a line holds `mark`; what was read, with that line.
+    ///
+    /// # Errors
+    /// When the output ends before.
+    pub fn until(&mut self, mark: &str) -> Result<String> {
+        let mut seen = String::new();
+        loop {
+            let start = seen.len();
+            let stdout = self.stdout.as_mut().context("its output goes elsewhere")?;
+            let length = stdout
+                .read_line(&mut seen)
+                .with_context(|| self.name.clone())?;
+            anyhow::ensure!(length > 0, "{mark:?} did not come: {seen}");
+            if seen.get(start..).is_some_and(|line| line.contains(mark)) {
+                return Ok(seen);
+            }
+        }
+    }
+
     /// Sends it a line.
     ///
     /// # Errors

@@ -1,13 +1,10 @@
 //! C09 and the packets on the wire: what the neighbour sees of masqueraded traffic.
 
-use std::time::Duration;
-
 use anyhow::{Context, ensure};
 use netd_tests::{
     Process, World, wait_for,
     world::{HOST_V4, LAN_V4, LAN_V6},
 };
-use nix::sys::signal::Signal;
 
 use crate::Outcome;
 
@@ -50,7 +47,7 @@ fn c09_no_private_source_leaves_the_host() -> Outcome {
     world.ctl("network create --ipv6 front")?;
     let web = world.sandbox("web", &["front"])?;
     let (v4, v6) = (web.v4("eth0")?, web.v6("eth0")?);
-    let dump = capture(&world, "ip or ip6")?;
+    let mut dump = capture(&world, "ip or ip6")?;
     ensure!(web.ping(LAN_V4.into())? && web.ping(LAN_V6.into())?);
     let output = web.scope.run(&[
         "python3",
@@ -60,11 +57,10 @@ fn c09_no_private_source_leaves_the_host() -> Outcome {
         &LAN_V6.to_string(),
     ])?;
     ensure!(output.stdout.contains("sent"), "scapy: {}", output.text());
-    // A last packet that must be seen, so that the capture is complete.
+    // A last packet, so that the capture is known to be complete.
     web.scope
         .run(&["ping", "-c1", "-W1", "-s", "333", &LAN_V4.to_string()])?;
-    std::thread::sleep(Duration::from_millis(100));
-    let seen = dump.stop(Signal::SIGTERM)?.stdout;
+    let seen = dump.until("length 341")?;
     ensure!(
         seen.contains(&HOST_V4.to_string()) && seen.contains("length 341"),
         "the capture saw nothing: {seen}"
@@ -112,7 +108,7 @@ fn d05_checksums_are_right_on_the_wire() -> Outcome {
         ensure!(rate > 1e8, "{to}: {rate} bit/s");
     }
     // A raw socket's packets carry complete checksums, which the translation must keep right.
-    let dump = capture(&world, "tcp or udp or icmp or icmp6")?;
+    let mut dump = capture(&world, "tcp or udp or icmp or icmp6")?;
     let output = web.scope.run(&[
         "python3",
         "-c",
@@ -121,8 +117,9 @@ fn d05_checksums_are_right_on_the_wire() -> Outcome {
         &LAN_V6.to_string(),
     ])?;
     ensure!(output.stdout.contains("sent"), "scapy: {}", output.text());
-    std::thread::sleep(Duration::from_millis(100));
-    let seen = dump.stop(Signal::SIGTERM)?.stdout;
+    web.scope
+        .run(&["ping", "-c1", "-W1", "-s", "333", &LAN_V4.to_string()])?;
+    let seen = dump.until("length 341")?;
     ensure!(seen.contains("(correct)"), "no checksum was judged: {seen}");
     let wrong: Vec<&str> = seen
         .lines()

@@ -2,7 +2,6 @@
 
 use anyhow::ensure;
 use netd_tests::{Sandbox, World};
-use nix::sys::signal::Signal;
 
 use crate::{Outcome, egress::capture};
 
@@ -32,7 +31,7 @@ fn x07_forged_addresses_are_dropped() -> Outcome {
         "exec tcpdump -n -e -l --immediate-mode -Q in -i eth0 2>{}",
         file.display()
     );
-    let watch = peer.scope.spawn(&["sh", "-c", &line])?;
+    let mut watch = peer.scope.spawn(&["sh", "-c", &line])?;
     netd_tests::wait_for("tcpdump", 10, || {
         std::fs::read_to_string(&file)
             .ok()?
@@ -85,17 +84,23 @@ fn x07_forged_addresses_are_dropped() -> Outcome {
             "Ether(src='{em}',dst='{pm}')/IP(src='{e4}',dst='{p4}')/UDP(sport=1111,dport=4445)"
         ),
     )?;
-    std::thread::sleep(std::time::Duration::from_millis(100));
-    let seen = watch.stop(Signal::SIGTERM)?.stdout;
+    let seen = watch.until(".4445")?;
     ensure!(
-        seen.contains(".4444") && seen.contains(".4445"),
+        seen.contains(".4444"),
         "the true frames did not arrive: {seen}"
     );
+    // Answers about others than the victim are the responder's own and right.
+    let as_victim = [
+        format!("{v4} is-at"),
+        format!("tell {v4}"),
+        format!("tgt is {v6}"),
+    ];
     for bad in [
         ".5555",
-        "is-at",
+        &as_victim[0],
+        &as_victim[1],
+        &as_victim[2],
         "router advertisement",
-        "neighbor advertisement",
         "BOOTP",
     ] {
         let lines: Vec<&str> = seen.lines().filter(|line| line.contains(bad)).collect();
@@ -118,7 +123,7 @@ fn x07_forged_sources_do_not_leave() -> Outcome {
     let world = World::new()?;
     world.ctl("network create front")?;
     let evil = world.sandbox("evil", &["front"])?;
-    let dump = capture(&world, "udp port 5555")?;
+    let mut dump = capture(&world, "udp port 5555")?;
     let mac = evil.mac("eth0")?;
     let gateway = "getmacbyip(conf.route.route('198.51.100.2')[2])";
     for source in ["198.51.100.1", "8.8.8.8", "127.0.0.1"] {
@@ -137,11 +142,17 @@ fn x07_forged_sources_do_not_leave() -> Outcome {
             "Ether(src='{mac}',dst={gateway})/IP(src='{own}',dst='198.51.100.2')/UDP(sport=1234,dport=5555)"
         ),
     )?;
-    std::thread::sleep(std::time::Duration::from_millis(100));
-    let seen = dump.stop(Signal::SIGTERM)?.stdout;
+    // A last packet, so that the capture is known to be complete.
+    send(
+        &evil,
+        &format!(
+            "Ether(src='{mac}',dst={gateway})/IP(src='{own}',dst='198.51.100.2')/UDP(sport=1234,dport=5555)/Raw(b'x'*99)"
+        ),
+    )?;
+    let seen = dump.until("length 99")?;
     let packets = seen
         .lines()
-        .filter(|line| line.contains(" > 198.51.100.2.5555"))
+        .filter(|line| line.contains(" > 198.51.100.2.5555") && !line.contains("length 99"))
         .count();
     ensure!(
         packets == 3,
