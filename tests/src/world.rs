@@ -97,6 +97,13 @@ impl World {
             nix::unistd::geteuid().is_root(),
             "the tests make network namespaces and load eBPF: run them as root"
         );
+        for name in ["netd", "netctl", "netd-probe"] {
+            let path = binary(name);
+            ensure!(
+                Path::new(&path).exists(),
+                "{path} is missing: cargo build --workspace, or cargo xtask test"
+            );
+        }
         let instance = format!(
             "t{}-{}",
             process::id(),
@@ -267,13 +274,13 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        let panicking = thread::panicking();
-        if panicking {
-            let log = self.log();
-            eprintln!("--- netd's log\n{log}---");
+        if self.closed {
+            return;
         }
+        // The test harness shows this only when the test fails.
+        eprintln!("--- netd's log\n{}---", self.log());
         match self.close() {
-            Err(error) if panicking => eprintln!("and cleaning up: {error:#}"),
+            Err(error) if thread::panicking() => eprintln!("and cleaning up: {error:#}"),
             Err(error) => panic!("cleaning up: {error:#}"),
             Ok(()) => {}
         }

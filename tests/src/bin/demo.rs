@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use netd_tests::{
-    Sandbox, Scope, Server, World, wait_for,
+    Output, Sandbox, Scope, Server, World, wait_for,
     world::{HOST_V4, HOST_V6, LAN_V4, LAN_V6, binary},
 };
 
@@ -37,28 +37,33 @@ impl Show {
         place: &str,
         scope: &Scope,
         line: &str,
-        good: impl FnOnce(bool, &str) -> bool,
+        good: impl FnOnce(&Output) -> bool,
     ) -> Result<()> {
         let output = scope.run(&["sh", "-c", line])?;
         let text = output.text();
-        let ok = good(output.ok, &text);
+        let ok = good(&output);
         self.told(place, line, &text, ok);
         Ok(())
     }
 
     /// It must succeed.
     fn works(&mut self, place: &str, scope: &Scope, line: &str) -> Result<()> {
-        self.run(place, scope, line, |ok, _| ok)
+        self.run(place, scope, line, |output| output.ok)
     }
 
     /// It must fail: nothing may get through.
     fn blocked(&mut self, place: &str, scope: &Scope, line: &str) -> Result<()> {
-        self.run(place, scope, &format!("{line}   # must fail"), |ok, _| !ok)
+        self.run(place, scope, &format!("{line}   # must fail"), |output| {
+            // 126 and 127: the probe itself could not run, which proves nothing.
+            output.code.is_some_and(|code| code != 0 && code < 126)
+        })
     }
 
     /// It must print this word.
     fn prints(&mut self, place: &str, scope: &Scope, line: &str, word: &str) -> Result<()> {
-        self.run(place, scope, line, |ok, text| ok && text.contains(word))
+        self.run(place, scope, line, |output| {
+            output.ok && output.text().contains(word)
+        })
     }
 }
 

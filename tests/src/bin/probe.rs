@@ -6,6 +6,7 @@ use std::{
     env,
     io::{BufRead, BufReader, Read, Write, stdin},
     net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    process::ExitCode,
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::Duration,
@@ -13,7 +14,17 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    match dispatch() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch() -> Result<()> {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words[..] {
