@@ -36,17 +36,14 @@ fn ebpf() -> Result<()> {
         "warnings",
     ];
     let target = run::target().join("ebpf-clippy");
-    let mut command = if setup::nightly_llvm().is_some() {
-        run::command(&[&["rustup", "run", "nightly", "cargo"], rest.as_slice()].concat())
+    let nightly = setup::nightly_llvm().is_some();
+    let program = if nightly {
+        ["rustup", "run", "nightly", "cargo"].as_slice()
     } else {
-        let mut command = run::command(&[&["/usr/bin/cargo"], rest.as_slice()].concat());
-        // rustup's own directories come first in PATH and would give their clippy-driver to Debian's cargo.
-        command
-            .env("PATH", "/usr/bin:/bin")
-            .env("RUSTC", "/usr/bin/rustc")
-            .env("RUSTC_BOOTSTRAP", "1");
-        command
+        // Not `cargo clippy`: cargo looks for its subcommands in CARGO_HOME first, where rustup's lie.
+        &["/usr/bin/cargo-clippy"]
     };
+    let mut command = run::command(&[program, rest.as_slice()].concat());
     for name in [
         "CARGO",
         "RUSTUP_TOOLCHAIN",
@@ -55,6 +52,13 @@ fn ebpf() -> Result<()> {
         "RUSTC_WORKSPACE_WRAPPER",
     ] {
         command.env_remove(name);
+    }
+    if !nightly {
+        command
+            .env("PATH", "/usr/bin:/bin")
+            .env("CARGO", "/usr/bin/cargo")
+            .env("RUSTC", "/usr/bin/rustc")
+            .env("RUSTC_BOOTSTRAP", "1");
     }
     run::checked(command.env("CARGO_TARGET_DIR", target))
 }
