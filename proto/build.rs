@@ -2,7 +2,11 @@
 use std::{env, fs, path::PathBuf};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let files = ["netd/v1/network.proto", "netd/v1/sandbox.proto", "netd/v1/system.proto"];
+    let files = [
+        "netd/v1/network.proto",
+        "netd/v1/sandbox.proto",
+        "netd/v1/system.proto",
+    ];
     for file in files {
         println!("cargo::rerun-if-changed={file}");
     }

@@ -4,6 +4,7 @@
 
 pub mod config;
 pub mod dataplane;
+pub mod engine;
 pub mod error;
 pub mod ipam;
 pub mod kernel;

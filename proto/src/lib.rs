@@ -4,7 +4,11 @@
 
 /// Version 1 of the API.
 pub mod v1 {
-    #![allow(missing_docs, clippy::all, reason = "generated; the .proto files carry the documentation")]
+    #![allow(
+        missing_docs,
+        clippy::all,
+        reason = "generated; the .proto files carry the documentation"
+    )]
     tonic::include_proto!("netd.v1");
 
     /// Encoded `FileDescriptorSet` of the API, for gRPC server reflection.

@@ -1,1 +1,82 @@
-fn main(){}
+//! `cargo xtask COMMAND`: set-up, build, demo, lab, tests and checks.
+//!
+//! It has almost no dependencies, so that the first command starts quickly. It must not know how netd works; it calls
+//! cargo and the package manager.
+
+mod check;
+mod run;
+mod setup;
+mod test;
+mod tidy;
+
+use std::{env, process::ExitCode};
+
+use anyhow::{Result, bail};
+
+const USAGE: &str = "usage: cargo xtask COMMAND
+  setup              install what is missing (Debian packages, the eBPF linker), and say what
+  build [--release]  target/{debug,release}/{netd,netctl}
+  demo               show what netd does, step by step, in network namespaces
+  lab                a shell in such a world, with the daemon running
+  bench              speed against plain veth, a Linux bridge and kernel masquerading
+  test               set-up, checks, build and all tests
+  lint               rustfmt and clippy, of the eBPF programs too
+  tidy               rules for files that no compiler knows";
+
+fn main() -> ExitCode {
+    match dispatch() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch() -> Result<()> {
+    let words: Vec<String> = env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words[..] {
+        ["setup"] => setup::setup(),
+        ["build"] => {
+            setup::setup()?;
+            run::cargo(&["build", "-p", "netd", "-p", "netctl"])
+        }
+        ["build", "--release"] => {
+            setup::setup()?;
+            run::cargo(&["build", "--release", "-p", "netd", "-p", "netctl"])
+        }
+        ["demo"] => world("demo", &[]),
+        ["lab"] => world("lab", &[]),
+        ["bench"] => world("bench", &["--release"]),
+        ["test"] => test::test(),
+        ["lint"] => {
+            setup::setup()?;
+            check::lint()
+        }
+        ["tidy"] => tidy::tidy(),
+        ["help" | "--help" | "-h"] => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        _ => bail!("{USAGE}"),
+    }
+}
+
+/// Builds the daemon, netctl and the tests' programs beside each other and runs one of the latter.
+fn world(program: &str, profile: &[&str]) -> Result<()> {
+    setup::setup()?;
+    let build = [
+        &["build", "-p", "netd", "-p", "netctl", "-p", "netd-tests"],
+        profile,
+    ]
+    .concat();
+    run::cargo(&build)?;
+    let directory = if profile.is_empty() {
+        "debug"
+    } else {
+        "release"
+    };
+    let path = run::target().join(directory).join(program);
+    run::sudo(&[&path.display().to_string()])
+}

@@ -96,12 +96,16 @@ pub fn choose_v4(pools: &[config::Pool], taken: &[IpNetwork]) -> Result<IpNetwor
     for pool in pools.iter().filter(|p| p.base.is_ipv4() && p.size >= p.base.prefix() && p.size <= 30) {
         let (mut at, end) = bounds(&pool.base);
         let size = 1u128 << (32 - pool.size);
+        let mut held: Vec<(u128, u128)> = taken.iter().filter(|t| overlap(t, &pool.base)).map(bounds).collect();
+        held.sort_unstable();
+        // Sorted by their beginning, each holder is met once: whatever lies before `at` is behind us.
+        let mut holders = held.into_iter().peekable();
         while at + size - 1 <= end {
-            let Ok(net) = IpNetwork::new(address(at, true), pool.size) else { break };
-            match taken.iter().filter(|t| overlap(t, &net)).map(|t| bounds(t).1).max() {
-                None => return Ok(net),
+            match holders.next_if(|(first, _)| *first < at + size) {
                 // Straight behind what is in the way, aligned.
-                Some(last) => at = (at.max(last) / size + 1) * size,
+                Some((_, last)) if last >= at => at = (last / size + 1) * size,
+                Some(_) => {}
+                None => return IpNetwork::new(address(at, true), pool.size).map_err(|e| Error::internal("a pool", e)),
             }
         }
     }

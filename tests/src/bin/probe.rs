@@ -1,0 +1,145 @@
+//! The far ends of the tests' probes: a server that tells whom it sees, and clients that ask it.
+//!
+//! `serve PORT` | `tcp ADDR:PORT MILLIS` | `udp ADDR:PORT MILLIS` | `hold ADDR:PORT` (until its input ends).
+
+use std::{
+    env,
+    io::{BufRead, BufReader, Read, Write, stdin},
+    net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    process::ExitCode,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail, ensure};
+
+fn main() -> ExitCode {
+    match dispatch() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch() -> Result<()> {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words[..] {
+        ["serve", port] => serve(port.parse()?),
+        ["tcp", to, millis] => tcp(to.parse()?, Duration::from_millis(millis.parse()?)),
+        ["udp", to, millis] => udp(to.parse()?, Duration::from_millis(millis.parse()?)),
+        ["hold", to] => hold(to.parse()?),
+        _ => bail!("usage: netd-probe serve PORT | tcp|udp ADDR:PORT MILLIS | hold ADDR:PORT"),
+    }
+}
+
+/// IPv4 peers of a dual-stack socket appear mapped; they are told as what they are.
+fn plain(address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V6(v6) => SocketAddr::new(v6.to_canonical(), address.port()),
+        IpAddr::V4(_) => address,
+    }
+}
+
+fn serve(port: u16) -> Result<()> {
+    // Dual-stack where there is IPv6; in a namespace with IPv6 off, IPv4 alone.
+    let any = move |v6: bool| {
+        SocketAddr::new(
+            if v6 {
+                [0_u16; 8].into()
+            } else {
+                [0_u8; 4].into()
+            },
+            port,
+        )
+    };
+    let listener = TcpListener::bind(any(true)).or_else(|_| TcpListener::bind(any(false)))?;
+    let socket = UdpSocket::bind(any(true)).or_else(|_| UdpSocket::bind(any(false)))?;
+    thread::spawn(move || {
+        let mut buffer = [0; 2048];
+        while let Ok((_, peer)) = socket.recv_from(&mut buffer) {
+            let local = socket.local_addr().map_or_else(|_| any(true), plain);
+            // A peer that cannot be answered is its own concern.
+            let _ = socket.send_to(format!("{} {local}\n", plain(peer)).as_bytes(), peer);
+        }
+    });
+    println!("ready");
+    for stream in listener.incoming() {
+        let Ok(stream) = stream else { continue };
+        thread::spawn(move || answer(&stream));
+    }
+    Ok(())
+}
+
+fn answer(mut stream: &TcpStream) {
+    let (Ok(peer), Ok(local)) = (stream.peer_addr(), stream.local_addr()) else {
+        return;
+    };
+    let line = format!("{} {}\n", plain(peer), plain(local));
+    for request in BufReader::new(stream).lines() {
+        if request.is_err() || stream.write_all(line.as_bytes()).is_err() {
+            return;
+        }
+    }
+}
+
+fn tcp(to: SocketAddr, time: Duration) -> Result<()> {
+    let mut stream = TcpStream::connect_timeout(&to, time)?;
+    stream.set_read_timeout(Some(time))?;
+    stream.write_all(b"?\n")?;
+    let mut line = String::new();
+    BufReader::new(&stream).read_line(&mut line)?;
+    // What the client believes it talks to must be what it asked for, also through the host's hooks.
+    ensure!(
+        plain(stream.peer_addr()?) == to,
+        "the peer of the socket is {}",
+        stream.peer_addr()?
+    );
+    print!("{line}");
+    Ok(())
+}
+
+fn udp(to: SocketAddr, time: Duration) -> Result<()> {
+    let any: SocketAddr = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" }.parse()?;
+    let socket = UdpSocket::bind(any)?;
+    socket.set_read_timeout(Some(time))?;
+    // Unconnected: the answer's source address must be the address that was asked.
+    socket.send_to(b"?", to)?;
+    let mut buffer = [0; 2048];
+    let (length, from) = socket.recv_from(&mut buffer)?;
+    ensure!(from == to, "the answer comes from {from}");
+    print!(
+        "{}",
+        String::from_utf8_lossy(buffer.get(..length).context("length")?)
+    );
+    Ok(())
+}
+
+fn hold(to: SocketAddr) -> Result<()> {
+    static ENDED: AtomicBool = AtomicBool::new(false);
+    let stream = TcpStream::connect_timeout(&to, Duration::from_secs(2))?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    println!("connected");
+    thread::spawn(|| {
+        // Any end of input, also an error, ends the exchange.
+        let _ = stdin().read_to_end(&mut Vec::new());
+        ENDED.store(true, Ordering::Relaxed);
+    });
+    let (mut writer, mut reader) = (&stream, BufReader::new(&stream));
+    let mut lines = 0_u64;
+    while !ENDED.load(Ordering::Relaxed) {
+        writer.write_all(b"?\n")?;
+        let mut line = String::new();
+        ensure!(
+            reader.read_line(&mut line)? > 0,
+            "the server closed after {lines} lines"
+        );
+        lines += 1;
+        thread::sleep(Duration::from_millis(20));
+    }
+    println!("{lines}");
+    Ok(())
+}

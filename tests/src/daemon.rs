@@ -1,0 +1,156 @@
+//! The daemon of a world: started, killed, stopped; and the end of the world, with nothing left behind.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
+
+use crate::{
+    residue,
+    run::{Output, Process},
+    wait_for,
+    world::{World, binary},
+};
+
+impl World {
+    /// netd's command line, with more words behind.
+    pub fn daemon_words(&self, more: &[&str]) -> Vec<String> {
+        let path = |path: &Path| path.display().to_string();
+        let mut words = vec![
+            binary("netd"),
+            "--instance".into(),
+            self.instance.clone(),
+            "--state".into(),
+            path(&self.state_directory()),
+            "--run".into(),
+            path(&self.run_directory()),
+            "--cgroup".into(),
+            path(self.cgroup.path()),
+        ];
+        if let Some(config) = &self.config {
+            words.extend(["--config".into(), path(config)]);
+        }
+        words.extend(more.iter().map(|&word| word.to_owned()));
+        words
+    }
+
+    /// Runs netd to its end with more words behind, as for `--purge` or for an error.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn netd(&self, more: &[&str]) -> Result<Output> {
+        let words = self.daemon_words(more);
+        self.host_scope()
+            .run(&words.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    /// Starts the daemon and waits until it answers.
+    ///
+    /// # Errors
+    /// When it ends instead; its message is on standard error and in the log.
+    pub fn start(&mut self) -> Result<()> {
+        let words = self.daemon_words(&[]);
+        let log = self.log_path();
+        let file = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&log)?;
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let mut process = self
+            .host_scope()
+            .env("RUST_BACKTRACE", "1")
+            .spawn_logged(&words, file)?;
+        let ready = wait_for("netd to answer", 30, || {
+            if !process.running() {
+                return Some(false);
+            }
+            self.netctl(&["status"])
+                .is_ok_and(|output| output.ok)
+                .then_some(true)
+        });
+        ensure!(ready, "netd ended: {}", self.log());
+        self.daemon = Some(process);
+        Ok(())
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.directory.path().join("netd.log")
+    }
+
+    /// What the daemon wrote.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    /// Sends SIGKILL to the daemon and waits for its end.
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub fn kill(&mut self) -> Result<()> {
+        self.daemon
+            .take()
+            .context("the daemon is not running")?
+            .stop(Signal::SIGKILL)?;
+        Ok(())
+    }
+
+    /// Sends SIGTERM to the daemon and waits for its end.
+    ///
+    /// # Errors
+    /// When it is not running or ends with an error.
+    pub fn stop(&mut self) -> Result<()> {
+        let output = self
+            .daemon
+            .take()
+            .context("the daemon is not running")?
+            .stop(Signal::SIGTERM)?;
+        ensure!(
+            output.ok,
+            "netd ended with {:?}: {}",
+            output.code,
+            self.log()
+        );
+        Ok(())
+    }
+
+    /// The daemon's process id.
+    pub fn daemon_pid(&self) -> Option<u32> {
+        self.daemon.as_ref().map(Process::pid)
+    }
+
+    /// Ends the daemon, purges the instance, removes the namespaces and says what is left behind.
+    ///
+    /// # Errors
+    /// When something is left, or a step fails.
+    pub fn close(&mut self) -> Result<()> {
+        if std::mem::replace(&mut self.closed, true) {
+            return Ok(());
+        }
+        drop(self.daemon.take());
+        let purged = self.netd(&["--purge"]);
+        let mut left = residue::find(self);
+        for ns in self.others.iter().chain([&self.host, &self.lan]) {
+            if let Err(error) = ns.remove() {
+                left.push(error.to_string());
+            }
+        }
+        // Killed processes leave a cgroup a moment after they were reaped.
+        let end = Instant::now() + Duration::from_secs(5);
+        while let Err(error) = self.cgroup.remove() {
+            if Instant::now() > end {
+                left.push(format!("cgroup {}: {error}", self.cgroup.path().display()));
+                break;
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        let purged = purged?;
+        ensure!(purged.ok, "netd --purge: {}", purged.text());
+        ensure!(left.is_empty(), "left behind: {}", left.join("; "));
+        Ok(())
+    }
+}

@@ -1,0 +1,54 @@
+//! What an instance must not leave behind after `--purge`.
+
+use std::{fs, path::Path};
+
+use crate::world::World;
+
+/// One sentence for each thing of the instance that still exists.
+pub fn find(world: &World) -> Vec<String> {
+    let mut left = Vec::new();
+    let pins = Path::new("/sys/fs/bpf/netd").join(&world.instance);
+    if pins.exists() {
+        left.push(format!("pins under {}", pins.display()));
+    }
+    match world.host.ip("-o link show") {
+        Ok(links) => {
+            let alias = format!("alias netd:{}:", world.instance);
+            for line in links.lines() {
+                let name = line.split(": ").nth(1).unwrap_or(line);
+                let ours = ["nd-", "np-", "br-", "netd0"]
+                    .iter()
+                    .any(|prefix| name.starts_with(prefix));
+                if ours || line.contains(&alias) {
+                    left.push(format!("link {name}"));
+                }
+            }
+        }
+        Err(error) => left.push(error.to_string()),
+    }
+    let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();
+    let run = world.run_directory().display().to_string();
+    left.extend(
+        mounts
+            .lines()
+            .filter(|line| line.contains(&run))
+            .map(|line| format!("mount {line}")),
+    );
+    if world.state_directory().join("netd.redb").exists() {
+        left.push(format!("state in {}", world.state_directory().display()));
+    }
+    // Filters and links of eBPF on interfaces that are not netd's own.
+    if let Ok(output) = world
+        .host_scope()
+        .run(&["bpftool", "net", "show", "dev", "uplink"])
+    {
+        left.extend(
+            output
+                .stdout
+                .lines()
+                .filter(|line| line.starts_with("uplink("))
+                .map(|line| format!("program {line}")),
+        );
+    }
+    left
+}

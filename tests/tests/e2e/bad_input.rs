@@ -1,0 +1,140 @@
+//! Bad input: a clear error that names the thing and the way out, and nothing half-made.
+
+use std::fs;
+
+use anyhow::ensure;
+use netd_tests::{Scope, World};
+
+use crate::Outcome;
+
+#[test]
+fn n05_unknown_names() -> Outcome {
+    let world = World::new()?;
+    world.ctl("network create front")?;
+    world.ctl("sandbox create web")?;
+    world.refused("network connect nosuch web", &["nosuch", "not found"])?;
+    world.refused("network connect front nosuch", &["nosuch"])?;
+    world.refused("network inspect nosuch", &["nosuch", "not found"])?;
+    world.refused("network create -d nosuch other", &["nosuch"])?;
+    world.refused("sandbox rm nosuch", &["nosuch"])?;
+    world.refused("port publish nosuch 80:80", &["nosuch"])?;
+    let usage = world.netctl(&["network", "frobnicate"])?;
+    ensure!(
+        usage.code == Some(2),
+        "usage errors are 2, not {:?}",
+        usage.code
+    );
+    ensure!(!world.ctl("network ls")?.contains("other"), "half-made");
+    Ok(())
+}
+
+#[test]
+fn n05_namespaces_that_are_none() -> Outcome {
+    let world = World::new()?;
+    world.refused(
+        "sandbox create ghost --netns /run/netns/no-such-namespace",
+        &["/run/netns/no-such-namespace"],
+    )?;
+    world.refused(
+        "sandbox create ghost --netns /proc/self/ns/pid",
+        &["/proc/self/ns/pid"],
+    )?;
+    world.refused("sandbox create ghost --pid 4194304", &["4194304"])?;
+    ensure!(!world.ctl("sandbox ls")?.contains("ghost"), "half-made");
+    world.ctl("sandbox create ghost")?;
+    world.refused("sandbox create ghost", &["ghost"])?;
+    Ok(())
+}
+
+#[test]
+fn c01_malformed_ports_and_foreign_addresses() -> Outcome {
+    let world = World::new()?;
+    world.ctl("network create front")?;
+    world.sandbox("web", &["front"])?;
+    for spec in [
+        "99999:80",
+        "80:80/icmp",
+        "8000-8002:80-81",
+        "host:80:80",
+        "0x50:80",
+    ] {
+        let output = world.netctl(&["port", "publish", "web", spec])?;
+        ensure!(
+            matches!(output.code, Some(1 | 2)) && !output.stderr.is_empty(),
+            "{spec}: {output:?}"
+        );
+    }
+    world.refused("port publish web 203.0.113.77:80:80", &["203.0.113.77"])?;
+    ensure!(!world.ctl("port ls web")?.contains("80"), "half-made");
+    Ok(())
+}
+
+#[test]
+fn p02_second_daemon_on_the_instance() -> Outcome {
+    let world = World::new()?;
+    let output = world.netd(&[])?;
+    ensure!(!output.ok, "a second daemon runs");
+    ensure!(output.text().contains(&world.instance), "{}", output.text());
+    world.ctl("status")?;
+    Ok(())
+}
+
+#[test]
+fn p02_corrupt_store() -> Outcome {
+    let mut world = World::new()?;
+    world.ctl("network create front")?;
+    world.stop()?;
+    let store = world.state_directory().join("netd.redb");
+    let good = fs::read(&store)?;
+    fs::write(&store, b"this is no database")?;
+    let output = world.netd(&[])?;
+    ensure!(
+        !output.ok && output.text().contains(&store.display().to_string()),
+        "{}",
+        output.text()
+    );
+    ensure!(
+        fs::read(&store)? == b"this is no database",
+        "the evidence was overwritten"
+    );
+    fs::write(&store, good)?;
+    world.start()?;
+    world.ctl("network inspect front")?;
+    Ok(())
+}
+
+#[test]
+fn p02_not_root_and_no_daemon() -> Outcome {
+    let mut world = World::new()?;
+    world.stop()?;
+    world.refused("status", &["netd.sock"])?;
+    let mut words = vec![
+        "setpriv",
+        "--reuid",
+        "65534",
+        "--clear-groups",
+        "--inh-caps=-all",
+        "--bounding-set=-all",
+    ];
+    let daemon = world.daemon_words(&[]);
+    // The build directory may be closed to others.
+    let copy = world.directory().join("netd");
+    fs::copy(&daemon[0], &copy)?;
+    let open = Scope::machine().run(&[
+        "chmod",
+        "-R",
+        "a+rX",
+        &world.directory().display().to_string(),
+    ])?;
+    ensure!(open.ok, "{}", open.text());
+    let copy = copy.display().to_string();
+    words.push(&copy);
+    words.extend(daemon.iter().skip(1).map(String::as_str));
+    let output = world.host_scope().run(&words)?;
+    ensure!(
+        !output.ok && output.text().contains("root"),
+        "{}",
+        output.text()
+    );
+    Ok(())
+}

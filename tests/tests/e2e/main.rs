@@ -1,0 +1,47 @@
+//! End-to-end tests: the shipped binaries in network namespaces, judged by the packets that arrive.
+//!
+//! Each test carries the id of the feature it shows.
+
+mod addresses;
+mod api;
+mod bad_input;
+mod drivers;
+mod egress;
+mod networks;
+mod ports;
+mod spoofing;
+mod survival;
+
+use std::net::IpAddr;
+
+use anyhow::{Result, ensure};
+use netd_tests::Sandbox;
+
+/// Result of a test.
+type Outcome = Result<()>;
+
+/// Both protocols of a probe.
+const PROTOCOLS: [&str; 2] = ["tcp", "udp"];
+
+/// TCP, UDP and ICMP get through to this address, where a server listens.
+fn reaches(from: &Sandbox, to: IpAddr, port: u16) -> Outcome {
+    for protocol in PROTOCOLS {
+        from.reach(protocol, to, port)?;
+    }
+    ensure!(from.ping(to)?, "{} gets no echo from {to}", from.name);
+    Ok(())
+}
+
+/// Neither TCP nor UDP nor ICMP gets through to this address, where a server listens.
+fn does_not_reach(from: &Sandbox, to: IpAddr, port: u16) -> Outcome {
+    for protocol in PROTOCOLS {
+        let reply = from.reach(protocol, to, port);
+        ensure!(
+            reply.is_err(),
+            "{} reaches {to} by {protocol}: {reply:?}",
+            from.name
+        );
+    }
+    ensure!(!from.ping(to)?, "{} gets an echo from {to}", from.name);
+    Ok(())
+}

@@ -1,0 +1,170 @@
+//! What the build and the tests need, installed where it is missing.
+
+use std::{env, path::Path};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::run;
+
+/// Programs of the tests and the demo.
+const TOOLS: [&str; 13] = [
+    "iproute2",
+    "iputils-ping",
+    "curl",
+    "iperf3",
+    "tcpdump",
+    "nftables",
+    "iptables",
+    "python3",
+    "python3-scapy",
+    "bpftool",
+    "socat",
+    "gcc",
+    "libc6-dev",
+];
+
+/// Debian's compiler for the eBPF programs, with the LLVM that its linker needs.
+const COMPILER: [&str; 8] = [
+    "rustc-web",
+    "cargo-web",
+    "rust-web-src",
+    "rust-web-clippy",
+    "llvm-22-dev",
+    "libzstd-dev",
+    "zlib1g-dev",
+    "g++",
+];
+
+/// The version that is known to build the programs.
+const LINKER: &str = "0.13.0";
+
+/// Installs what is missing and says what.
+pub fn setup() -> Result<()> {
+    let nightly = nightly_llvm();
+    let mut wanted = TOOLS.to_vec();
+    if nightly.is_none() {
+        wanted.extend(COMPILER);
+    }
+    packages(&wanted)?;
+    if nightly.is_none() {
+        ensure!(
+            debian_rust() >= Some(90),
+            "Debian's rustc-web is older than 1.90 and cannot build the eBPF programs; enable the security and updates \
+             suites of the release, or install rustup's nightly with rust-src"
+        );
+    }
+    components()?;
+    linker(nightly)
+}
+
+/// Whether the eBPF programs are built by rustup's nightly: its LLVM's major version.
+pub fn nightly_llvm() -> Option<u32> {
+    let sysroot = run::output(&["rustup", "run", "nightly", "rustc", "--print", "sysroot"])?;
+    let source = Path::new(sysroot.trim()).join("lib/rustlib/src/rust/library/core/Cargo.toml");
+    if !source.exists() {
+        return None;
+    }
+    let version = run::output(&["rustup", "run", "nightly", "rustc", "-vV"])?;
+    let llvm = version
+        .lines()
+        .find_map(|line| line.strip_prefix("LLVM version: "))?;
+    llvm.split('.').next()?.parse().ok()
+}
+
+/// Minor version of Debian's compiler.
+fn debian_rust() -> Option<u32> {
+    run::output(&["/usr/bin/rustc", "--version"])?
+        .split('.')
+        .nth(1)?
+        .parse()
+        .ok()
+}
+
+fn packages(wanted: &[&str]) -> Result<()> {
+    let missing: Vec<&str> = wanted
+        .iter()
+        .copied()
+        .filter(|package| !installed(package))
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    println!("setup: installing Debian packages: {}", missing.join(" "));
+    ensure!(
+        run::output(&["apt-get", "--version"]).is_some(),
+        "no apt-get here; install what serves as these Debian packages: {}",
+        missing.join(" ")
+    );
+    let apt = |words: &[&str]| {
+        let words = [
+            &["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq"],
+            words,
+        ]
+        .concat();
+        run::sudo(&words)
+    };
+    apt(&["update"])?;
+    apt(&[
+        &["install", "--yes", "--no-install-recommends"],
+        missing.as_slice(),
+    ]
+    .concat())
+}
+
+fn installed(package: &str) -> bool {
+    run::output(&["dpkg-query", "-W", "-f=${db:Status-Status}", package])
+        .is_some_and(|state| state == "installed")
+}
+
+/// rustfmt and clippy of the toolchain in use.
+fn components() -> Result<()> {
+    for (program, component) in [("cargo-fmt", "rustfmt"), ("cargo-clippy", "clippy")] {
+        if run::output(&[program, "--version"]).is_none() {
+            println!("setup: adding {component} to the Rust toolchain");
+            run::checked(&mut run::command(&[
+                "rustup",
+                "component",
+                "add",
+                component,
+            ]))?;
+        }
+    }
+    Ok(())
+}
+
+fn linker(nightly: Option<u32>) -> Result<()> {
+    let home =
+        env::var("CARGO_HOME").or_else(|_| env::var("HOME").map(|home| format!("{home}/.cargo")));
+    let path =
+        Path::new(&home.context("neither CARGO_HOME nor HOME is set")?).join("bin/bpf-linker");
+    if path.exists() || run::output(&["bpf-linker", "--version"]).is_some() {
+        return Ok(());
+    }
+    let llvm = nightly.unwrap_or(22);
+    println!("setup: installing bpf-linker {LINKER} for LLVM {llvm} (some minutes)");
+    let packages_of_llvm = [
+        &format!("llvm-{llvm}-dev"),
+        "libzstd-dev",
+        "zlib1g-dev",
+        "g++",
+    ];
+    packages(&packages_of_llvm)?;
+    let feature = format!("llvm-{llvm}");
+    let version = [
+        "--version",
+        LINKER,
+        "--locked",
+        "--no-default-features",
+        "--features",
+        feature.as_str(),
+    ];
+    let cargo = env::var("CARGO").unwrap_or_else(|_| "cargo".into());
+    let mut install = run::command(
+        &[
+            &[cargo.as_str(), "install", "bpf-linker"],
+            version.as_slice(),
+        ]
+        .concat(),
+    );
+    run::checked(install.env("LLVM_PREFIX", format!("/usr/lib/llvm-{llvm}")))
+}
