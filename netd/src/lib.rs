@@ -2,11 +2,14 @@
 //!
 //! It must not know HTTP or Docker; clients of the gRPC API do.
 
+pub mod api;
 pub mod config;
+pub mod daemon;
 pub mod dataplane;
 pub mod engine;
 pub mod error;
 pub mod ipam;
 pub mod kernel;
 pub mod model;
+pub mod purge;
 pub mod store;

@@ -88,7 +88,7 @@ impl Model {
     }
 
     /// The endpoint that holds the sandbox's default route: the highest priority, then the network's name.
-    pub fn gateway_endpoint(&self, sandbox: &str) -> Option<&Endpoint> {
+    pub fn gateway_endpoint<'a>(&'a self, sandbox: &'a str) -> Option<&'a Endpoint> {
         self.endpoints_of(sandbox)
             .filter_map(|e| Some((e, self.networks.get(&e.network)?)))
             .filter(|(_, n)| n.driver == "bridge" && !n.internal)

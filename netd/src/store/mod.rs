@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
+use redb::{Database, ReadableDatabase as _, TableDefinition};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::error::{Error, Kind, Result};

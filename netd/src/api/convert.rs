@@ -1,0 +1,178 @@
+//! Between the engine's objects and the API's messages.
+
+use std::{net::IpAddr, str::FromStr as _};
+
+use netd_proto::v1;
+use prost_types::Timestamp;
+
+use crate::{
+    engine::{EndpointRequest, Model, NetworkRequest, PoolRequest},
+    error::{Error, Result},
+    model::{Endpoint, Network, PortBinding, Sandbox},
+};
+
+/// From nanoseconds since 1970.
+pub fn timestamp(nanoseconds: u64) -> Timestamp {
+    Timestamp { seconds: (nanoseconds / 1_000_000_000) as i64, nanos: (nanoseconds % 1_000_000_000) as i32 }
+}
+
+fn mac(m: [u8; 6]) -> String {
+    m.iter().map(|b| format!("{b:02x}")).collect::<Vec<_>>().join(":")
+}
+
+pub fn network(model: &Model, n: &Network) -> v1::Network {
+    let running = |e: &&Endpoint| e.network == n.id && model.running.contains_key(&e.sandbox);
+    v1::Network {
+        id: n.id.clone(),
+        name: n.name.clone(),
+        created: Some(timestamp(n.created)),
+        driver: n.driver.clone(),
+        scope: n.scope.clone(),
+        enable_ipv4: n.enable_ipv4,
+        enable_ipv6: n.enable_ipv6,
+        ipam: Some(v1::Ipam {
+            driver: if n.ipam_driver.is_empty() { "default".into() } else { n.ipam_driver.clone() },
+            options: n.ipam_options.clone().into_iter().collect(),
+            pools: n
+                .pools
+                .iter()
+                .map(|p| v1::IpamPool {
+                    subnet: p.subnet.to_string(),
+                    ip_range: p.ip_range.map(|r| r.to_string()).unwrap_or_default(),
+                    gateway: p.gateway.to_string(),
+                    aux_addresses: p.aux.iter().map(|(k, a)| (k.clone(), a.to_string())).collect(),
+                })
+                .collect(),
+        }),
+        internal: n.internal,
+        attachable: n.attachable,
+        ingress: n.ingress,
+        config_only: false,
+        config_from: String::new(),
+        options: n.options.clone().into_iter().collect(),
+        labels: n.labels.clone().into_iter().collect(),
+        endpoints: model.endpoints.values().filter(running).map(|e| endpoint(model, e)).collect(),
+        device: n.device.clone(),
+    }
+}
+
+pub fn endpoint(model: &Model, e: &Endpoint) -> v1::Endpoint {
+    let network = model.networks.get(&e.network);
+    let gateway = |v4: bool| {
+        let network = network.filter(|n| !n.internal)?;
+        network.pools.iter().find(|p| p.subnet.is_ipv4() == v4).map(|p| p.gateway.to_string())
+    };
+    v1::Endpoint {
+        id: e.id.clone(),
+        network_id: e.network.clone(),
+        network_name: network.map(|n| n.name.clone()).unwrap_or_default(),
+        sandbox_id: e.sandbox.clone(),
+        sandbox_name: model.sandboxes.get(&e.sandbox).map(|s| s.name.clone()).unwrap_or_default(),
+        interface_name: e.interface.clone(),
+        host_interface: e.host_interface(),
+        mac_address: if e.interface.is_empty() { String::new() } else { mac(e.mac) },
+        ipv4_address: e.ipv4.map(|a| a.to_string()).unwrap_or_default(),
+        ipv6_address: e.ipv6.map(|a| a.to_string()).unwrap_or_default(),
+        ipv4_gateway: gateway(true).unwrap_or_default(),
+        ipv6_gateway: gateway(false).unwrap_or_default(),
+        aliases: e.aliases.clone(),
+        driver_options: e.driver_options.clone().into_iter().collect(),
+        gateway_priority: e.priority,
+        default_route: model.gateway_endpoint(&e.sandbox).is_some_and(|g| g.id == e.id),
+    }
+}
+
+pub fn sandbox(model: &Model, s: &Sandbox) -> v1::Sandbox {
+    v1::Sandbox {
+        id: s.id.clone(),
+        name: s.name.clone(),
+        created: Some(timestamp(s.created)),
+        hostname: s.hostname.clone(),
+        labels: s.labels.clone().into_iter().collect(),
+        netns_path: s.netns.display().to_string(),
+        owned: s.owned,
+        running: model.running.contains_key(&s.id),
+        endpoints: model.endpoints_of(&s.id).map(|e| endpoint(model, e)).collect(),
+        publications: s.ports.iter().map(|b| publication(model, s, b)).collect(),
+    }
+}
+
+pub fn publication(model: &Model, s: &Sandbox, b: &PortBinding) -> v1::Publication {
+    v1::Publication {
+        sandbox_id: s.id.clone(),
+        sandbox_name: s.name.clone(),
+        spec: Some(v1::PortSpec {
+            host_ip: b.host_ip.map(|ip| ip.to_string()).unwrap_or_default(),
+            host_port_first: b.host.0.into(),
+            host_port_last: b.host.1.into(),
+            port_first: b.target.0.into(),
+            port_last: b.target.1.into(),
+            protocol: b.protocol.into(),
+        }),
+        active: model.gateway_endpoint(&s.id).is_some_and(|e| model.links.contains_key(&e.id)),
+    }
+}
+
+pub fn binding(spec: &v1::PortSpec) -> Result<PortBinding> {
+    let port = |n: u32| u16::try_from(n).map_err(|_| Error::invalid(format!("invalid port {n}")).hint("0 to 65535"));
+    let or = |n: u32, other: u32| if n == 0 { other } else { n };
+    let host_ip = match spec.host_ip.as_str() {
+        "" => None,
+        text => Some(
+            IpAddr::from_str(text)
+                .map_err(|_| Error::invalid(format!("invalid host address {text:?} of a published port")))?,
+        ),
+    };
+    let protocol = match spec.protocol {
+        0 | 6 => 6,
+        17 => 17,
+        132 => 132,
+        other => return Err(Error::invalid(format!("invalid protocol {other}")).hint("tcp, udp or sctp")),
+    };
+    Ok(PortBinding {
+        host_ip,
+        host: (port(spec.host_port_first)?, port(or(spec.host_port_last, spec.host_port_first))?),
+        target: (port(spec.port_first)?, port(or(spec.port_last, spec.port_first))?),
+        protocol,
+    })
+}
+
+pub fn endpoint_request(r: v1::ConnectRequest) -> EndpointRequest {
+    EndpointRequest {
+        network: r.network,
+        sandbox: r.sandbox,
+        ipv4: r.ipv4_address,
+        ipv6: r.ipv6_address,
+        mac: r.mac_address,
+        aliases: r.aliases,
+        driver_options: r.driver_options.into_iter().collect(),
+        priority: r.gateway_priority,
+    }
+}
+
+pub fn network_request(r: v1::CreateNetworkRequest) -> NetworkRequest {
+    let ipam = r.ipam.unwrap_or_default();
+    let pool = |p: v1::IpamPool| PoolRequest {
+        subnet: p.subnet,
+        ip_range: p.ip_range,
+        gateway: p.gateway,
+        aux: p.aux_addresses.into_iter().collect(),
+    };
+    NetworkRequest {
+        name: r.name,
+        driver: if r.driver.is_empty() { "bridge".into() } else { r.driver },
+        scope: r.scope,
+        enable_ipv4: r.enable_ipv4.unwrap_or(true),
+        enable_ipv6: r.enable_ipv6,
+        internal: r.internal,
+        attachable: r.attachable,
+        ingress: r.ingress,
+        config_only: r.config_only,
+        config_from: r.config_from,
+        options: r.options.into_iter().collect(),
+        labels: r.labels.into_iter().collect(),
+        ipam_driver: ipam.driver,
+        ipam_options: ipam.options.into_iter().collect(),
+        pools: ipam.pools.into_iter().map(pool).collect(),
+    }
+}

@@ -1,0 +1,48 @@
+//! `netd --purge`: removes every trace of an instance.
+
+use std::fs;
+
+use crate::{
+    config::Instance,
+    daemon,
+    dataplane::Dataplane,
+    error::{Error, Result},
+    kernel::{Netlink, Netns, sysctl},
+    store::Store,
+};
+
+/// Removes links, programs, pins, namespaces and state of an instance that no daemon runs.
+pub async fn run(instance: &Instance) -> Result<()> {
+    let lock = daemon::lock(instance)?;
+    let netlink = Netlink::new()?;
+    for link in netlink.find_links(&instance.name).await? {
+        netlink.delete_link(link.ifindex).await?;
+    }
+    Dataplane::purge(instance)?;
+    let namespaces = instance.run.join("netns");
+    if let Ok(found) = fs::read_dir(&namespaces) {
+        for entry in found.flatten() {
+            Netns::remove(&entry.path())?;
+        }
+    }
+    // A store that cannot be read goes all the same, but then the sysctl's old value is not known.
+    match Store::open(&instance.state).and_then(|s| s.get::<String>("meta/reserved_ports")) {
+        Ok(Some(before)) => sysctl::set_reserved_ports(&sysctl::parse_ports(&before).unwrap_or_default())?,
+        Ok(None) => {}
+        Err(e) => tracing::warn!("net.ipv4.ip_local_reserved_ports stays as it is: {e}"),
+    }
+    for path in [daemon::socket(&instance.run), instance.state.join("netd.redb"), instance.state.join("netd.lock")] {
+        match fs::remove_file(&path) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::internal(format!("removing {}", path.display()), e));
+            }
+            _ => {}
+        }
+    }
+    // Directories of the operator's own making may hold other things and stay then.
+    for directory in [&namespaces, &instance.run, &instance.state] {
+        let _ = fs::remove_dir(directory);
+    }
+    drop(lock);
+    Ok(())
+}
