@@ -107,10 +107,11 @@ pub fn cgroup(object: &mut Ebpf, cgroup: &Path, links: &Path) -> Result<()> {
         let program =
             object.program_mut(name).ok_or_else(|| Error::internal(format!("program {name}"), "not in the object"))?;
         let program: &mut CgroupSockAddr = program.try_into().map_err(|e| fail(&e))?;
-        let id = program.attach(&directory, CgroupAttachMode::AllowMultiple).map_err(|e| fail(&e))?;
+        // A link never keeps others from the cgroup; the flag that says so is for the older kind of attachment only.
+        let id = program.attach(&directory, CgroupAttachMode::Single).map_err(|e| fail(&e))?;
         let link = program.take_link(id).map_err(|e| fail(&e))?;
         let link = FdLink::try_from(link).map_err(|e| fail(&e))?;
-        let new = links.join(format!("{name}.new"));
+        let new = links.join(format!("{name}-new"));
         let pin = links.join(name);
         let _ = fs::remove_file(&new);
         link.pin(&new).map_err(|e| fail(&e))?;
