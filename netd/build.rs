@@ -22,9 +22,15 @@ fn main() {
 }
 
 fn build() -> Result<(), String> {
-    let source = PathBuf::from(env::var("CARGO_MANIFEST_DIR").map_err(|e| e.to_string())?).join("../netd-ebpf");
+    let source = PathBuf::from(env::var("CARGO_MANIFEST_DIR").map_err(|e| e.to_string())?)
+        .join("../netd-ebpf");
     let out = PathBuf::from(env::var("OUT_DIR").map_err(|e| e.to_string())?);
-    for path in ["../netd-ebpf/src", "../netd-ebpf/Cargo.toml", "../netd-ebpf/Cargo.lock", "../netd-common/src"] {
+    for path in [
+        "../netd-ebpf/src",
+        "../netd-ebpf/Cargo.toml",
+        "../netd-ebpf/Cargo.lock",
+        "../netd-common/src",
+    ] {
         println!("cargo::rerun-if-changed={path}");
     }
     println!("cargo::rerun-if-env-changed=PATH");
@@ -36,7 +42,10 @@ fn build() -> Result<(), String> {
     let mut command = Command::new(&toolchain.cargo);
     // What cargo set for the build of the daemon must not steer the build for another target.
     for (name, _) in env::vars() {
-        if name.starts_with("CARGO") || name.starts_with("RUST") || matches!(name.as_str(), "TARGET" | "HOST") {
+        if name.starts_with("CARGO")
+            || name.starts_with("RUST")
+            || matches!(name.as_str(), "TARGET" | "HOST")
+        {
             command.env_remove(name);
         }
     }
@@ -52,13 +61,26 @@ fn build() -> Result<(), String> {
         .current_dir(&source)
         .env("PATH", path)
         .env("RUSTC", &toolchain.rustc)
-        .env("CARGO_ENCODED_RUSTFLAGS", "-Cdebuginfo=2\x1f-Clink-arg=--btf\x1f-Clinker=bpf-linker")
-        .args(["build", "--release", "-Z", "build-std=core", "--target", "bpfel-unknown-none", "--target-dir"])
+        .env(
+            "CARGO_ENCODED_RUSTFLAGS",
+            "-Cdebuginfo=2\x1f-Clink-arg=--btf\x1f-Clinker=bpf-linker",
+        )
+        .args([
+            "build",
+            "--release",
+            "-Z",
+            "build-std=core",
+            "--target",
+            "bpfel-unknown-none",
+            "--target-dir",
+        ])
         .arg(&target);
     if toolchain.bootstrap {
         command.env("RUSTC_BOOTSTRAP", "1");
     }
-    let done = command.output().map_err(|e| format!("{}: {e}", toolchain.cargo.display()))?;
+    let done = command
+        .output()
+        .map_err(|e| format!("{}: {e}", toolchain.cargo.display()))?;
     if !done.status.success() {
         return Err(format!(
             "{}\n(`cargo xtask setup` installs what is missing, bpf-linker too)",
@@ -75,12 +97,22 @@ fn build() -> Result<(), String> {
 /// rustup's nightly, if it has the sources of `core`.
 fn nightly() -> Option<Toolchain> {
     let which = |tool: &str| {
-        let found = Command::new("rustup").args(["which", "--toolchain", "nightly", tool]).output().ok()?;
-        found.status.success().then(|| PathBuf::from(String::from_utf8_lossy(&found.stdout).trim()))
+        let found = Command::new("rustup")
+            .args(["which", "--toolchain", "nightly", tool])
+            .output()
+            .ok()?;
+        found
+            .status
+            .success()
+            .then(|| PathBuf::from(String::from_utf8_lossy(&found.stdout).trim()))
     };
     let rustc = which("rustc")?;
     has_source(&rustc).then_some(())?;
-    Some(Toolchain { cargo: which("cargo")?, rustc, bootstrap: false })
+    Some(Toolchain {
+        cargo: which("cargo")?,
+        rustc,
+        bootstrap: false,
+    })
 }
 
 /// Debian's packages, if they are new enough.
@@ -97,6 +129,10 @@ fn debian() -> Option<Toolchain> {
 }
 
 fn has_source(rustc: &Path) -> bool {
-    let Ok(found) = Command::new(rustc).args(["--print", "sysroot"]).output() else { return false };
-    Path::new(String::from_utf8_lossy(&found.stdout).trim()).join("lib/rustlib/src/rust/library/core").exists()
+    let Ok(found) = Command::new(rustc).args(["--print", "sysroot"]).output() else {
+        return false;
+    };
+    Path::new(String::from_utf8_lossy(&found.stdout).trim())
+        .join("lib/rustlib/src/rust/library/core")
+        .exists()
 }

@@ -9,7 +9,12 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 #[command(name = "netctl", version)]
 pub struct Cli {
     /// Where the daemon listens.
-    #[arg(long, global = true, env = "NETD_ADDRESS", default_value = "unix:///run/netd/netd.sock")]
+    #[arg(
+        long,
+        global = true,
+        env = "NETD_ADDRESS",
+        default_value = "unix:///run/netd/netd.sock"
+    )]
     pub address: String,
     /// How to print.
     #[arg(long, global = true, value_enum, default_value_t = Output::Text)]

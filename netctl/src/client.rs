@@ -17,10 +17,16 @@ pub async fn connect(address: &str) -> Result<Channel, String> {
     let shown = path.display().to_string();
     let connector = tower::service_fn(move |_: Uri| {
         let path = path.clone();
-        async move { tokio::net::UnixStream::connect(path).await.map(TokioIo::new) }
+        async move {
+            tokio::net::UnixStream::connect(path)
+                .await
+                .map(TokioIo::new)
+        }
     });
     // The URI is only the authority of the requests; the connector opens the socket.
-    let connected = Endpoint::from_static("http://netd.invalid").connect_with_connector(connector).await;
+    let connected = Endpoint::from_static("http://netd.invalid")
+        .connect_with_connector(connector)
+        .await;
     connected.map_err(|e| {
         let mut cause = e.to_string();
         let mut source = std::error::Error::source(&e);
@@ -34,7 +40,10 @@ pub async fn connect(address: &str) -> Result<Channel, String> {
 
 /// A refusal as people read it, with the way out.
 pub fn refusal(status: &Status) -> String {
-    match status.get_details_error_info().and_then(|info| info.metadata.get("hint").cloned()) {
+    match status
+        .get_details_error_info()
+        .and_then(|info| info.metadata.get("hint").cloned())
+    {
         Some(hint) => format!("{} ({hint})", status.message()),
         None => status.message().to_owned(),
     }

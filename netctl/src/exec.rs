@@ -16,8 +16,12 @@ pub fn exec(netns: &str, command: &[String]) -> (u8, String) {
         return (125, format!("entering namespace {netns}: {e}"));
     }
     let words: Result<Vec<CString>, _> = command.iter().map(|w| CString::new(w.as_str())).collect();
-    let Ok(words) = words else { return (125, "an argument holds a zero byte".into()) };
-    let Some(program) = words.first() else { return (125, "no command".into()) };
+    let Ok(words) = words else {
+        return (125, "an argument holds a zero byte".into());
+    };
+    let Some(program) = words.first() else {
+        return (125, "no command".into());
+    };
     let Err(e) = execvp(program, &words);
     let code = if e == nix::Error::ENOENT { 127 } else { 126 };
     (code, format!("{}: {e}", command[0]))

@@ -36,7 +36,11 @@ type Outcome = Result<(), Failure>;
 
 /// Prints `text`, or with `--output json` the value.
 fn print(output: Output, value: &Value, text: impl FnOnce() -> String) {
-    let text = if output == Output::Json { show::pretty(value) } else { text() };
+    let text = if output == Output::Json {
+        show::pretty(value)
+    } else {
+        text()
+    };
     if !text.is_empty() {
         // A reader that went away (head) is no error.
         use std::io::Write as _;
@@ -60,12 +64,19 @@ async fn main() -> ExitCode {
 async fn run(cli: Cli) -> Outcome {
     match &cli.command {
         Command::Completions { shell } => {
-            clap_complete::generate(*shell, &mut Cli::command(), "netctl", &mut std::io::stdout());
+            clap_complete::generate(
+                *shell,
+                &mut Cli::command(),
+                "netctl",
+                &mut std::io::stdout(),
+            );
             return Ok(());
         }
         Command::Man => {
             let page = clap_mangen::Man::new(Cli::command());
-            return page.render(&mut std::io::stdout()).map_err(|e| Failure(1, e.to_string()));
+            return page
+                .render(&mut std::io::stdout())
+                .map_err(|e| Failure(1, e.to_string()));
         }
         _ => {}
     }

@@ -7,7 +7,12 @@ use crate::ports;
 
 fn sorted(map: &std::collections::HashMap<String, String>) -> Value {
     let ordered: std::collections::BTreeMap<_, _> = map.iter().collect();
-    Value::Object(ordered.into_iter().map(|(k, v)| (k.clone(), json!(v))).collect())
+    Value::Object(
+        ordered
+            .into_iter()
+            .map(|(k, v)| (k.clone(), json!(v)))
+            .collect(),
+    )
 }
 
 /// RFC 3339 with nanoseconds, UTC.
@@ -147,10 +152,9 @@ pub fn stats_row(s: &v1::EndpointStats) -> Value {
 
 /// The daemon's state.
 pub fn status(s: &v1::GetStatusResponse) -> Value {
-    let program = |p: &v1::AttachedProgram| {
-        json!({ "Name": p.name, "Target": p.target, "Hook": p.hook, "Id": p.program_id })
-    };
-    let map = |m: &v1::MapUsage| json!({ "Name": m.name, "Entries": m.entries, "Capacity": m.capacity });
+    let program = |p: &v1::AttachedProgram| json!({ "Name": p.name, "Target": p.target, "Hook": p.hook, "Id": p.program_id });
+    let map =
+        |m: &v1::MapUsage| json!({ "Name": m.name, "Entries": m.entries, "Capacity": m.capacity });
     json!({
         "Health": "serving",
         "Version": s.version,
@@ -187,7 +191,8 @@ pub fn event(e: &v1::Event) -> Value {
 pub fn pretty(value: &Value) -> String {
     use serde_json::ser::{PrettyFormatter, Serializer};
     let mut out = Vec::new();
-    let mut serializer = Serializer::with_formatter(&mut out, PrettyFormatter::with_indent(b"    "));
+    let mut serializer =
+        Serializer::with_formatter(&mut out, PrettyFormatter::with_indent(b"    "));
     // Writing to memory does not fail, and a `Value` is always representable.
     let _ = serde::Serialize::serialize(value, &mut serializer);
     String::from_utf8_lossy(&out).into_owned()
@@ -195,16 +200,29 @@ pub fn pretty(value: &Value) -> String {
 
 /// A table with columns three spaces apart, as Docker's.
 pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
-    let width = |i: usize| rows.iter().map(|r| r[i].chars().count()).chain([head[i].len()]).max().unwrap_or(0);
+    let width = |i: usize| {
+        rows.iter()
+            .map(|r| r[i].chars().count())
+            .chain([head[i].len()])
+            .max()
+            .unwrap_or(0)
+    };
     let widths: Vec<usize> = (0..head.len()).map(width).collect();
     let line = |cells: Vec<&str>| {
         let last = cells.len() - 1;
         let padded = cells.iter().enumerate().map(|(i, c)| {
-            if i == last { (*c).to_owned() } else { format!("{c:<w$}   ", w = widths[i]) }
+            if i == last {
+                (*c).to_owned()
+            } else {
+                format!("{c:<w$}   ", w = widths[i])
+            }
         });
         padded.collect::<String>()
     };
     let mut lines = vec![line(head.to_vec())];
-    lines.extend(rows.iter().map(|r| line(r.iter().map(String::as_str).collect())));
+    lines.extend(
+        rows.iter()
+            .map(|r| line(r.iter().map(String::as_str).collect())),
+    );
     lines.join("\n")
 }

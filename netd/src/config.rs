@@ -73,7 +73,10 @@ pub struct Limits {
 
 impl Default for Config {
     fn default() -> Self {
-        let pool = |base: &str, size| Pool { base: base.parse().expect("a literal CIDR"), size };
+        let pool = |base: &str, size| Pool {
+            base: base.parse().expect("a literal CIDR"),
+            size,
+        };
         Self {
             pools: vec![
                 pool("172.17.0.0/16", 16),
@@ -92,13 +95,21 @@ impl Default for Config {
 impl Default for Nat {
     fn default() -> Self {
         // The upper half of the usual ephemeral range; the lower one stays with the host's own sockets.
-        Self { first_port: 49152, last_port: 60999 }
+        Self {
+            first_port: 49152,
+            last_port: 60999,
+        }
     }
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { flows: 262_144, endpoints: 8_192, networks: 8_192, publications: 65_536 }
+        Self {
+            flows: 262_144,
+            endpoints: 8_192,
+            networks: 8_192,
+            publications: 65_536,
+        }
     }
 }
 
@@ -108,18 +119,28 @@ impl Config {
         use crate::error::Error;
         let nat = &self.nat;
         if nat.first_port < 1024 || nat.last_port < nat.first_port {
-            return Err(Error::invalid(format!("nat: ports {} to {} are no pool", nat.first_port, nat.last_port))
-                .hint("both above 1023, the first not above the last"));
+            return Err(Error::invalid(format!(
+                "nat: ports {} to {} are no pool",
+                nat.first_port, nat.last_port
+            ))
+            .hint("both above 1023, the first not above the last"));
         }
         for pool in &self.pools {
             if !pool.base.is_ipv4() || pool.size < pool.base.prefix() || pool.size > 30 {
-                return Err(Error::invalid(format!("pools: {} cannot be cut into /{}", pool.base, pool.size))
-                    .hint("an IPv4 base, and a size between the base's prefix length and 30"));
+                return Err(Error::invalid(format!(
+                    "pools: {} cannot be cut into /{}",
+                    pool.base, pool.size
+                ))
+                .hint("an IPv4 base, and a size between the base's prefix length and 30"));
             }
         }
         let l = &self.limits;
-        if [l.flows / 2, l.endpoints, l.networks, l.publications].contains(&0) || l.endpoints > 1 << 20 {
-            return Err(Error::invalid("limits: every limit must be at least 2, endpoints at most 1048576"));
+        if [l.flows / 2, l.endpoints, l.networks, l.publications].contains(&0)
+            || l.endpoints > 1 << 20
+        {
+            return Err(Error::invalid(
+                "limits: every limit must be at least 2, endpoints at most 1048576",
+            ));
         }
         Ok(())
     }

@@ -24,15 +24,21 @@ use crate::{
 /// Takes the instance: at most one daemon (or purge) at a time. The lock goes with the process, however it ends.
 pub fn lock(instance: &Instance) -> Result<Flock<File>> {
     for directory in [&instance.run, &instance.state] {
-        fs::create_dir_all(directory).map_err(|e| Error::internal(format!("creating {}", directory.display()), e))?;
+        fs::create_dir_all(directory)
+            .map_err(|e| Error::internal(format!("creating {}", directory.display()), e))?;
     }
     fs::set_permissions(&instance.state, fs::Permissions::from_mode(0o700))
         .map_err(|e| Error::internal(format!("protecting {}", instance.state.display()), e))?;
     // The state directory's lock guards the store, whatever run directory another daemon uses.
     let path = instance.state.join("netd.lock");
     let fail = |e: &dyn std::fmt::Display| Error::internal(format!("lock {}", path.display()), e);
-    let mut file =
-        File::options().read(true).write(true).create(true).truncate(false).open(&path).map_err(|e| fail(&e))?;
+    let mut file = File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .map_err(|e| fail(&e))?;
     let mut holder = String::new();
     let _ = file.read_to_string(&mut holder);
     let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, e)| {
@@ -70,8 +76,10 @@ pub async fn run(instance: Instance, config: Config) -> Result<()> {
     let engine = Engine::start(instance, config, store, dataplane, netlink).await?;
     let listener = api::bind(&path)?;
     tracing::info!("serving on {}", path.display());
-    let mut terminate = signal(SignalKind::terminate()).map_err(|e| Error::internal("SIGTERM", e))?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(|e| Error::internal("SIGINT", e))?;
+    let mut terminate =
+        signal(SignalKind::terminate()).map_err(|e| Error::internal("SIGTERM", e))?;
+    let mut interrupt =
+        signal(SignalKind::interrupt()).map_err(|e| Error::internal("SIGINT", e))?;
     let stop = async {
         tokio::select! {
             _ = terminate.recv() => {}

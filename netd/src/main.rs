@@ -40,7 +40,10 @@ struct Arguments {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let filter = tracing_subscriber::EnvFilter::try_new(&arguments.log).unwrap_or_default();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
     match start(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
@@ -53,21 +56,35 @@ fn main() -> ExitCode {
 fn start(arguments: Arguments) -> Result<()> {
     netd::model::check_name("instance", &arguments.instance)?;
     if arguments.instance.len() > 32 {
-        return Err(Error::invalid(format!("the instance name {} is too long", arguments.instance)).hint("at most 32"));
+        return Err(Error::invalid(format!(
+            "the instance name {} is too long",
+            arguments.instance
+        ))
+        .hint("at most 32"));
     }
     if !nix::unistd::geteuid().is_root() {
-        return Err(Error::invalid("netd must run as root: it loads eBPF programs and makes interfaces").hint("use sudo"));
+        return Err(Error::invalid(
+            "netd must run as root: it loads eBPF programs and makes interfaces",
+        )
+        .hint("use sudo"));
     }
     let config = match &arguments.config {
         None => Config::default(),
         Some(path) => {
-            let text = std::fs::read_to_string(path)
-                .map_err(|e| Error::invalid(format!("configuration file {}: {e}", path.display())))?;
-            toml::from_str(&text).map_err(|e| Error::invalid(format!("configuration file {}: {e}", path.display())))?
+            let text = std::fs::read_to_string(path).map_err(|e| {
+                Error::invalid(format!("configuration file {}: {e}", path.display()))
+            })?;
+            toml::from_str(&text).map_err(|e| {
+                Error::invalid(format!("configuration file {}: {e}", path.display()))
+            })?
         }
     };
-    let instance =
-        Instance { name: arguments.instance, state: arguments.state, run: arguments.run, cgroup: arguments.cgroup };
+    let instance = Instance {
+        name: arguments.instance,
+        state: arguments.state,
+        run: arguments.run,
+        cgroup: arguments.cgroup,
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

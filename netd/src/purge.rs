@@ -27,11 +27,17 @@ pub async fn run(instance: &Instance) -> Result<()> {
     }
     // A store that cannot be read goes all the same, but then the sysctl's old value is not known.
     match Store::open(&instance.state).and_then(|s| s.get::<String>("meta/reserved_ports")) {
-        Ok(Some(before)) => sysctl::set_reserved_ports(&sysctl::parse_ports(&before).unwrap_or_default())?,
+        Ok(Some(before)) => {
+            sysctl::set_reserved_ports(&sysctl::parse_ports(&before).unwrap_or_default())?
+        }
         Ok(None) => {}
         Err(e) => tracing::warn!("net.ipv4.ip_local_reserved_ports stays as it is: {e}"),
     }
-    for path in [daemon::socket(&instance.run), instance.state.join("netd.redb"), instance.state.join("netd.lock")] {
+    for path in [
+        daemon::socket(&instance.run),
+        instance.state.join("netd.redb"),
+        instance.state.join("netd.lock"),
+    ] {
         match fs::remove_file(&path) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
                 return Err(Error::internal(format!("removing {}", path.display()), e));

@@ -13,11 +13,17 @@ use crate::{
 
 /// From nanoseconds since 1970.
 pub fn timestamp(nanoseconds: u64) -> Timestamp {
-    Timestamp { seconds: (nanoseconds / 1_000_000_000) as i64, nanos: (nanoseconds % 1_000_000_000) as i32 }
+    Timestamp {
+        seconds: (nanoseconds / 1_000_000_000) as i64,
+        nanos: (nanoseconds % 1_000_000_000) as i32,
+    }
 }
 
 fn mac(m: [u8; 6]) -> String {
-    m.iter().map(|b| format!("{b:02x}")).collect::<Vec<_>>().join(":")
+    m.iter()
+        .map(|b| format!("{b:02x}"))
+        .collect::<Vec<_>>()
+        .join(":")
 }
 
 pub fn network(model: &Model, n: &Network) -> v1::Network {
@@ -31,7 +37,11 @@ pub fn network(model: &Model, n: &Network) -> v1::Network {
         enable_ipv4: n.enable_ipv4,
         enable_ipv6: n.enable_ipv6,
         ipam: Some(v1::Ipam {
-            driver: if n.ipam_driver.is_empty() { "default".into() } else { n.ipam_driver.clone() },
+            driver: if n.ipam_driver.is_empty() {
+                "default".into()
+            } else {
+                n.ipam_driver.clone()
+            },
             options: n.ipam_options.clone().into_iter().collect(),
             pools: n
                 .pools
@@ -40,7 +50,11 @@ pub fn network(model: &Model, n: &Network) -> v1::Network {
                     subnet: p.subnet.to_string(),
                     ip_range: p.ip_range.map(|r| r.to_string()).unwrap_or_default(),
                     gateway: p.gateway.to_string(),
-                    aux_addresses: p.aux.iter().map(|(k, a)| (k.clone(), a.to_string())).collect(),
+                    aux_addresses: p
+                        .aux
+                        .iter()
+                        .map(|(k, a)| (k.clone(), a.to_string()))
+                        .collect(),
                 })
                 .collect(),
         }),
@@ -51,7 +65,12 @@ pub fn network(model: &Model, n: &Network) -> v1::Network {
         config_from: String::new(),
         options: n.options.clone().into_iter().collect(),
         labels: n.labels.clone().into_iter().collect(),
-        endpoints: model.endpoints.values().filter(running).map(|e| endpoint(model, e)).collect(),
+        endpoints: model
+            .endpoints
+            .values()
+            .filter(running)
+            .map(|e| endpoint(model, e))
+            .collect(),
         device: n.device.clone(),
     }
 }
@@ -60,17 +79,29 @@ pub fn endpoint(model: &Model, e: &Endpoint) -> v1::Endpoint {
     let network = model.networks.get(&e.network);
     let gateway = |v4: bool| {
         let network = network.filter(|n| !n.internal)?;
-        network.pools.iter().find(|p| p.subnet.is_ipv4() == v4).map(|p| p.gateway.to_string())
+        network
+            .pools
+            .iter()
+            .find(|p| p.subnet.is_ipv4() == v4)
+            .map(|p| p.gateway.to_string())
     };
     v1::Endpoint {
         id: e.id.clone(),
         network_id: e.network.clone(),
         network_name: network.map(|n| n.name.clone()).unwrap_or_default(),
         sandbox_id: e.sandbox.clone(),
-        sandbox_name: model.sandboxes.get(&e.sandbox).map(|s| s.name.clone()).unwrap_or_default(),
+        sandbox_name: model
+            .sandboxes
+            .get(&e.sandbox)
+            .map(|s| s.name.clone())
+            .unwrap_or_default(),
         interface_name: e.interface.clone(),
         host_interface: e.host_interface(),
-        mac_address: if e.interface.is_empty() { String::new() } else { mac(e.mac) },
+        mac_address: if e.interface.is_empty() {
+            String::new()
+        } else {
+            mac(e.mac)
+        },
         ipv4_address: e.ipv4.map(|a| a.to_string()).unwrap_or_default(),
         ipv6_address: e.ipv6.map(|a| a.to_string()).unwrap_or_default(),
         ipv4_gateway: gateway(true).unwrap_or_default(),
@@ -78,7 +109,9 @@ pub fn endpoint(model: &Model, e: &Endpoint) -> v1::Endpoint {
         aliases: e.aliases.clone(),
         driver_options: e.driver_options.clone().into_iter().collect(),
         gateway_priority: e.priority,
-        default_route: model.gateway_endpoint(&e.sandbox).is_some_and(|g| g.id == e.id),
+        default_route: model
+            .gateway_endpoint(&e.sandbox)
+            .is_some_and(|g| g.id == e.id),
     }
 }
 
@@ -92,7 +125,10 @@ pub fn sandbox(model: &Model, s: &Sandbox) -> v1::Sandbox {
         netns_path: s.netns.display().to_string(),
         owned: s.owned,
         running: model.running.contains_key(&s.id),
-        endpoints: model.endpoints_of(&s.id).map(|e| endpoint(model, e)).collect(),
+        endpoints: model
+            .endpoints_of(&s.id)
+            .map(|e| endpoint(model, e))
+            .collect(),
         publications: s.ports.iter().map(|b| publication(model, s, b)).collect(),
     }
 }
@@ -109,30 +145,41 @@ pub fn publication(model: &Model, s: &Sandbox, b: &PortBinding) -> v1::Publicati
             port_last: b.target.1.into(),
             protocol: b.protocol.into(),
         }),
-        active: model.gateway_endpoint(&s.id).is_some_and(|e| model.links.contains_key(&e.id)),
+        active: model
+            .gateway_endpoint(&s.id)
+            .is_some_and(|e| model.links.contains_key(&e.id)),
     }
 }
 
 pub fn binding(spec: &v1::PortSpec) -> Result<PortBinding> {
-    let port = |n: u32| u16::try_from(n).map_err(|_| Error::invalid(format!("invalid port {n}")).hint("0 to 65535"));
+    let port = |n: u32| {
+        u16::try_from(n).map_err(|_| Error::invalid(format!("invalid port {n}")).hint("0 to 65535"))
+    };
     let or = |n: u32, other: u32| if n == 0 { other } else { n };
     let host_ip = match spec.host_ip.as_str() {
         "" => None,
-        text => Some(
-            IpAddr::from_str(text)
-                .map_err(|_| Error::invalid(format!("invalid host address {text:?} of a published port")))?,
-        ),
+        text => Some(IpAddr::from_str(text).map_err(|_| {
+            Error::invalid(format!("invalid host address {text:?} of a published port"))
+        })?),
     };
     let protocol = match spec.protocol {
         0 | 6 => 6,
         17 => 17,
         132 => 132,
-        other => return Err(Error::invalid(format!("invalid protocol {other}")).hint("tcp, udp or sctp")),
+        other => {
+            return Err(Error::invalid(format!("invalid protocol {other}")).hint("tcp, udp or sctp"));
+        }
     };
     Ok(PortBinding {
         host_ip,
-        host: (port(spec.host_port_first)?, port(or(spec.host_port_last, spec.host_port_first))?),
-        target: (port(spec.port_first)?, port(or(spec.port_last, spec.port_first))?),
+        host: (
+            port(spec.host_port_first)?,
+            port(or(spec.host_port_last, spec.host_port_first))?,
+        ),
+        target: (
+            port(spec.port_first)?,
+            port(or(spec.port_last, spec.port_first))?,
+        ),
         protocol,
     })
 }
@@ -160,7 +207,11 @@ pub fn network_request(r: v1::CreateNetworkRequest) -> NetworkRequest {
     };
     NetworkRequest {
         name: r.name,
-        driver: if r.driver.is_empty() { "bridge".into() } else { r.driver },
+        driver: if r.driver.is_empty() {
+            "bridge".into()
+        } else {
+            r.driver
+        },
         scope: r.scope,
         enable_ipv4: r.enable_ipv4.unwrap_or(true),
         enable_ipv6: r.enable_ipv6,

@@ -52,7 +52,9 @@ pub async fn serve(
 ) -> Result<()> {
     let api = Api { engine };
     let (health, health_service) = tonic_health::server::health_reporter();
-    health.set_service_status("", tonic_health::ServingStatus::Serving).await;
+    health
+        .set_service_status("", tonic_health::ServingStatus::Serving)
+        .await;
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(v1::FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
@@ -74,9 +76,14 @@ pub async fn serve(
 }
 
 /// Who asks, by SO_PEERCRED.
-#[allow(clippy::result_large_err, reason = "tonic's interceptors have this signature")]
+#[allow(
+    clippy::result_large_err,
+    reason = "tonic's interceptors have this signature"
+)]
 fn log_peer(request: tonic::Request<()>) -> std::result::Result<tonic::Request<()>, tonic::Status> {
-    if let Some(peer) = request.extensions().get::<tonic::transport::server::UdsConnectInfo>()
+    if let Some(peer) = request
+        .extensions()
+        .get::<tonic::transport::server::UdsConnectInfo>()
         && let Some(cred) = peer.peer_cred
     {
         tracing::debug!(uid = cred.uid(), pid = cred.pid(), "request");

@@ -16,17 +16,29 @@ type Answer<T> = std::result::Result<Response<T>, Status>;
 
 #[async_trait]
 impl NetworkService for Api {
-    async fn create_network(&self, request: Request<v1::CreateNetworkRequest>) -> Answer<v1::Network> {
-        let made = self.engine.create_network(convert::network_request(request.into_inner())).await?;
+    async fn create_network(
+        &self,
+        request: Request<v1::CreateNetworkRequest>,
+    ) -> Answer<v1::Network> {
+        let made = self
+            .engine
+            .create_network(convert::network_request(request.into_inner()))
+            .await?;
         let model = self.engine.model().await;
         Ok(Response::new(convert::network(&model, &made)))
     }
 
-    async fn list_networks(&self, _: Request<v1::ListNetworksRequest>) -> Answer<v1::ListNetworksResponse> {
+    async fn list_networks(
+        &self,
+        _: Request<v1::ListNetworksRequest>,
+    ) -> Answer<v1::ListNetworksResponse> {
         let model = self.engine.model().await;
         let mut all: Vec<_> = model.networks.values().collect();
         all.sort_by_key(|n| n.created);
-        let networks = all.into_iter().map(|n| convert::network(&model, n)).collect();
+        let networks = all
+            .into_iter()
+            .map(|n| convert::network(&model, n))
+            .collect();
         Ok(Response::new(v1::ListNetworksResponse { networks }))
     }
 
@@ -36,8 +48,14 @@ impl NetworkService for Api {
         Ok(Response::new(convert::network(&model, found)))
     }
 
-    async fn remove_network(&self, request: Request<v1::RemoveNetworkRequest>) -> Answer<v1::RemoveNetworkResponse> {
-        let id = self.engine.remove_network(&request.into_inner().network).await?;
+    async fn remove_network(
+        &self,
+        request: Request<v1::RemoveNetworkRequest>,
+    ) -> Answer<v1::RemoveNetworkResponse> {
+        let id = self
+            .engine
+            .remove_network(&request.into_inner().network)
+            .await?;
         Ok(Response::new(v1::RemoveNetworkResponse { id }))
     }
 }
@@ -45,18 +63,30 @@ impl NetworkService for Api {
 #[async_trait]
 impl EndpointService for Api {
     async fn connect_sandbox(&self, request: Request<v1::ConnectRequest>) -> Answer<v1::Endpoint> {
-        let made = self.engine.connect(convert::endpoint_request(request.into_inner())).await?;
+        let made = self
+            .engine
+            .connect(convert::endpoint_request(request.into_inner()))
+            .await?;
         let model = self.engine.model().await;
         Ok(Response::new(convert::endpoint(&model, &made)))
     }
 
-    async fn disconnect_sandbox(&self, request: Request<v1::DisconnectRequest>) -> Answer<v1::DisconnectResponse> {
+    async fn disconnect_sandbox(
+        &self,
+        request: Request<v1::DisconnectRequest>,
+    ) -> Answer<v1::DisconnectResponse> {
         let request = request.into_inner();
-        let endpoint_id = self.engine.disconnect(&request.network, &request.sandbox).await?;
+        let endpoint_id = self
+            .engine
+            .disconnect(&request.network, &request.sandbox)
+            .await?;
         Ok(Response::new(v1::DisconnectResponse { endpoint_id }))
     }
 
-    async fn list_endpoints(&self, request: Request<v1::ListEndpointsRequest>) -> Answer<v1::ListEndpointsResponse> {
+    async fn list_endpoints(
+        &self,
+        request: Request<v1::ListEndpointsRequest>,
+    ) -> Answer<v1::ListEndpointsResponse> {
         let request = request.into_inner();
         let model = self.engine.model().await;
         let network = match request.network.as_str() {
@@ -80,7 +110,10 @@ impl EndpointService for Api {
 
 #[async_trait]
 impl SandboxService for Api {
-    async fn create_sandbox(&self, request: Request<v1::CreateSandboxRequest>) -> Answer<v1::Sandbox> {
+    async fn create_sandbox(
+        &self,
+        request: Request<v1::CreateSandboxRequest>,
+    ) -> Answer<v1::Sandbox> {
         use v1::create_sandbox_request::Namespace;
         let request = request.into_inner();
         let made = self
@@ -94,19 +127,33 @@ impl SandboxService for Api {
                 },
                 hostname: request.hostname,
                 labels: request.labels.into_iter().collect(),
-                ports: request.ports.iter().map(convert::binding).collect::<Result<_>>()?,
-                networks: request.networks.into_iter().map(convert::endpoint_request).collect(),
+                ports: request
+                    .ports
+                    .iter()
+                    .map(convert::binding)
+                    .collect::<Result<_>>()?,
+                networks: request
+                    .networks
+                    .into_iter()
+                    .map(convert::endpoint_request)
+                    .collect(),
             })
             .await?;
         let model = self.engine.model().await;
         Ok(Response::new(convert::sandbox(&model, &made)))
     }
 
-    async fn list_sandboxes(&self, _: Request<v1::ListSandboxesRequest>) -> Answer<v1::ListSandboxesResponse> {
+    async fn list_sandboxes(
+        &self,
+        _: Request<v1::ListSandboxesRequest>,
+    ) -> Answer<v1::ListSandboxesResponse> {
         let model = self.engine.model().await;
         let mut all: Vec<_> = model.sandboxes.values().collect();
         all.sort_by_key(|s| s.created);
-        let sandboxes = all.into_iter().map(|s| convert::sandbox(&model, s)).collect();
+        let sandboxes = all
+            .into_iter()
+            .map(|s| convert::sandbox(&model, s))
+            .collect();
         Ok(Response::new(v1::ListSandboxesResponse { sandboxes }))
     }
 
@@ -116,8 +163,14 @@ impl SandboxService for Api {
         Ok(Response::new(convert::sandbox(&model, found)))
     }
 
-    async fn remove_sandbox(&self, request: Request<v1::RemoveSandboxRequest>) -> Answer<v1::RemoveSandboxResponse> {
-        let id = self.engine.remove_sandbox(&request.into_inner().sandbox).await?;
+    async fn remove_sandbox(
+        &self,
+        request: Request<v1::RemoveSandboxRequest>,
+    ) -> Answer<v1::RemoveSandboxResponse> {
+        let id = self
+            .engine
+            .remove_sandbox(&request.into_inner().sandbox)
+            .await?;
         Ok(Response::new(v1::RemoveSandboxResponse { id }))
     }
 }
@@ -126,17 +179,31 @@ impl SandboxService for Api {
 impl PortService for Api {
     async fn publish(&self, request: Request<v1::PublishRequest>) -> Answer<v1::PublishResponse> {
         let request = request.into_inner();
-        let wanted = request.specs.iter().map(convert::binding).collect::<Result<_>>()?;
+        let wanted = request
+            .specs
+            .iter()
+            .map(convert::binding)
+            .collect::<Result<_>>()?;
         let made = self.engine.publish(&request.sandbox, wanted).await?;
         let model = self.engine.model().await;
         let sandbox = model.sandbox(&request.sandbox)?;
-        let publications = made.iter().map(|b| convert::publication(&model, sandbox, b)).collect();
+        let publications = made
+            .iter()
+            .map(|b| convert::publication(&model, sandbox, b))
+            .collect();
         Ok(Response::new(v1::PublishResponse { publications }))
     }
 
-    async fn unpublish(&self, request: Request<v1::UnpublishRequest>) -> Answer<v1::UnpublishResponse> {
+    async fn unpublish(
+        &self,
+        request: Request<v1::UnpublishRequest>,
+    ) -> Answer<v1::UnpublishResponse> {
         let request = request.into_inner();
-        let wanted: Vec<_> = request.specs.iter().map(convert::binding).collect::<Result<_>>()?;
+        let wanted: Vec<_> = request
+            .specs
+            .iter()
+            .map(convert::binding)
+            .collect::<Result<_>>()?;
         self.engine.unpublish(&request.sandbox, &wanted).await?;
         Ok(Response::new(v1::UnpublishResponse {}))
     }
@@ -154,7 +221,12 @@ impl PortService for Api {
         };
         let publications = sandboxes
             .into_iter()
-            .flat_map(|s| s.ports.iter().map(|b| convert::publication(&model, s, b)).collect::<Vec<_>>())
+            .flat_map(|s| {
+                s.ports
+                    .iter()
+                    .map(|b| convert::publication(&model, s, b))
+                    .collect::<Vec<_>>()
+            })
             .collect();
         Ok(Response::new(v1::ListPublicationsResponse { publications }))
     }

@@ -19,7 +19,11 @@ impl From<Error> for Status {
             Kind::Unsupported => (Code::Unimplemented, "UNSUPPORTED"),
             Kind::Internal => (Code::Internal, "INTERNAL"),
         };
-        let metadata: HashMap<String, String> = e.hint.iter().map(|h| ("hint".to_owned(), h.clone())).collect();
+        let metadata: HashMap<String, String> = e
+            .hint
+            .iter()
+            .map(|h| ("hint".to_owned(), h.clone()))
+            .collect();
         let details = ErrorDetails::with_error_info(reason, "netd", metadata);
         Status::with_error_details(code, e.message, details)
     }

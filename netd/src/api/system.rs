@@ -3,7 +3,9 @@
 use std::{pin::Pin, sync::OnceLock};
 
 use netd_common::{abi, drop_reason::DropReason};
-use netd_proto::v1::{self, event_service_server::EventService, system_service_server::SystemService};
+use netd_proto::v1::{
+    self, event_service_server::EventService, system_service_server::SystemService,
+};
 use tokio_stream::{Stream, StreamExt as _, wrappers::BroadcastStream};
 use tonic::{Request, Response, Status, async_trait};
 
@@ -17,9 +19,19 @@ pub static STARTED: OnceLock<u64> = OnceLock::new();
 
 /// Names of an endpoint's sandbox, network, and its id and interface.
 fn names(model: &Model, number: u32) -> (String, String, String, String) {
-    let Some(e) = model.endpoints.values().find(|e| e.number == number) else { return Default::default() };
-    let sandbox = model.sandboxes.get(&e.sandbox).map(|s| s.name.clone()).unwrap_or_default();
-    let network = model.networks.get(&e.network).map(|n| n.name.clone()).unwrap_or_default();
+    let Some(e) = model.endpoints.values().find(|e| e.number == number) else {
+        return Default::default();
+    };
+    let sandbox = model
+        .sandboxes
+        .get(&e.sandbox)
+        .map(|s| s.name.clone())
+        .unwrap_or_default();
+    let network = model
+        .networks
+        .get(&e.network)
+        .map(|n| n.name.clone())
+        .unwrap_or_default();
     (sandbox, network, e.id.clone(), e.interface.clone())
 }
 
@@ -41,7 +53,12 @@ impl SystemService for Api {
             entries: m.entries,
             capacity: m.capacity,
         };
-        let warnings = self.engine.warnings.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        let warnings = self
+            .engine
+            .warnings
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .clone();
         Ok(Response::new(v1::GetStatusResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             instance: instance.name.clone(),
@@ -52,13 +69,23 @@ impl SystemService for Api {
             state_directory: instance.state.display().to_string(),
             run_directory: instance.run.display().to_string(),
             pin_directory: object::pin_directory(instance).display().to_string(),
-            cgroup: programs.iter().find(|p| p.hook == "cgroup").map(|p| p.target.clone()).unwrap_or_default(),
+            cgroup: programs
+                .iter()
+                .find(|p| p.hook == "cgroup")
+                .map(|p| p.target.clone())
+                .unwrap_or_default(),
             networks: model.networks.len() as u32,
             sandboxes: model.sandboxes.len() as u32,
             endpoints: model.endpoints.len() as u32,
             publications: model.sandboxes.values().map(|s| s.ports.len() as u32).sum(),
             programs: programs.into_iter().map(row).collect(),
-            maps: self.engine.dataplane.maps().into_iter().map(usage).collect(),
+            maps: self
+                .engine
+                .dataplane
+                .maps()
+                .into_iter()
+                .map(usage)
+                .collect(),
             warnings,
         }))
     }
@@ -90,8 +117,13 @@ impl SystemService for Api {
         let drops = self.engine.dataplane.drops()?;
         let mut stats = Vec::new();
         for row in self.engine.dataplane.stats()? {
-            let (sandbox_name, network_name, endpoint_id, interface_name) = names(&model, row.endpoint);
-            let dropped = drops.iter().filter(|d| d.endpoint == Some(row.endpoint)).map(|d| d.packets).sum();
+            let (sandbox_name, network_name, endpoint_id, interface_name) =
+                names(&model, row.endpoint);
+            let dropped = drops
+                .iter()
+                .filter(|d| d.endpoint == Some(row.endpoint))
+                .map(|d| d.packets)
+                .sum();
             stats.push(v1::EndpointStats {
                 sandbox_name,
                 network_name,
@@ -121,7 +153,9 @@ impl EventService for Api {
                 id: e.id,
                 attributes: e.attributes.into_iter().collect(),
             }),
-            Err(lag) => Err(Status::data_loss(format!("events were lost: {lag}; watch again"))),
+            Err(lag) => Err(Status::data_loss(format!(
+                "events were lost: {lag}; watch again"
+            ))),
         });
         Ok(Response::new(Box::pin(events)))
     }

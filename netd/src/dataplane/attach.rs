@@ -18,8 +18,16 @@ use aya::{
 use crate::error::{Error, Kind, Result};
 
 /// The cgroup programs; each is its link's name too.
-pub const CGROUP_PROGRAMS: [&str; 8] =
-    ["connect4", "connect6", "sendmsg4", "sendmsg6", "recvmsg4", "recvmsg6", "getpeername4", "getpeername6"];
+pub const CGROUP_PROGRAMS: [&str; 8] = [
+    "connect4",
+    "connect6",
+    "sendmsg4",
+    "sendmsg6",
+    "recvmsg4",
+    "recvmsg6",
+    "getpeername4",
+    "getpeername6",
+];
 
 /// Priority and handle of our filter on a veth.
 const PRIORITY: u16 = 1;
@@ -29,9 +37,12 @@ fn handle() -> TcHandle {
 }
 
 fn classifier<'a>(object: &'a mut Ebpf, name: &str) -> Result<&'a mut SchedClassifier> {
-    let program =
-        object.program_mut(name).ok_or_else(|| Error::internal(format!("program {name}"), "not in the object"))?;
-    program.try_into().map_err(|e| Error::internal(format!("program {name}"), e))
+    let program = object
+        .program_mut(name)
+        .ok_or_else(|| Error::internal(format!("program {name}"), "not in the object"))?;
+    program
+        .try_into()
+        .map_err(|e| Error::internal(format!("program {name}"), e))
 }
 
 /// Name of an interface.
@@ -45,7 +56,8 @@ pub fn name_of(ifindex: u32) -> Result<String> {
 /// to attach, where a TCX link waits for an RCU grace period, and lives as long as the device.
 pub fn filter(object: &mut Ebpf, program: &str, ifindex: u32) -> Result<()> {
     let name = name_of(ifindex)?;
-    let fail = |e: &dyn std::fmt::Display| Error::internal(format!("attaching {program} to {name}"), e);
+    let fail =
+        |e: &dyn std::fmt::Display| Error::internal(format!("attaching {program} to {name}"), e);
     match tc::qdisc_add_clsact(&name) {
         Ok(()) | Err(tc::TcError::AlreadyAttached) => {}
         Err(tc::TcError::NetlinkError(e)) if e.raw_os_error() == Some(libc::EEXIST) => {}
@@ -53,12 +65,22 @@ pub fn filter(object: &mut Ebpf, program: &str, ifindex: u32) -> Result<()> {
         Err(e) => return Err(fail(&e)),
     }
     let classifier = classifier(object, program)?;
-    let options = TcAttachOptions::Netlink(NlOptions { priority: PRIORITY, handle: handle(), classid: None });
+    let options = TcAttachOptions::Netlink(NlOptions {
+        priority: PRIORITY,
+        handle: handle(),
+        classid: None,
+    });
     let link = match classifier.attach_with_options(&name, TcAttachType::Ingress, options) {
         Ok(link) => link,
         Err(_) => {
-            let there = SchedClassifierLink::attached(&name, TcAttachType::Ingress, PRIORITY, handle(), None)
-                .map_err(|e| fail(&e))?;
+            let there = SchedClassifierLink::attached(
+                &name,
+                TcAttachType::Ingress,
+                PRIORITY,
+                handle(),
+                None,
+            )
+            .map_err(|e| fail(&e))?;
             classifier.attach_to_link(there).map_err(|e| fail(&e))?
         }
     };
@@ -70,12 +92,16 @@ pub fn filter(object: &mut Ebpf, program: &str, ifindex: u32) -> Result<()> {
 /// A pinned TCX link on the ingress of an uplink, where other programs may live too.
 pub fn uplink(object: &mut Ebpf, program: &str, ifindex: u32, pin: &Path) -> Result<()> {
     let name = name_of(ifindex)?;
-    let fail = |e: &dyn std::fmt::Display| Error::internal(format!("attaching {program} to uplink {name}"), e);
+    let fail = |e: &dyn std::fmt::Display| {
+        Error::internal(format!("attaching {program} to uplink {name}"), e)
+    };
     let classifier = classifier(object, program)?;
     if pin.exists() {
         let updated = PinnedLink::from_pin(pin)
             .map_err(|e| e.to_string())
-            .and_then(|pinned| SchedClassifierLink::try_from(FdLink::from(pinned)).map_err(|e| e.to_string()))
+            .and_then(|pinned| {
+                SchedClassifierLink::try_from(FdLink::from(pinned)).map_err(|e| e.to_string())
+            })
             .and_then(|link| classifier.attach_to_link(link).map_err(|e| e.to_string()));
         if let Ok(id) = updated {
             // The pin goes on holding the link; ours is only a second descriptor.
@@ -85,7 +111,9 @@ pub fn uplink(object: &mut Ebpf, program: &str, ifindex: u32, pin: &Path) -> Res
         // The link of an interface that is gone cannot be updated: it is of no use to anybody.
         let _ = fs::remove_file(pin);
     }
-    let id = classifier.attach(&name, TcAttachType::Ingress).map_err(|e| fail(&e))?;
+    let id = classifier
+        .attach(&name, TcAttachType::Ingress)
+        .map_err(|e| fail(&e))?;
     let link = classifier.take_link(id).map_err(|e| fail(&e))?;
     let Ok(link) = FdLink::try_from(link) else {
         // Before TCX (Linux 6.6) the filter belongs to the device and needs no pin.
@@ -99,16 +127,24 @@ pub fn uplink(object: &mut Ebpf, program: &str, ifindex: u32, pin: &Path) -> Res
 /// socket call meets none.
 pub fn cgroup(object: &mut Ebpf, cgroup: &Path, links: &Path) -> Result<()> {
     let directory = File::open(cgroup).map_err(|e| {
-        Error::new(Kind::Unsupported, format!("cgroup {}: {e}", cgroup.display()))
-            .hint("give a directory of a mounted cgroup v2 hierarchy with --cgroup")
+        Error::new(
+            Kind::Unsupported,
+            format!("cgroup {}: {e}", cgroup.display()),
+        )
+        .hint("give a directory of a mounted cgroup v2 hierarchy with --cgroup")
     })?;
     for name in CGROUP_PROGRAMS {
-        let fail = |e: &dyn std::fmt::Display| Error::internal(format!("attaching {name} to {}", cgroup.display()), e);
-        let program =
-            object.program_mut(name).ok_or_else(|| Error::internal(format!("program {name}"), "not in the object"))?;
+        let fail = |e: &dyn std::fmt::Display| {
+            Error::internal(format!("attaching {name} to {}", cgroup.display()), e)
+        };
+        let program = object
+            .program_mut(name)
+            .ok_or_else(|| Error::internal(format!("program {name}"), "not in the object"))?;
         let program: &mut CgroupSockAddr = program.try_into().map_err(|e| fail(&e))?;
         // A link never keeps others from the cgroup; the flag that says so is for the older kind of attachment only.
-        let id = program.attach(&directory, CgroupAttachMode::Single).map_err(|e| fail(&e))?;
+        let id = program
+            .attach(&directory, CgroupAttachMode::Single)
+            .map_err(|e| fail(&e))?;
         let link = program.take_link(id).map_err(|e| fail(&e))?;
         let link = FdLink::try_from(link).map_err(|e| fail(&e))?;
         let new = links.join(format!("{name}-new"));

@@ -6,7 +6,11 @@ pub fn blocks(first: u16, last: u16) -> Vec<(u16, u32)> {
     let mut at = u32::from(first);
     let end = u32::from(last) + 1;
     while at < end {
-        let aligned = if at == 0 { 16 } else { at.trailing_zeros().min(16) };
+        let aligned = if at == 0 {
+            16
+        } else {
+            at.trailing_zeros().min(16)
+        };
         let fits = (end - at).ilog2();
         let order = aligned.min(fits);
         found.push((at as u16, 16 - order));

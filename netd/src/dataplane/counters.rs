@@ -55,7 +55,11 @@ pub struct MapRow {
 }
 
 pub(super) fn usage(name: &'static str, entries: usize) -> MapRow {
-    MapRow { name, entries: entries as u64, capacity: 0 }
+    MapRow {
+        name,
+        entries: entries as u64,
+        capacity: 0,
+    }
 }
 
 pub(super) fn drops(tables: &Tables) -> Result<Vec<DropRow>> {
@@ -81,8 +85,10 @@ pub(super) fn drops(tables: &Tables) -> Result<Vec<DropRow>> {
 pub(super) fn stats(tables: &Tables) -> Result<Vec<StatsRow>> {
     let mut rows = Vec::new();
     for (_, device) in tables.devices.iter().filter_map(std::result::Result::ok) {
-        let values =
-            tables.counters.get(&device.slot, 0).map_err(|e| Error::internal("reading map COUNTERS", e))?;
+        let values = tables
+            .counters
+            .get(&device.slot, 0)
+            .map_err(|e| Error::internal("reading map COUNTERS", e))?;
         let mut counters = Counters::default();
         for value in values.iter() {
             counters.rx_packets += value.rx_packets;
@@ -90,7 +96,10 @@ pub(super) fn stats(tables: &Tables) -> Result<Vec<StatsRow>> {
             counters.tx_packets += value.tx_packets;
             counters.tx_bytes += value.tx_bytes;
         }
-        rows.push(StatsRow { endpoint: device.endpoint, counters });
+        rows.push(StatsRow {
+            endpoint: device.endpoint,
+            counters,
+        });
     }
     Ok(rows)
 }
@@ -106,14 +115,31 @@ pub(super) fn programs(object: &Ebpf, tables: &Tables, cgroup: &Path) -> Result<
     };
     let mut rows = Vec::new();
     let mut row = |name: &str, target: String, hook| {
-        rows.push(ProgramRow { name: name.to_owned(), target, hook, program_id: id(name) });
+        rows.push(ProgramRow {
+            name: name.to_owned(),
+            target,
+            hook,
+            program_id: id(name),
+        });
     };
     for ifindex in tables.devices.keys().filter_map(std::result::Result::ok) {
-        row("from_container", attach::name_of(ifindex).unwrap_or_else(|_| ifindex.to_string()), "clsact");
+        row(
+            "from_container",
+            attach::name_of(ifindex).unwrap_or_else(|_| ifindex.to_string()),
+            "clsact",
+        );
     }
     for (ifindex, uplink) in tables.uplinks.iter().filter_map(std::result::Result::ok) {
-        let name = if uplink.ethernet == 1 { "from_uplink" } else { "from_uplink_l3" };
-        row(name, attach::name_of(ifindex).unwrap_or_else(|_| ifindex.to_string()), "tcx");
+        let name = if uplink.ethernet == 1 {
+            "from_uplink"
+        } else {
+            "from_uplink_l3"
+        };
+        row(
+            name,
+            attach::name_of(ifindex).unwrap_or_else(|_| ifindex.to_string()),
+            "tcx",
+        );
     }
     for name in attach::CGROUP_PROGRAMS {
         row(name, cgroup.display().to_string(), "cgroup");

@@ -30,7 +30,6 @@ pub use counters::{DropRow, MapRow, ProgramRow, StatsRow};
 use sweep::{FlowTables, SweepReport};
 use tables::Tables;
 
-
 /// A network, as the programs must know it.
 #[derive(Clone, Debug)]
 pub struct NetworkSpec {
@@ -142,7 +141,9 @@ struct State {
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // A panic while the lock was held has left maps in a state that reconcile mends; it is no reason for another.
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    mutex
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 impl Dataplane {
@@ -156,7 +157,9 @@ impl Dataplane {
             pool_last: config.nat.last_port,
             fib_source: u32::from(kernel_at_least(6, 7)),
         };
-        settings.set(0, value, 0).map_err(|e| Error::internal("writing map SETTINGS", e))?;
+        settings
+            .set(0, value, 0)
+            .map_err(|e| Error::internal("writing map SETTINGS", e))?;
         let flows = FlowTables {
             flows: object::take(&mut object, "FLOWS")?,
             mappings: object::take(&mut object, "MAPPINGS")?,
@@ -169,8 +172,18 @@ impl Dataplane {
             None => root_cgroup()?,
         };
         attach::cgroup(&mut object, &cgroup, &links)?;
-        let state = Mutex::new(State { object, tables, uplinks: Vec::new() });
-        Ok(Self { state, flows: Mutex::new(flows), links, cgroup, sizes: object::sizes(config) })
+        let state = Mutex::new(State {
+            object,
+            tables,
+            uplinks: Vec::new(),
+        });
+        Ok(Self {
+            state,
+            flows: Mutex::new(flows),
+            links,
+            cgroup,
+            sizes: object::sizes(config),
+        })
     }
 
     /// Hangs `from_container` on a veth's host end. It denies everything while the maps know nothing of it.
@@ -189,10 +202,22 @@ impl Dataplane {
         let state = &mut *state;
         for uplink in wanted {
             state.tables.set_uplink(uplink)?;
-            let known = state.uplinks.iter().any(|u| u.ifindex == uplink.ifindex && u.ethernet == uplink.ethernet);
+            let known = state
+                .uplinks
+                .iter()
+                .any(|u| u.ifindex == uplink.ifindex && u.ethernet == uplink.ethernet);
             if !known {
-                let program = if uplink.ethernet { "from_uplink" } else { "from_uplink_l3" };
-                attach::uplink(&mut state.object, program, uplink.ifindex, &self.uplink_pin(uplink.ifindex))?;
+                let program = if uplink.ethernet {
+                    "from_uplink"
+                } else {
+                    "from_uplink_l3"
+                };
+                attach::uplink(
+                    &mut state.object,
+                    program,
+                    uplink.ifindex,
+                    &self.uplink_pin(uplink.ifindex),
+                )?;
             }
         }
         for ifindex in state.tables.uplinks() {
@@ -237,18 +262,25 @@ impl Dataplane {
 
     /// Makes exactly these the publications of an endpoint.
     pub fn set_publications(&self, endpoint: u32, wanted: &[PublicationSpec]) -> Result<()> {
-        let gone = locked(&self.state).tables.set_publications(endpoint, wanted)?;
-        let hits = |spec: &PublicationSpec, addr: netd_common::addr::Addr, port: u16, protocol: u8| {
-            protocol == spec.protocol
-                && (spec.host_ports.0..=spec.host_ports.1).contains(&port)
-                && (spec.host.is_unspecified() || netd_common::addr::Addr::from(spec.host) == addr)
-        };
+        let gone = locked(&self.state)
+            .tables
+            .set_publications(endpoint, wanted)?;
+        let hits =
+            |spec: &PublicationSpec, addr: netd_common::addr::Addr, port: u16, protocol: u8| {
+                protocol == spec.protocol
+                    && (spec.host_ports.0..=spec.host_ports.1).contains(&port)
+                    && (spec.host.is_unspecified()
+                        || netd_common::addr::Addr::from(spec.host) == addr)
+            };
         // Flows that began before a change go where the change says with their next packet.
         locked(&self.flows).forget(|key, flow| {
             let other = |spec: &PublicationSpec| flow.target != 0 && flow.target != spec.endpoint;
-            wanted.iter().any(|s| hits(s, key.dst, key.dport.get(), key.protocol) && other(s))
+            wanted
+                .iter()
+                .any(|s| hits(s, key.dst, key.dport.get(), key.protocol) && other(s))
                 || gone.iter().any(|s| {
-                    hits(s, key.dst, key.dport.get(), key.protocol) || hits(s, flow.src, flow.sport.get(), key.protocol)
+                    hits(s, key.dst, key.dport.get(), key.protocol)
+                        || hits(s, flow.src, flow.sport.get(), key.protocol)
                 })
         });
         Ok(())
@@ -294,7 +326,11 @@ impl Dataplane {
         rows.push(counters::usage("FLOWS", flows.flows.keys().count()));
         rows.push(counters::usage("MAPPINGS", flows.mappings.keys().count()));
         for row in &mut rows {
-            row.capacity = self.sizes.iter().find(|(name, _)| *name == row.name).map_or(0, |(_, n)| u64::from(*n));
+            row.capacity = self
+                .sizes
+                .iter()
+                .find(|(name, _)| *name == row.name)
+                .map_or(0, |(_, n)| u64::from(*n));
         }
         rows
     }
@@ -344,28 +380,37 @@ fn netns_cookie() -> Result<u64> {
     };
     if done != 0 {
         let e = std::io::Error::last_os_error();
-        return Err(Error::new(Kind::Unsupported, format!("reading SO_NETNS_COOKIE: {e}")).hint("needs Linux 5.14"));
+        return Err(
+            Error::new(Kind::Unsupported, format!("reading SO_NETNS_COOKIE: {e}"))
+                .hint("needs Linux 5.14"),
+        );
     }
     Ok(cookie)
 }
 
 fn kernel_at_least(major: u32, minor: u32) -> bool {
-    let Ok(uname) = nix::sys::utsname::uname() else { return false };
+    let Ok(uname) = nix::sys::utsname::uname() else {
+        return false;
+    };
     let release = uname.release().to_string_lossy().into_owned();
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse::<u32>().unwrap_or(0));
+    let mut numbers = release
+        .split(|c: char| !c.is_ascii_digit())
+        .map(|n| n.parse::<u32>().unwrap_or(0));
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (major, minor)
 }
 
 /// Root of the mounted cgroup v2 hierarchy.
 fn root_cgroup() -> Result<PathBuf> {
-    let mounts = fs::read_to_string("/proc/self/mounts").map_err(|e| Error::internal("/proc/self/mounts", e))?;
+    let mounts = fs::read_to_string("/proc/self/mounts")
+        .map_err(|e| Error::internal("/proc/self/mounts", e))?;
     let found = mounts.lines().find_map(|line| {
         let mut fields = line.split(' ');
         let (path, kind) = (fields.nth(1)?, fields.next()?);
         (kind == "cgroup2").then(|| PathBuf::from(path))
     });
     found.ok_or_else(|| {
-        Error::new(Kind::Unsupported, "no cgroup v2 hierarchy is mounted")
-            .hint("mount one (mount -t cgroup2 none /sys/fs/cgroup) or name a directory with --cgroup")
+        Error::new(Kind::Unsupported, "no cgroup v2 hierarchy is mounted").hint(
+            "mount one (mount -t cgroup2 none /sys/fs/cgroup) or name a directory with --cgroup",
+        )
     })
 }

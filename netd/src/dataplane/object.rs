@@ -35,9 +35,19 @@ fn ensure_bpffs() -> Result<()> {
     if is_bpffs() {
         return Ok(());
     }
-    mount(Some("bpf"), root, Some("bpf"), MsFlags::empty(), None::<&str>).map_err(|e| {
-        Error::new(Kind::Unsupported, format!("mounting bpffs on {}: {e}", root.display()))
-            .hint("netd needs CONFIG_BPF_SYSCALL and the right to mount; mount bpffs there by hand")
+    mount(
+        Some("bpf"),
+        root,
+        Some("bpf"),
+        MsFlags::empty(),
+        None::<&str>,
+    )
+    .map_err(|e| {
+        Error::new(
+            Kind::Unsupported,
+            format!("mounting bpffs on {}: {e}", root.display()),
+        )
+        .hint("netd needs CONFIG_BPF_SYSCALL and the right to mount; mount bpffs there by hand")
     })
 }
 
@@ -52,7 +62,10 @@ pub fn sizes(config: &Config) -> Vec<(&'static str, u32)> {
         ("ADDRESSES", l.endpoints.saturating_mul(3)),
         ("SUBNETS", l.networks.saturating_mul(2)),
         ("MEMBERS", l.endpoints),
-        ("HOST_ADDRESSES", l.networks.saturating_mul(2).saturating_add(4096)),
+        (
+            "HOST_ADDRESSES",
+            l.networks.saturating_mul(2).saturating_add(4096),
+        ),
         ("PUBLICATIONS", l.publications),
         ("FLOWS", l.flows),
         ("MAPPINGS", l.flows / 2),
@@ -75,7 +88,9 @@ pub fn load(instance: &Instance, config: &Config) -> Result<Ebpf> {
         check_pinned(&directory, name, *entries)?;
         loader.map_max_entries(name, *entries);
     }
-    let mut object = loader.load(OBJECT).map_err(|e| unsupported("loading the eBPF maps", &e))?;
+    let mut object = loader
+        .load(OBJECT)
+        .map_err(|e| unsupported("loading the eBPF maps", &e))?;
     for (name, program) in object.programs_mut() {
         let done = match program {
             Program::SchedClassifier(p) => p.load(),
@@ -95,7 +110,9 @@ fn unsupported(what: &str, e: &dyn std::error::Error) -> Error {
         source = inner.source();
     }
     causes.truncate(600);
-    let release = nix::sys::utsname::uname().map(|u| u.release().to_string_lossy().into_owned()).unwrap_or_default();
+    let release = nix::sys::utsname::uname()
+        .map(|u| u.release().to_string_lossy().into_owned())
+        .unwrap_or_default();
     Error::new(Kind::Unsupported, format!("{what}: {causes}"))
         .hint(format!("netd needs Linux 6.1 or newer with BPF, BTF and cgroup v2, and root; this is Linux {release}"))
 }
@@ -106,15 +123,20 @@ fn check_pinned(directory: &Path, name: &str, entries: u32) -> Result<()> {
     if !path.exists() {
         return Ok(());
     }
-    let data = MapData::from_pin(&path).map_err(|e| Error::internal(format!("opening {}", path.display()), e))?;
-    let info: MapInfo = data.info().map_err(|e| Error::internal(format!("reading {}", path.display()), e))?;
+    let data = MapData::from_pin(&path)
+        .map_err(|e| Error::internal(format!("opening {}", path.display()), e))?;
+    let info: MapInfo = data
+        .info()
+        .map_err(|e| Error::internal(format!("reading {}", path.display()), e))?;
     if info.max_entries() != entries {
         return Err(Error::conflict(format!(
             "the pinned map {} has {} entries, the configuration asks for {entries}",
             path.display(),
             info.max_entries()
         ))
-        .hint("set [limits] back, or remove the instance with --purge (this ends its connections)"));
+        .hint(
+            "set [limits] back, or remove the instance with --purge (this ends its connections)",
+        ));
     }
     Ok(())
 }
@@ -124,6 +146,8 @@ pub fn take<T: TryFrom<Map>>(object: &mut Ebpf, name: &str) -> Result<T>
 where
     T::Error: std::fmt::Display,
 {
-    let map = object.take_map(name).ok_or_else(|| Error::internal(format!("map {name}"), "not in the object"))?;
+    let map = object
+        .take_map(name)
+        .ok_or_else(|| Error::internal(format!("map {name}"), "not in the object"))?;
     T::try_from(map).map_err(|e| Error::internal(format!("map {name}"), e))
 }

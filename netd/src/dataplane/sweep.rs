@@ -67,7 +67,9 @@ impl FlowTables {
         }
         for (key, last) in expired {
             // A packet that came meanwhile keeps it alive.
-            if self.flows.get(&key, 0).is_ok_and(|f| f.last_seen == last) && self.flows.remove(&key).is_ok() {
+            if self.flows.get(&key, 0).is_ok_and(|f| f.last_seen == last)
+                && self.flows.remove(&key).is_ok()
+            {
                 report.expired += 1;
             }
         }
@@ -102,8 +104,12 @@ impl FlowTables {
     /// Removes everything that belongs to an endpoint.
     pub fn forget_endpoint(&mut self, number: u32) {
         self.forget(|key, flow| key.endpoint == number || flow.target == number);
-        let held: Vec<_> =
-            self.mappings.iter().filter_map(std::result::Result::ok).filter(|(k, _)| k.endpoint == number).collect();
+        let held: Vec<_> = self
+            .mappings
+            .iter()
+            .filter_map(std::result::Result::ok)
+            .filter(|(k, _)| k.endpoint == number)
+            .collect();
         for (key, mapping) in held {
             self.remove_mapping(&key, &mapping);
         }
@@ -111,8 +117,13 @@ impl FlowTables {
 
     /// Removes the flows for which `which` says so.
     pub fn forget(&mut self, which: impl Fn(&FlowKey, &Flow) -> bool) {
-        let gone: Vec<FlowKey> =
-            self.flows.iter().filter_map(std::result::Result::ok).filter(|(k, f)| which(k, f)).map(|(k, _)| k).collect();
+        let gone: Vec<FlowKey> = self
+            .flows
+            .iter()
+            .filter_map(std::result::Result::ok)
+            .filter(|(k, f)| which(k, f))
+            .map(|(k, _)| k)
+            .collect();
         for key in gone {
             let _ = self.flows.remove(&key);
         }
@@ -131,7 +142,10 @@ mod tests {
         assert_eq!(lifetime(6, seen::SYN, 0).as_secs(), 240);
         assert_eq!(lifetime(6, both | seen::RST, both).as_secs(), 240);
         assert_eq!(lifetime(6, both | seen::FIN, both).as_secs(), 7440);
-        assert_eq!(lifetime(6, both | seen::FIN, both | seen::FIN).as_secs(), 240);
+        assert_eq!(
+            lifetime(6, both | seen::FIN, both | seen::FIN).as_secs(),
+            240
+        );
         assert_eq!(lifetime(17, seen::PACKET, 0).as_secs(), 300);
         assert_eq!(lifetime(1, seen::PACKET, 0).as_secs(), 60);
     }

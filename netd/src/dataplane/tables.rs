@@ -8,15 +8,16 @@ use aya::{
 };
 use netd_common::{
     abi::{
-        AddressKey, Counters, Device, DropCount, DropKey, HostAddress, MemberKey, Network, PUBLICATION_PREFIX,
-        Publication, PublicationData, SubnetData, Target, Uplink, network_flags,
+        AddressKey, Counters, Device, DropCount, DropKey, HostAddress, MemberKey, Network,
+        PUBLICATION_PREFIX, Publication, PublicationData, SubnetData, Target, Uplink,
+        network_flags,
     },
     addr::{Addr, Be16, link_local_of},
 };
 
 use super::{
-    DesiredState, EndpointSpec, HostAddressSpec, MapRow, NetworkSpec, PublicationSpec, UplinkSpec, blocks::blocks,
-    counters, object,
+    DesiredState, EndpointSpec, HostAddressSpec, MapRow, NetworkSpec, PublicationSpec, UplinkSpec,
+    blocks::blocks, counters, object,
 };
 use crate::error::{Error, Kind, Result};
 
@@ -66,10 +67,25 @@ impl Tables {
             joined: BTreeMap::new(),
             published: BTreeMap::new(),
         };
-        let numbers: Vec<(u32, u32)> =
-            tables.networks.iter().filter_map(std::result::Result::ok).map(|(n, v)| (n, v.members)).collect();
+        let numbers: Vec<(u32, u32)> = tables
+            .networks
+            .iter()
+            .filter_map(std::result::Result::ok)
+            .map(|(n, v)| (n, v.members))
+            .collect();
         for (number, members) in numbers {
-            let read = |index| tables.members.get(&MemberKey { network: number, index }, 0).ok();
+            let read = |index| {
+                tables
+                    .members
+                    .get(
+                        &MemberKey {
+                            network: number,
+                            index,
+                        },
+                        0,
+                    )
+                    .ok()
+            };
             let list = (0..members).filter_map(read).collect();
             tables.joined.insert(number, list);
         }
@@ -84,12 +100,17 @@ impl Tables {
             ipv4: spec.ipv4.map(Addr::from).unwrap_or_default(),
             ipv6: spec.ipv6.map(Addr::from).unwrap_or_default(),
         };
-        self.uplinks.insert(spec.ifindex, value, 0).map_err(|e| refused("UPLINKS", &e))
+        self.uplinks
+            .insert(spec.ifindex, value, 0)
+            .map_err(|e| refused("UPLINKS", &e))
     }
 
     /// Indices of the uplinks written.
     pub fn uplinks(&self) -> Vec<u32> {
-        self.uplinks.keys().filter_map(std::result::Result::ok).collect()
+        self.uplinks
+            .keys()
+            .filter_map(std::result::Result::ok)
+            .collect()
     }
 
     /// Removes an uplink.
@@ -102,12 +123,25 @@ impl Tables {
         let mut keep = Vec::with_capacity(wanted.len());
         for spec in wanted {
             let addr = Addr::from(spec.addr);
-            let flags = if spec.internal { network_flags::INTERNAL } else { 0 };
-            let value = HostAddress { network: spec.network, flags };
-            self.host_addresses.insert(addr, value, 0).map_err(|e| refused("HOST_ADDRESSES", &e))?;
+            let flags = if spec.internal {
+                network_flags::INTERNAL
+            } else {
+                0
+            };
+            let value = HostAddress {
+                network: spec.network,
+                flags,
+            };
+            self.host_addresses
+                .insert(addr, value, 0)
+                .map_err(|e| refused("HOST_ADDRESSES", &e))?;
             keep.push(addr);
         }
-        let there: Vec<Addr> = self.host_addresses.keys().filter_map(std::result::Result::ok).collect();
+        let there: Vec<Addr> = self
+            .host_addresses
+            .keys()
+            .filter_map(std::result::Result::ok)
+            .collect();
         for addr in there {
             if !keep.contains(&addr) {
                 let _ = self.host_addresses.remove(&addr);
@@ -142,47 +176,82 @@ impl Tables {
                 }
             };
             let key = lpm_trie::Key::new(bits, network.v6_bytes());
-            self.subnets.insert(&key, spec.number, 0).map_err(|e| refused("SUBNETS", &e))?;
+            self.subnets
+                .insert(&key, spec.number, 0)
+                .map_err(|e| refused("SUBNETS", &e))?;
         }
-        self.networks.insert(spec.number, value, 0).map_err(|e| refused("NETWORKS", &e))?;
-        self.gateways.insert(spec.peer_ifindex, spec.number, 0).map_err(|e| refused("GATEWAYS", &e))
+        self.networks
+            .insert(spec.number, value, 0)
+            .map_err(|e| refused("NETWORKS", &e))?;
+        self.gateways
+            .insert(spec.peer_ifindex, spec.number, 0)
+            .map_err(|e| refused("GATEWAYS", &e))
     }
 
     /// Removes a network.
     pub fn remove_network(&mut self, number: u32) {
-        let gateways: Vec<u32> =
-            self.gateways.iter().filter_map(std::result::Result::ok).filter(|(_, n)| *n == number).map(|(i, _)| i).collect();
+        let gateways: Vec<u32> = self
+            .gateways
+            .iter()
+            .filter_map(std::result::Result::ok)
+            .filter(|(_, n)| *n == number)
+            .map(|(i, _)| i)
+            .collect();
         for ifindex in gateways {
             let _ = self.gateways.remove(&ifindex);
         }
-        let subnets: Vec<_> =
-            self.subnets.iter().filter_map(std::result::Result::ok).filter(|(_, n)| *n == number).map(|(k, _)| k).collect();
+        let subnets: Vec<_> = self
+            .subnets
+            .iter()
+            .filter_map(std::result::Result::ok)
+            .filter(|(_, n)| *n == number)
+            .map(|(k, _)| k)
+            .collect();
         for key in subnets {
             let _ = self.subnets.remove(&key);
         }
         for index in 0..self.joined.remove(&number).unwrap_or_default().len() as u32 {
-            let _ = self.members.remove(&MemberKey { network: number, index });
+            let _ = self.members.remove(&MemberKey {
+                network: number,
+                index,
+            });
         }
         let _ = self.networks.remove(&number);
     }
 
     fn device_of(&self, endpoint: u32) -> Option<(u32, Device)> {
-        self.devices.iter().filter_map(std::result::Result::ok).find(|(_, d)| d.endpoint == endpoint)
+        self.devices
+            .iter()
+            .filter_map(std::result::Result::ok)
+            .find(|(_, d)| d.endpoint == endpoint)
     }
 
     /// A slot of `COUNTERS` that no endpoint uses, emptied.
     fn free_slot(&mut self) -> Result<u32> {
-        let used: BTreeSet<u32> =
-            self.devices.iter().filter_map(std::result::Result::ok).map(|(_, d)| d.slot).collect();
-        let slot = (1..self.counters.len()).find(|s| !used.contains(s)).ok_or_else(|| {
-            Error::new(Kind::Exhausted, "no room for another endpoint").hint("raise limits.endpoints in the configuration")
-        })?;
+        let used: BTreeSet<u32> = self
+            .devices
+            .iter()
+            .filter_map(std::result::Result::ok)
+            .map(|(_, d)| d.slot)
+            .collect();
+        let slot = (1..self.counters.len())
+            .find(|s| !used.contains(s))
+            .ok_or_else(|| {
+                Error::new(Kind::Exhausted, "no room for another endpoint")
+                    .hint("raise limits.endpoints in the configuration")
+            })?;
         let cpus = aya::util::nr_cpus().map_err(|(what, e)| Error::internal(what, e))?;
         let zero = PerCpuValues::try_from(vec![Counters::default(); cpus])
             .map_err(|e| Error::internal("counting processors", e))?;
-        self.counters.set(slot, zero, 0).map_err(|e| refused("COUNTERS", &e))?;
-        let old: Vec<DropKey> =
-            self.drops.keys().filter_map(std::result::Result::ok).filter(|k| k.slot == slot).collect();
+        self.counters
+            .set(slot, zero, 0)
+            .map_err(|e| refused("COUNTERS", &e))?;
+        let old: Vec<DropKey> = self
+            .drops
+            .keys()
+            .filter_map(std::result::Result::ok)
+            .filter(|k| k.slot == slot)
+            .collect();
         for key in old {
             let _ = self.drops.remove(&key);
         }
@@ -207,7 +276,11 @@ impl Tables {
             gateway_mac: spec.gateway_mac,
             ..Device::default()
         };
-        if self.published.get(&spec.number).is_some_and(|p| !p.is_empty()) {
+        if self
+            .published
+            .get(&spec.number)
+            .is_some_and(|p| !p.is_empty())
+        {
             device.flags |= network_flags::PUBLISHED;
         }
         let target = Target {
@@ -231,8 +304,13 @@ impl Tables {
             held.push(device.link_local);
         }
         for addr in held {
-            let key = AddressKey { network: spec.network, addr };
-            self.addresses.insert(key, target, 0).map_err(|e| refused("ADDRESSES", &e))?;
+            let key = AddressKey {
+                network: spec.network,
+                addr,
+            };
+            self.addresses
+                .insert(key, target, 0)
+                .map_err(|e| refused("ADDRESSES", &e))?;
         }
         if let Some((ifindex, _)) = old
             && ifindex != spec.ifindex
@@ -241,7 +319,9 @@ impl Tables {
             let _ = self.devices.remove(&ifindex);
         }
         self.join(spec.network, spec.ifindex)?;
-        self.devices.insert(spec.ifindex, device, 0).map_err(|e| refused("DEVICES", &e))
+        self.devices
+            .insert(spec.ifindex, device, 0)
+            .map_err(|e| refused("DEVICES", &e))
     }
 
     /// Removes an endpoint.
@@ -252,8 +332,13 @@ impl Tables {
             let _ = self.devices.remove(&ifindex);
             let _ = self.leave(device.network, ifindex);
         }
-        let held: Vec<AddressKey> =
-            self.addresses.iter().filter_map(std::result::Result::ok).filter(|(_, t)| t.endpoint == number).map(|(k, _)| k).collect();
+        let held: Vec<AddressKey> = self
+            .addresses
+            .iter()
+            .filter_map(std::result::Result::ok)
+            .filter(|(_, t)| t.endpoint == number)
+            .map(|(k, _)| k)
+            .collect();
         for key in held {
             let _ = self.addresses.remove(&key);
         }
@@ -266,41 +351,75 @@ impl Tables {
         }
         let index = list.len() as u32;
         list.push(ifindex);
-        self.members.insert(MemberKey { network, index }, ifindex, 0).map_err(|e| refused("MEMBERS", &e))?;
+        self.members
+            .insert(MemberKey { network, index }, ifindex, 0)
+            .map_err(|e| refused("MEMBERS", &e))?;
         self.set_member_count(network, index + 1)
     }
 
     /// The last member takes the place of the one that leaves.
     fn leave(&mut self, network: u32, ifindex: u32) -> Result<()> {
-        let Some(list) = self.joined.get_mut(&network) else { return Ok(()) };
-        let Some(index) = list.iter().position(|i| *i == ifindex) else { return Ok(()) };
+        let Some(list) = self.joined.get_mut(&network) else {
+            return Ok(());
+        };
+        let Some(index) = list.iter().position(|i| *i == ifindex) else {
+            return Ok(());
+        };
         list.swap_remove(index);
         let count = list.len() as u32;
         if let Some(moved) = list.get(index).copied() {
-            let key = MemberKey { network, index: index as u32 };
-            self.members.insert(key, moved, 0).map_err(|e| refused("MEMBERS", &e))?;
+            let key = MemberKey {
+                network,
+                index: index as u32,
+            };
+            self.members
+                .insert(key, moved, 0)
+                .map_err(|e| refused("MEMBERS", &e))?;
         }
         self.set_member_count(network, count)?;
-        let _ = self.members.remove(&MemberKey { network, index: count });
+        let _ = self.members.remove(&MemberKey {
+            network,
+            index: count,
+        });
         Ok(())
     }
 
     fn set_member_count(&mut self, network: u32, members: u32) -> Result<()> {
-        let Ok(mut value) = self.networks.get(&network, 0) else { return Ok(()) };
+        let Ok(mut value) = self.networks.get(&network, 0) else {
+            return Ok(());
+        };
         value.members = members;
-        self.networks.insert(network, value, 0).map_err(|e| refused("NETWORKS", &e))
+        self.networks
+            .insert(network, value, 0)
+            .map_err(|e| refused("NETWORKS", &e))
     }
 
     /// Makes exactly these the publications of an endpoint; returns those that went.
-    pub fn set_publications(&mut self, endpoint: u32, wanted: &[PublicationSpec]) -> Result<Vec<PublicationSpec>> {
-        let old = self.published.insert(endpoint, wanted.to_vec()).unwrap_or_default();
+    pub fn set_publications(
+        &mut self,
+        endpoint: u32,
+        wanted: &[PublicationSpec],
+    ) -> Result<Vec<PublicationSpec>> {
+        let old = self
+            .published
+            .insert(endpoint, wanted.to_vec())
+            .unwrap_or_default();
         for spec in wanted {
             for (key, value) in entries(spec) {
-                self.publications.insert(&key, value, 0).map_err(|e| refused("PUBLICATIONS", &e))?;
+                self.publications
+                    .insert(&key, value, 0)
+                    .map_err(|e| refused("PUBLICATIONS", &e))?;
             }
         }
-        let gone: Vec<PublicationSpec> = old.into_iter().filter(|spec| !wanted.contains(spec)).collect();
-        let kept: Vec<_> = wanted.iter().flat_map(entries).map(|(k, _)| (k.prefix_len(), k.data())).collect();
+        let gone: Vec<PublicationSpec> = old
+            .into_iter()
+            .filter(|spec| !wanted.contains(spec))
+            .collect();
+        let kept: Vec<_> = wanted
+            .iter()
+            .flat_map(entries)
+            .map(|(k, _)| (k.prefix_len(), k.data()))
+            .collect();
         for (key, _) in gone.iter().flat_map(entries) {
             if !kept.contains(&(key.prefix_len(), key.data())) {
                 let _ = self.publications.remove(&key);
@@ -311,25 +430,43 @@ impl Tables {
             if !wanted.is_empty() {
                 device.flags |= network_flags::PUBLISHED;
             }
-            self.devices.insert(ifindex, device, 0).map_err(|e| refused("DEVICES", &e))?;
+            self.devices
+                .insert(ifindex, device, 0)
+                .map_err(|e| refused("DEVICES", &e))?;
         }
         Ok(gone)
     }
 
     /// Removes what is not desired; returns the endpoints that went. Publications are written anew after a start.
     pub fn retain(&mut self, desired: &DesiredState) -> Vec<u32> {
-        let endpoints: BTreeSet<u32> =
-            self.devices.iter().filter_map(std::result::Result::ok).map(|(_, d)| d.endpoint).collect();
+        let endpoints: BTreeSet<u32> = self
+            .devices
+            .iter()
+            .filter_map(std::result::Result::ok)
+            .map(|(_, d)| d.endpoint)
+            .collect();
         let gone: Vec<u32> = endpoints.difference(&desired.endpoints).copied().collect();
         for number in &gone {
             self.remove_endpoint(*number);
         }
-        let networks: Vec<u32> = self.networks.keys().filter_map(std::result::Result::ok).collect();
-        for number in networks.into_iter().filter(|n| !desired.networks.contains(n)) {
+        let networks: Vec<u32> = self
+            .networks
+            .keys()
+            .filter_map(std::result::Result::ok)
+            .collect();
+        for number in networks
+            .into_iter()
+            .filter(|n| !desired.networks.contains(n))
+        {
             self.remove_network(number);
         }
-        let wanted: Vec<_> =
-            self.published.values().flatten().flat_map(entries).map(|(k, _)| (k.prefix_len(), k.data())).collect();
+        let wanted: Vec<_> = self
+            .published
+            .values()
+            .flatten()
+            .flat_map(entries)
+            .map(|(k, _)| (k.prefix_len(), k.data()))
+            .collect();
         let stale: Vec<_> = self
             .publications
             .iter()
@@ -356,7 +493,9 @@ impl Tables {
 
 /// The trie's entries of a publication. Each block's first port leads to the first port of the whole range, so that
 /// the program needs no more than the difference.
-fn entries(spec: &PublicationSpec) -> impl Iterator<Item = (lpm_trie::Key<PublicationData>, Publication)> {
+fn entries(
+    spec: &PublicationSpec,
+) -> impl Iterator<Item = (lpm_trie::Key<PublicationData>, Publication)> {
     let value = Publication {
         network: spec.network,
         endpoint: spec.endpoint,
@@ -365,8 +504,15 @@ fn entries(spec: &PublicationSpec) -> impl Iterator<Item = (lpm_trie::Key<Public
         target_port: spec.target_port,
     };
     let (addr, protocol) = (Addr::from(spec.host), spec.protocol);
-    blocks(spec.host_ports.0, spec.host_ports.1).into_iter().map(move |(port, bits)| {
-        let data = PublicationData { addr, protocol, pad: 0, port: Be16::new(port) };
-        (lpm_trie::Key::new(PUBLICATION_PREFIX + bits, data), value)
-    })
+    blocks(spec.host_ports.0, spec.host_ports.1)
+        .into_iter()
+        .map(move |(port, bits)| {
+            let data = PublicationData {
+                addr,
+                protocol,
+                pad: 0,
+                port: Be16::new(port),
+            };
+            (lpm_trie::Key::new(PUBLICATION_PREFIX + bits, data), value)
+        })
 }

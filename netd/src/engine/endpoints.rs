@@ -15,7 +15,10 @@ use crate::{
 
 /// An endpoint asked for.
 #[derive(Clone, Debug, Default)]
-#[allow(missing_docs, reason = "the fields of Docker's request, as in network.proto")]
+#[allow(
+    missing_docs,
+    reason = "the fields of Docker's request, as in network.proto"
+)]
 pub struct EndpointRequest {
     pub network: String,
     pub sandbox: String,
@@ -34,7 +37,11 @@ impl Engine {
         self.connect_in(&mut model, request).await
     }
 
-    pub(super) async fn connect_in(&self, model: &mut Model, request: EndpointRequest) -> Result<Endpoint> {
+    pub(super) async fn connect_in(
+        &self,
+        model: &mut Model,
+        request: EndpointRequest,
+    ) -> Result<Endpoint> {
         let network = model.network(&request.network)?.clone();
         let sandbox = model.sandbox(&request.sandbox)?.clone();
         check(model, &network, &sandbox)?;
@@ -45,7 +52,9 @@ impl Engine {
         changes.push(Change::put("endpoint", &endpoint.id, &endpoint)?);
         self.commit(&changes)?;
         model.networks.insert(network.id.clone(), network.clone());
-        model.endpoints.insert(endpoint.id.clone(), endpoint.clone());
+        model
+            .endpoints
+            .insert(endpoint.id.clone(), endpoint.clone());
         if let Err(e) = self.realize_endpoint(model, &endpoint).await {
             self.unrealize_endpoint(model, &endpoint).await;
             model.endpoints.remove(&endpoint.id);
@@ -56,7 +65,11 @@ impl Engine {
             ])?;
             return Err(e);
         }
-        let attributes = [("name", &*network.name), ("type", &*network.driver), ("container", &*sandbox.id)];
+        let attributes = [
+            ("name", &*network.name),
+            ("type", &*network.driver),
+            ("container", &*sandbox.id),
+        ];
         self.emit("network", "connect", &network.id, &attributes);
         Ok(endpoint)
     }
@@ -71,15 +84,28 @@ impl Engine {
                 "container cannot be disconnected from host network or connected to host network",
             ));
         }
-        let found = model.endpoints_of(&sandbox.id).find(|e| e.network == network.id).cloned();
+        let found = model
+            .endpoints_of(&sandbox.id)
+            .find(|e| e.network == network.id)
+            .cloned();
         let endpoint = found.ok_or_else(|| {
-            Error::new(Kind::Conflict, format!("container {} is not connected to network {}", sandbox.id, network.name))
+            Error::new(
+                Kind::Conflict,
+                format!(
+                    "container {} is not connected to network {}",
+                    sandbox.id, network.name
+                ),
+            )
         })?;
         self.commit(&[Change::delete("endpoint", &endpoint.id)])?;
         model.endpoints.remove(&endpoint.id);
         self.unrealize_endpoint(&mut model, &endpoint).await;
         self.refresh_sandbox(&mut model, &sandbox.id)?;
-        let attributes = [("name", &*network.name), ("type", &*network.driver), ("container", &*sandbox.id)];
+        let attributes = [
+            ("name", &*network.name),
+            ("type", &*network.driver),
+            ("container", &*sandbox.id),
+        ];
         self.emit("network", "disconnect", &network.id, &attributes);
         Ok(endpoint.id)
     }
@@ -91,15 +117,21 @@ fn check(model: &Model, network: &Network, sandbox: &Sandbox) -> Result<()> {
             "container cannot be disconnected from host network or connected to host network",
         ));
     }
-    let mut others = model.endpoints_of(&sandbox.id).filter_map(|e| model.networks.get(&e.network));
+    let mut others = model
+        .endpoints_of(&sandbox.id)
+        .filter_map(|e| model.networks.get(&e.network));
     if others.any(|n| n.id == network.id) {
         return Err(Error::conflict(format!(
             "endpoint with name {} already exists in network {}",
             sandbox.name, network.name
         )));
     }
-    let mut others = model.endpoints_of(&sandbox.id).filter_map(|e| model.networks.get(&e.network));
-    if others.any(|n| n.driver == "null") || (network.driver == "null" && model.endpoints_of(&sandbox.id).count() > 0) {
+    let mut others = model
+        .endpoints_of(&sandbox.id)
+        .filter_map(|e| model.networks.get(&e.network));
+    if others.any(|n| n.driver == "null")
+        || (network.driver == "null" && model.endpoints_of(&sandbox.id).count() > 0)
+    {
         return Err(Error::invalid(
             "container cannot be connected to multiple networks with one of the networks in private (none) mode",
         ));
@@ -135,7 +167,9 @@ fn plan(
     };
     let predefined = network.predefined();
     if predefined && !(request.ipv4.is_empty() && request.ipv6.is_empty()) {
-        return Err(Error::invalid("user specified IP address is supported on user defined networks only"));
+        return Err(Error::invalid(
+            "user specified IP address is supported on user defined networks only",
+        ));
     }
     let name = format!("{} ({})", network.name, network.id);
     for (v4, wanted) in [(true, &request.ipv4), (false, &request.ipv6)] {
@@ -150,13 +184,18 @@ fn plan(
             (Some(pool), true) => {
                 let found = ipam::allocate(pool, &used).ok_or_else(|| {
                     let family = if v4 { "IPv4" } else { "IPv6" };
-                    let text = format!("no available {family} addresses on this network's address pools: {name}");
-                    Error::new(Kind::Exhausted, text).hint("disconnect a sandbox or make a larger network")
+                    let text = format!(
+                        "no available {family} addresses on this network's address pools: {name}"
+                    );
+                    Error::new(Kind::Exhausted, text)
+                        .hint("disconnect a sandbox or make a larger network")
                 })?;
                 pool.cursor = Some(found);
                 IpNetwork::new(found, pool.subnet.prefix())
             }
-            (Some(pool), false) => IpNetwork::new(fixed(pool, wanted, v4, &used)?, pool.subnet.prefix()),
+            (Some(pool), false) => {
+                IpNetwork::new(fixed(pool, wanted, v4, &used)?, pool.subnet.prefix())
+            }
         };
         let address = address.map_err(|e| Error::internal("an address", e))?;
         if v4 {
@@ -174,7 +213,9 @@ fn plan(
 /// An address that the user chose.
 fn fixed(pool: &model::Pool, wanted: &str, v4: bool, used: &BTreeSet<IpAddr>) -> Result<IpAddr> {
     let family = if v4 { "IPv4" } else { "IPv6" };
-    let address: IpAddr = wanted.parse().map_err(|_| Error::invalid(format!("Invalid {family} address: {wanted}")))?;
+    let address: IpAddr = wanted
+        .parse()
+        .map_err(|_| Error::invalid(format!("Invalid {family} address: {wanted}")))?;
     if !pool.chosen {
         return Err(Error::invalid(
             "user specified IP address is supported only when connecting to networks with user configured subnets",
@@ -189,18 +230,26 @@ fn fixed(pool: &model::Pool, wanted: &str, v4: bool, used: &BTreeSet<IpAddr>) ->
     }
     let reserved = !ipam::is_usable(&pool.subnet, address) || address == pool.gateway;
     if reserved || pool.aux.values().any(|a| *a == address) {
-        return Err(Error::conflict(format!("Address already in use: {address} is reserved"))
-            .hint("gateway, auxiliary, network and broadcast addresses are never given out"));
+        return Err(
+            Error::conflict(format!("Address already in use: {address} is reserved"))
+                .hint("gateway, auxiliary, network and broadcast addresses are never given out"),
+        );
     }
     if used.contains(&address) {
-        return Err(Error::conflict(format!("Address already in use: {address}")));
+        return Err(Error::conflict(format!(
+            "Address already in use: {address}"
+        )));
     }
     Ok(address)
 }
 
 fn mac(model: &Model, network: &Network, wanted: &str) -> Result<[u8; 6]> {
     let used = |mac: &[u8; 6]| {
-        network.mac == *mac || model.endpoints.values().any(|e| e.network == network.id && e.mac == *mac)
+        network.mac == *mac
+            || model
+                .endpoints
+                .values()
+                .any(|e| e.network == network.id && e.mac == *mac)
     };
     if wanted.is_empty() {
         loop {
@@ -210,13 +259,22 @@ fn mac(model: &Model, network: &Network, wanted: &str) -> Result<[u8; 6]> {
             }
         }
     }
-    let bytes: Option<Vec<u8>> = wanted.split([':', '-']).map(|p| u8::from_str_radix(p, 16).ok()).collect();
+    let bytes: Option<Vec<u8>> = wanted
+        .split([':', '-'])
+        .map(|p| u8::from_str_radix(p, 16).ok())
+        .collect();
     let mac: [u8; 6] = bytes
         .and_then(|b| b.try_into().ok())
         .filter(|m: &[u8; 6]| m[0] & 1 == 0 && *m != [0; 6])
-        .ok_or_else(|| Error::invalid(format!("invalid MAC address: {wanted}")).hint("a unicast one, as 02:42:ac:11:00:02"))?;
+        .ok_or_else(|| {
+            Error::invalid(format!("invalid MAC address: {wanted}"))
+                .hint("a unicast one, as 02:42:ac:11:00:02")
+        })?;
     if used(&mac) {
-        return Err(Error::conflict(format!("MAC address {wanted} is already in use on network {}", network.name)));
+        return Err(Error::conflict(format!(
+            "MAC address {wanted} is already in use on network {}",
+            network.name
+        )));
     }
     Ok(mac)
 }
@@ -228,7 +286,8 @@ fn interface(model: &Model, sandbox: &Sandbox) -> Result<String> {
         None => Vec::new(),
     };
     let taken = |name: &str| {
-        there.iter().any(|n| n == name) || model.endpoints_of(&sandbox.id).any(|e| e.interface == name)
+        there.iter().any(|n| n == name)
+            || model.endpoints_of(&sandbox.id).any(|e| e.interface == name)
     };
     (0..10_000)
         .map(|n| format!("eth{n}"))

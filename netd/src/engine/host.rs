@@ -24,7 +24,10 @@ impl Engine {
             .filter(|l| !l.loopback && foreign(&l.alias))
             .map(|l| {
                 let of = |v4: bool| {
-                    let mut own = state.addresses.iter().filter(|a| a.ifindex == l.ifindex && a.global);
+                    let mut own = state
+                        .addresses
+                        .iter()
+                        .filter(|a| a.ifindex == l.ifindex && a.global);
                     own.find(|a| a.net.is_ipv4() == v4).map(|a| a.net.ip())
                 };
                 UplinkSpec {
@@ -32,7 +35,8 @@ impl Engine {
                     mtu: l.mtu,
                     ethernet: l.ethernet,
                     ipv4: of(true).and_then(|a| if let IpAddr::V4(a) = a { Some(a) } else { None }),
-                    ipv6: of(false).and_then(|a| if let IpAddr::V6(a) = a { Some(a) } else { None }),
+                    ipv6: of(false)
+                        .and_then(|a| if let IpAddr::V6(a) = a { Some(a) } else { None }),
                 }
             })
             .collect();
@@ -41,7 +45,10 @@ impl Engine {
             .iter()
             .filter(|a| !a.net.ip().is_loopback())
             .map(|a| {
-                let owner = model.devices.iter().find(|(_, (ifindex, _))| *ifindex == a.ifindex);
+                let owner = model
+                    .devices
+                    .iter()
+                    .find(|(_, (ifindex, _))| *ifindex == a.ifindex);
                 let network = owner.and_then(|(id, _)| model.networks.get(id));
                 HostAddressSpec {
                     addr: a.net.ip(),

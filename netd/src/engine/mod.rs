@@ -68,12 +68,25 @@ pub struct Model {
 impl Model {
     /// A network by name, id or prefix.
     pub fn network(&self, wanted: &str) -> Result<&Network> {
-        model::find("network", wanted, self.networks.values(), |n| &n.id, |n| &n.name)
+        model::find(
+            "network",
+            wanted,
+            self.networks.values(),
+            |n| &n.id,
+            |n| &n.name,
+        )
     }
 
     /// A sandbox by name, id or prefix.
     pub fn sandbox(&self, wanted: &str) -> Result<&Sandbox> {
-        model::find("sandbox", wanted, self.sandboxes.values(), |s| &s.id, |s| &s.name).map_err(|mut e| {
+        model::find(
+            "sandbox",
+            wanted,
+            self.sandboxes.values(),
+            |s| &s.id,
+            |s| &s.name,
+        )
+        .map_err(|mut e| {
             if e.message.ends_with("not found") {
                 e.message = format!("No such container: {wanted}");
                 e = e.hint("netctl sandbox ls shows what there is");
@@ -84,7 +97,9 @@ impl Model {
 
     /// The endpoints of a sandbox.
     pub fn endpoints_of<'a>(&'a self, sandbox: &'a str) -> impl Iterator<Item = &'a Endpoint> {
-        self.endpoints.values().filter(move |e| e.sandbox == sandbox)
+        self.endpoints
+            .values()
+            .filter(move |e| e.sandbox == sandbox)
     }
 
     /// The endpoint that holds the sandbox's default route: the highest priority, then the network's name.
@@ -123,10 +138,25 @@ impl Engine {
         self.events.subscribe()
     }
 
-    fn emit(&self, kind: &'static str, action: &'static str, id: &str, attributes: &[(&str, &str)]) {
-        let attributes = attributes.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    fn emit(
+        &self,
+        kind: &'static str,
+        action: &'static str,
+        id: &str,
+        attributes: &[(&str, &str)],
+    ) {
+        let attributes = attributes
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect();
         // Nobody listening is fine.
-        let _ = self.events.send(Event { time: SystemTime::now(), kind, action, id: id.to_owned(), attributes });
+        let _ = self.events.send(Event {
+            time: SystemTime::now(),
+            kind,
+            action,
+            id: id.to_owned(),
+            attributes,
+        });
     }
 
     fn commit(&self, changes: &[Change]) -> Result<()> {
@@ -136,14 +166,18 @@ impl Engine {
     /// Takes a number for the data plane; it goes to disk with the request's other changes.
     fn take_number(model: &mut Model, changes: &mut Vec<Change>) -> Result<u32> {
         let number = model.next_number.max(1);
-        model.next_number =
-            number.checked_add(1).ok_or_else(|| Error::internal("numbers of networks and endpoints", "all used"))?;
+        model.next_number = number
+            .checked_add(1)
+            .ok_or_else(|| Error::internal("numbers of networks and endpoints", "all used"))?;
         changes.push(Change::put("meta", "number", &model.next_number)?);
         Ok(number)
     }
 
     fn warn(&self, text: String) {
         tracing::warn!("{text}");
-        self.warnings.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(text);
+        self.warnings
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .push(text);
     }
 }

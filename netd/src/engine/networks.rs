@@ -27,7 +27,10 @@ pub struct PoolRequest {
 
 /// A network asked for.
 #[derive(Clone, Debug, Default)]
-#[allow(missing_docs, reason = "the fields of Docker's request, as in network.proto")]
+#[allow(
+    missing_docs,
+    reason = "the fields of Docker's request, as in network.proto"
+)]
 pub struct NetworkRequest {
     pub name: String,
     pub driver: String,
@@ -68,7 +71,12 @@ impl Engine {
             self.commit(&[Change::delete("network", &network.id)])?;
             return Err(e);
         }
-        self.emit("network", "create", &network.id, &[("name", &network.name), ("type", &network.driver)]);
+        self.emit(
+            "network",
+            "create",
+            &network.id,
+            &[("name", &network.name), ("type", &network.driver)],
+        );
         Ok(network)
     }
 
@@ -79,7 +87,10 @@ impl Engine {
         if network.predefined() {
             return Err(Error::new(
                 Kind::Forbidden,
-                format!("{} is a pre-defined network and cannot be removed", network.name),
+                format!(
+                    "{} is a pre-defined network and cannot be removed",
+                    network.name
+                ),
             ));
         }
         let users: Vec<&str> = model
@@ -101,7 +112,12 @@ impl Engine {
         self.commit(&[Change::delete("network", &network.id)])?;
         model.networks.remove(&network.id);
         self.unrealize_network(&mut model, &network).await;
-        self.emit("network", "destroy", &network.id, &[("name", &network.name), ("type", &network.driver)]);
+        self.emit(
+            "network",
+            "destroy",
+            &network.id,
+            &[("name", &network.name), ("type", &network.driver)],
+        );
         Ok(network.id)
     }
 
@@ -112,11 +128,23 @@ impl Engine {
         request: NetworkRequest,
         changes: &mut Vec<Change>,
     ) -> Result<Network> {
-        let pools = if request.driver == "bridge" { self.pools(model, &request, changes)? } else { Vec::new() };
+        let pools = if request.driver == "bridge" {
+            self.pools(model, &request, changes)?
+        } else {
+            Vec::new()
+        };
         let id = model::new_id();
-        let mut device = request.options.get(NAME_OPTION).cloned().unwrap_or_default();
+        let mut device = request
+            .options
+            .get(NAME_OPTION)
+            .cloned()
+            .unwrap_or_default();
         if request.driver == "bridge" && device.is_empty() {
-            device = if request.name == "bridge" { "netd0".into() } else { format!("br-{}", &id[..12]) };
+            device = if request.name == "bridge" {
+                "netd0".into()
+            } else {
+                format!("br-{}", &id[..12])
+            };
         }
         if request.driver != "bridge" {
             device.clear();
@@ -128,7 +156,11 @@ impl Engine {
             name: request.name,
             created: model::now(),
             driver: request.driver,
-            scope: if request.scope.is_empty() { "local".into() } else { request.scope },
+            scope: if request.scope.is_empty() {
+                "local".into()
+            } else {
+                request.scope
+            },
             enable_ipv4: pools.iter().any(|p| p.subnet.is_ipv4()),
             enable_ipv6: pools.iter().any(|p| p.subnet.is_ipv6()),
             internal: request.internal,
@@ -149,29 +181,47 @@ impl Engine {
         if let Some(text) = network.options.get(BINDING_OPTION)
             && text.parse::<IpAddr>().is_err()
         {
-            return Err(Error::invalid(format!("failed to parse {BINDING_OPTION} value: {text} (not an address)")));
+            return Err(Error::invalid(format!(
+                "failed to parse {BINDING_OPTION} value: {text} (not an address)"
+            )));
         }
         Ok(network)
     }
 
     fn mtu(&self, model: &Model, options: &BTreeMap<String, String>) -> Result<u32> {
         for key in MTU_OPTIONS {
-            let Some(text) = options.get(key) else { continue };
-            let mtu: i64 = text
-                .parse()
-                .map_err(|_| Error::invalid(format!("failed to parse {key} value: {text} (not a number)")))?;
+            let Some(text) = options.get(key) else {
+                continue;
+            };
+            let mtu: i64 = text.parse().map_err(|_| {
+                Error::invalid(format!(
+                    "failed to parse {key} value: {text} (not a number)"
+                ))
+            })?;
             return match u32::try_from(mtu) {
                 Ok(mtu @ 68..=65535) => Ok(mtu),
                 _ => Err(Error::invalid(format!("invalid MTU number: {mtu}")).hint("68 to 65535")),
             };
         }
-        let uplinks = model.host.links.iter().filter(|l| l.up && !l.loopback && l.alias.is_empty());
+        let uplinks = model
+            .host
+            .links
+            .iter()
+            .filter(|l| l.up && !l.loopback && l.alias.is_empty());
         Ok(uplinks.map(|l| l.mtu).min().unwrap_or(1500).max(1280))
     }
 
-    fn pools(&self, model: &mut Model, request: &NetworkRequest, changes: &mut Vec<Change>) -> Result<Vec<Pool>> {
-        let networks: Vec<IpNetwork> =
-            model.networks.values().flat_map(|n| n.pools.iter().map(|p| p.subnet)).collect();
+    fn pools(
+        &self,
+        model: &mut Model,
+        request: &NetworkRequest,
+        changes: &mut Vec<Change>,
+    ) -> Result<Vec<Pool>> {
+        let networks: Vec<IpNetwork> = model
+            .networks
+            .values()
+            .flat_map(|n| n.pools.iter().map(|p| p.subnet))
+            .collect();
         let mut pools: Vec<Pool> = Vec::new();
         for wanted in request.pools.iter().filter(|p| !p.subnet.is_empty()) {
             let pool = chosen_pool(wanted)?;
@@ -179,13 +229,24 @@ impl Engine {
                 let holder = model
                     .networks
                     .values()
-                    .find(|n| n.pools.iter().any(|p| ipam::overlap(&p.subnet, &pool.subnet)))
+                    .find(|n| {
+                        n.pools
+                            .iter()
+                            .any(|p| ipam::overlap(&p.subnet, &pool.subnet))
+                    })
                     .map_or("", |n| n.name.as_str());
-                return Err(Error::conflict("Pool overlaps with other one on this address space")
-                    .hint(format!("{} overlaps network {holder}", pool.subnet)));
+                return Err(
+                    Error::conflict("Pool overlaps with other one on this address space")
+                        .hint(format!("{} overlaps network {holder}", pool.subnet)),
+                );
             }
-            if pools.iter().any(|p| p.subnet.is_ipv4() == pool.subnet.is_ipv4()) {
-                return Err(Error::conflict("bridge driver doesn't support multiple subnets of one family"));
+            if pools
+                .iter()
+                .any(|p| p.subnet.is_ipv4() == pool.subnet.is_ipv4())
+            {
+                return Err(Error::conflict(
+                    "bridge driver doesn't support multiple subnets of one family",
+                ));
             }
             pools.push(pool);
         }
@@ -210,7 +271,8 @@ impl Engine {
             pools.push(automatic(ipam::choose_v6(ula, &taken)?));
         }
         if pools.is_empty() {
-            return Err(Error::invalid("the network would have no addresses").hint("allow IPv4 or give --ipv6"));
+            return Err(Error::invalid("the network would have no addresses")
+                .hint("allow IPv4 or give --ipv6"));
         }
         Ok(pools)
     }
@@ -221,7 +283,8 @@ fn random_ula() -> Result<ipnetwork::Ipv6Network> {
     let global: u64 = rand::rng().random();
     // fd00::/8 and 40 random bits (RFC 4193, 3.2).
     let base = 0xfd_u128 << 120 | u128::from(global & 0xff_ffff_ffff) << 80;
-    ipnetwork::Ipv6Network::new(base.into(), 48).map_err(|e| Error::internal("making a ULA prefix", e))
+    ipnetwork::Ipv6Network::new(base.into(), 48)
+        .map_err(|e| Error::internal("making a ULA prefix", e))
 }
 
 fn automatic(subnet: IpNetwork) -> Pool {
@@ -236,18 +299,25 @@ fn automatic(subnet: IpNetwork) -> Pool {
 }
 
 fn chosen_pool(wanted: &PoolRequest) -> Result<Pool> {
-    let bad = |text: &str| Error::invalid(format!("Invalid subnet {text} : invalid CIDR address: {text}"));
+    let bad = |text: &str| {
+        Error::invalid(format!(
+            "Invalid subnet {text} : invalid CIDR address: {text}"
+        ))
+    };
     if !wanted.subnet.contains('/') {
         return Err(bad(&wanted.subnet));
     }
     let given: IpNetwork = wanted.subnet.parse().map_err(|_| bad(&wanted.subnet))?;
-    let subnet = IpNetwork::new(given.network(), given.prefix()).map_err(|_| bad(&wanted.subnet))?;
+    let subnet =
+        IpNetwork::new(given.network(), given.prefix()).map_err(|_| bad(&wanted.subnet))?;
     let ip_range = if wanted.ip_range.is_empty() {
         None
     } else {
         let range: IpNetwork = wanted.ip_range.parse().map_err(|_| bad(&wanted.ip_range))?;
         if !ipam::overlap(&subnet, &range) || range.prefix() < subnet.prefix() {
-            return Err(Error::invalid(format!("the ip-range {range} is not within the subnet {subnet}")));
+            return Err(Error::invalid(format!(
+                "the ip-range {range} is not within the subnet {subnet}"
+            )));
         }
         Some(range)
     };
@@ -255,16 +325,25 @@ fn chosen_pool(wanted: &PoolRequest) -> Result<Pool> {
         ipam::first_usable(&subnet)
     } else {
         let text = &wanted.gateway;
-        text.parse().map_err(|_| Error::invalid(format!("invalid gateway address {text} in Ipam configuration")))?
+        text.parse().map_err(|_| {
+            Error::invalid(format!(
+                "invalid gateway address {text} in Ipam configuration"
+            ))
+        })?
     };
     if !ipam::is_usable(&subnet, gateway) {
-        return Err(Error::invalid(format!("failed to allocate gateway ({gateway}): Requested address is out of range"))
-            .hint(format!("it must be an address of {subnet}")));
+        return Err(Error::invalid(format!(
+            "failed to allocate gateway ({gateway}): Requested address is out of range"
+        ))
+        .hint(format!("it must be an address of {subnet}")));
     }
     let mut aux = BTreeMap::new();
     for (name, text) in &wanted.aux {
-        let address: IpAddr =
-            text.parse().map_err(|_| Error::invalid(format!("auxiliary address {name}: {text} is not an address")))?;
+        let address: IpAddr = text.parse().map_err(|_| {
+            Error::invalid(format!(
+                "auxiliary address {name}: {text} is not an address"
+            ))
+        })?;
         if !subnet.contains(address) {
             return Err(Error::conflict(format!(
                 "auxiliary address: ({name}:{address}) must belong to the master pool: {subnet}"
@@ -277,7 +356,14 @@ fn chosen_pool(wanted: &PoolRequest) -> Result<Pool> {
         }
         aux.insert(name.clone(), address);
     }
-    Ok(Pool { subnet, ip_range, gateway, aux, cursor: None, chosen: true })
+    Ok(Pool {
+        subnet,
+        ip_range,
+        gateway,
+        aux,
+        cursor: None,
+        chosen: true,
+    })
 }
 
 /// An interface name of the kernel: 1 to 15 bytes, no slash, no space, not taken.
@@ -287,7 +373,9 @@ fn check_device(model: &Model, device: &str) -> Result<()> {
     }
     model::check_name("device", device)?;
     if device.len() > 15 {
-        return Err(Error::invalid(format!("invalid device name {device:?}: longer than 15 characters")));
+        return Err(Error::invalid(format!(
+            "invalid device name {device:?}: longer than 15 characters"
+        )));
     }
     if let Some(other) = model.networks.values().find(|n| n.device == device) {
         return Err(Error::conflict(format!(
@@ -296,8 +384,10 @@ fn check_device(model: &Model, device: &str) -> Result<()> {
         )));
     }
     if model.host.links.iter().any(|l| l.name == device) {
-        return Err(Error::conflict(format!("an interface named {device} exists already on the host"))
-            .hint("choose another com.docker.network.bridge.name"));
+        return Err(Error::conflict(format!(
+            "an interface named {device} exists already on the host"
+        ))
+        .hint("choose another com.docker.network.bridge.name"));
     }
     Ok(())
 }
@@ -306,29 +396,54 @@ fn check(model: &Model, request: &NetworkRequest) -> Result<()> {
     if model::PREDEFINED.contains(&request.name.as_str()) || request.name == "default" {
         return Err(Error::new(
             Kind::Forbidden,
-            format!("operation is not permitted on predefined {} network", request.name),
+            format!(
+                "operation is not permitted on predefined {} network",
+                request.name
+            ),
         ));
     }
     model::check_name("network", &request.name)?;
     if model.networks.values().any(|n| n.name == request.name) {
-        return Err(Error::new(Kind::Exists, format!("network with name {} already exists", request.name)));
+        return Err(Error::new(
+            Kind::Exists,
+            format!("network with name {} already exists", request.name),
+        ));
     }
     match request.driver.as_str() {
         "bridge" => {}
-        "host" => return Err(Error::new(Kind::Forbidden, "only one instance of \"host\" network is allowed")),
-        "null" => return Err(Error::new(Kind::Forbidden, "only one instance of \"null\" network is allowed")),
+        "host" => {
+            return Err(Error::new(
+                Kind::Forbidden,
+                "only one instance of \"host\" network is allowed",
+            ));
+        }
+        "null" => {
+            return Err(Error::new(
+                Kind::Forbidden,
+                "only one instance of \"null\" network is allowed",
+            ));
+        }
         other => {
-            return Err(Error::not_found(format!("plugin {other:?} not found")).hint("the drivers are bridge, host and null"));
+            return Err(Error::not_found(format!("plugin {other:?} not found"))
+                .hint("the drivers are bridge, host and null"));
         }
     }
     if !matches!(request.ipam_driver.as_str(), "default" | "") {
-        return Err(Error::not_found(format!("plugin {:?} not found", request.ipam_driver)).hint("the IPAM driver is default"));
+        return Err(
+            Error::not_found(format!("plugin {:?} not found", request.ipam_driver))
+                .hint("the IPAM driver is default"),
+        );
     }
     if request.config_only || !request.config_from.is_empty() {
-        return Err(Error::new(Kind::Unsupported, "configuration-only networks are not supported yet"));
+        return Err(Error::new(
+            Kind::Unsupported,
+            "configuration-only networks are not supported yet",
+        ));
     }
     if request.ingress || matches!(request.scope.as_str(), "swarm" | "global") {
-        return Err(Error::conflict("cannot create a swarm scoped network when swarm is not active"));
+        return Err(Error::conflict(
+            "cannot create a swarm scoped network when swarm is not active",
+        ));
     }
     Ok(())
 }

@@ -1,6 +1,9 @@
 //! Publishing ports.
 
-use std::{collections::BTreeSet, net::{IpAddr, Ipv4Addr, Ipv6Addr}};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 use super::{Engine, Model, networks::BINDING_OPTION};
 use crate::{
@@ -13,10 +16,17 @@ use crate::{
 
 /// What the data plane must know for a binding that leads to this endpoint. A published IPv6 address leads to an
 /// IPv4-only endpoint for host processes only.
-pub(super) fn specs(binding: &PortBinding, endpoint: &Endpoint, network: u32) -> Vec<PublicationSpec> {
+pub(super) fn specs(
+    binding: &PortBinding,
+    endpoint: &Endpoint,
+    network: u32,
+) -> Vec<PublicationSpec> {
     let hosts = match binding.host_ip {
         Some(ip) => vec![ip],
-        None => vec![IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)],
+        None => vec![
+            IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        ],
     };
     let v4 = endpoint.ipv4.map(|a| a.ip());
     let v6 = endpoint.ipv6.map(|a| a.ip());
@@ -37,7 +47,11 @@ pub(super) fn specs(binding: &PortBinding, endpoint: &Endpoint, network: u32) ->
 
 impl Engine {
     /// Publishes ports for a sandbox: all or none. Host port 0 is chosen. Returns the bindings in force.
-    pub async fn publish(&self, sandbox: &str, wanted: Vec<PortBinding>) -> Result<Vec<PortBinding>> {
+    pub async fn publish(
+        &self,
+        sandbox: &str,
+        wanted: Vec<PortBinding>,
+    ) -> Result<Vec<PortBinding>> {
         let mut model = self.model().await;
         let sandbox = model.sandbox(sandbox)?.clone();
         let bindings = self.plan_ports(&model, &sandbox, wanted)?;
@@ -45,7 +59,12 @@ impl Engine {
         changed.ports.extend(bindings.iter().cloned());
         self.change_ports(&mut model, &sandbox, changed)?;
         for binding in &bindings {
-            self.emit("port", "publish", &sandbox.id, &[("name", &sandbox.name), ("port", &show(binding))]);
+            self.emit(
+                "port",
+                "publish",
+                &sandbox.id,
+                &[("name", &sandbox.name), ("port", &show(binding))],
+            );
         }
         Ok(bindings)
     }
@@ -60,15 +79,29 @@ impl Engine {
                 && (want.host.0 == 0 || have.host == want.host)
                 && (want.host_ip.is_none() || have.host_ip == want.host_ip)
         };
-        if let Some(missing) = wanted.iter().find(|w| !sandbox.ports.iter().any(|h| matches(h, w))) {
-            return Err(Error::not_found(format!("no port {} is published for {}", show(missing), sandbox.name))
-                .hint("netctl port ls shows what is"));
+        if let Some(missing) = wanted
+            .iter()
+            .find(|w| !sandbox.ports.iter().any(|h| matches(h, w)))
+        {
+            return Err(Error::not_found(format!(
+                "no port {} is published for {}",
+                show(missing),
+                sandbox.name
+            ))
+            .hint("netctl port ls shows what is"));
         }
         let mut changed = sandbox.clone();
-        changed.ports.retain(|h| !wanted.iter().any(|w| matches(h, w)));
+        changed
+            .ports
+            .retain(|h| !wanted.iter().any(|w| matches(h, w)));
         self.change_ports(&mut model, &sandbox, changed)?;
         for binding in wanted {
-            self.emit("port", "unpublish", &sandbox.id, &[("name", &sandbox.name), ("port", &show(binding))]);
+            self.emit(
+                "port",
+                "unpublish",
+                &sandbox.id,
+                &[("name", &sandbox.name), ("port", &show(binding))],
+            );
         }
         Ok(())
     }
@@ -76,7 +109,9 @@ impl Engine {
     fn change_ports(&self, model: &mut Model, before: &Sandbox, after: Sandbox) -> Result<()> {
         self.commit(&[Change::put("sandbox", &after.id, &after)?])?;
         model.sandboxes.insert(after.id.clone(), after);
-        let applied = self.refresh_sandbox(model, &before.id).and_then(|()| self.reserve_ports(model));
+        let applied = self
+            .refresh_sandbox(model, &before.id)
+            .and_then(|()| self.reserve_ports(model));
         if let Err(e) = applied {
             model.sandboxes.insert(before.id.clone(), before.clone());
             self.commit(&[Change::put("sandbox", &before.id, before)?])?;
@@ -112,7 +147,12 @@ impl Engine {
         Ok(planned)
     }
 
-    fn free_ports(&self, model: &Model, planned: &[PortBinding], binding: &PortBinding) -> Result<(u16, u16)> {
+    fn free_ports(
+        &self,
+        model: &Model,
+        planned: &[PortBinding],
+        binding: &PortBinding,
+    ) -> Result<(u16, u16)> {
         let (first, last) = sysctl::ephemeral_ports()?;
         let size = binding.target.1 - binding.target.0;
         let pool = &self.config.nat;
@@ -121,13 +161,18 @@ impl Engine {
             if start <= pool.last_port && pool.first_port <= end {
                 continue;
             }
-            let candidate = PortBinding { host: (start, end), ..binding.clone() };
+            let candidate = PortBinding {
+                host: (start, end),
+                ..binding.clone()
+            };
             if holder(model, planned, &candidate).is_none() && process(&candidate)?.is_none() {
                 return Ok((start, end));
             }
         }
-        Err(Error::conflict("no free host port is left in the ephemeral range")
-            .hint("name a host port or widen net.ipv4.ip_local_port_range"))
+        Err(
+            Error::conflict("no free host port is left in the ephemeral range")
+                .hint("name a host port or widen net.ipv4.ip_local_port_range"),
+        )
     }
 
     /// Keeps the host from giving its own sockets a port of the pool or a published one.
@@ -156,29 +201,51 @@ pub fn show(binding: &PortBinding) -> String {
         Some(IpAddr::V4(ip)) => format!("{ip}:"),
         Some(IpAddr::V6(ip)) => format!("[{ip}]:"),
     };
-    let range = |(a, b): (u16, u16)| if a == b { a.to_string() } else { format!("{a}-{b}") };
+    let range = |(a, b): (u16, u16)| {
+        if a == b {
+            a.to_string()
+        } else {
+            format!("{a}-{b}")
+        }
+    };
     let protocol = match binding.protocol {
         6 => "tcp",
         17 => "udp",
         _ => "sctp",
     };
-    format!("{ip}{}:{}/{protocol}", range(binding.host), range(binding.target))
+    format!(
+        "{ip}{}:{}/{protocol}",
+        range(binding.host),
+        range(binding.target)
+    )
 }
 
 fn check_binding(model: &Model, binding: &PortBinding) -> Result<()> {
     if binding.target.0 == 0 || binding.target.1 < binding.target.0 {
-        return Err(Error::invalid(format!("invalid port range of {}", show(binding))).hint("ports are 1 to 65535"));
+        return Err(
+            Error::invalid(format!("invalid port range of {}", show(binding)))
+                .hint("ports are 1 to 65535"),
+        );
     }
     if binding.host.0 != 0
-        && (binding.host.1 < binding.host.0 || binding.host.1 - binding.host.0 != binding.target.1 - binding.target.0)
+        && (binding.host.1 < binding.host.0
+            || binding.host.1 - binding.host.0 != binding.target.1 - binding.target.0)
     {
-        return Err(Error::invalid(format!("the ranges of {} are of different length", show(binding))));
+        return Err(Error::invalid(format!(
+            "the ranges of {} are of different length",
+            show(binding)
+        )));
     }
     if binding.protocol == 132 && binding.host.0 != binding.target.0 {
-        return Err(Error::invalid(format!("SCTP port {} cannot be changed on its way", show(binding)))
-            .hint("publish it under its own number: SCTP's checksum covers the port"));
+        return Err(Error::invalid(format!(
+            "SCTP port {} cannot be changed on its way",
+            show(binding)
+        ))
+        .hint("publish it under its own number: SCTP's checksum covers the port"));
     }
-    let Some(ip) = binding.host_ip else { return Ok(()) };
+    let Some(ip) = binding.host_ip else {
+        return Ok(());
+    };
     let owned = model.host.addresses.iter().any(|a| a.net.ip() == ip);
     if ip.is_unspecified() || ip.is_loopback() || owned {
         return Ok(());
@@ -194,13 +261,20 @@ fn holder<'a>(model: &'a Model, planned: &[PortBinding], binding: &PortBinding) 
     if planned.iter().any(|p| p.conflicts(binding)) {
         return Some("the same request");
     }
-    model.sandboxes.values().find(|s| s.ports.iter().any(|p| p.conflicts(binding))).map(|s| s.name.as_str())
+    model
+        .sandboxes
+        .values()
+        .find(|s| s.ports.iter().any(|p| p.conflicts(binding)))
+        .map(|s| s.name.as_str())
 }
 
 fn process(binding: &PortBinding) -> Result<Option<ports::Holder>> {
     let ips = match binding.host_ip {
         Some(ip) => vec![ip],
-        None => vec![IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)],
+        None => vec![
+            IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        ],
     };
     for port in binding.host.0..=binding.host.1 {
         for ip in &ips {
@@ -212,7 +286,12 @@ fn process(binding: &PortBinding) -> Result<Option<ports::Holder>> {
     Ok(None)
 }
 
-fn check_free(model: &Model, planned: &[PortBinding], sandbox: &Sandbox, binding: &PortBinding) -> Result<()> {
+fn check_free(
+    model: &Model,
+    planned: &[PortBinding],
+    sandbox: &Sandbox,
+    binding: &PortBinding,
+) -> Result<()> {
     let ip = binding.host_ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
     let text = |by: String| {
         Error::conflict(format!(

@@ -32,7 +32,12 @@ fn flags(network: &Network) -> Result<u32> {
 
 fn gateways(network: &Network) -> Result<Vec<IpNetwork>> {
     let net = |p: &crate::model::Pool| IpNetwork::new(p.gateway, p.subnet.prefix());
-    network.pools.iter().map(net).collect::<std::result::Result<_, _>>().map_err(|e| Error::internal("a gateway", e))
+    network
+        .pools
+        .iter()
+        .map(net)
+        .collect::<std::result::Result<_, _>>()
+        .map_err(|e| Error::internal("a gateway", e))
 }
 
 impl Engine {
@@ -93,14 +98,32 @@ impl Engine {
 
     /// Makes or adopts an endpoint's veth. The program denies before the link is up and knows the endpoint before its
     /// first packet.
-    pub(super) async fn realize_endpoint(&self, model: &mut Model, endpoint: &Endpoint) -> Result<()> {
+    pub(super) async fn realize_endpoint(
+        &self,
+        model: &mut Model,
+        endpoint: &Endpoint,
+    ) -> Result<()> {
         if endpoint.interface.is_empty() {
             return Ok(());
         }
-        let missing = |what: &str| Error::internal(format!("endpoint {}", endpoint.id), format!("its {what} is gone"));
-        let network = model.networks.get(&endpoint.network).ok_or_else(|| missing("network"))?.clone();
-        let Some(netns) = model.running.get(&endpoint.sandbox).cloned() else { return Ok(()) };
-        let (gateway_ifindex, _) = *model.devices.get(&network.id).ok_or_else(|| missing("network's device"))?;
+        let missing = |what: &str| {
+            Error::internal(
+                format!("endpoint {}", endpoint.id),
+                format!("its {what} is gone"),
+            )
+        };
+        let network = model
+            .networks
+            .get(&endpoint.network)
+            .ok_or_else(|| missing("network"))?
+            .clone();
+        let Some(netns) = model.running.get(&endpoint.sandbox).cloned() else {
+            return Ok(());
+        };
+        let (gateway_ifindex, _) = *model
+            .devices
+            .get(&network.id)
+            .ok_or_else(|| missing("network's device"))?;
         let ifindex = match model.links.get(&endpoint.id) {
             Some(found) => *found,
             None => {
@@ -141,7 +164,11 @@ impl Engine {
         let removed = match ifindex {
             Some(ifindex) => self.netlink.delete_link(ifindex).await,
             None if endpoint.interface.is_empty() => Ok(()),
-            None => self.netlink.delete_by_name(&endpoint.host_interface()).await,
+            None => {
+                self.netlink
+                    .delete_by_name(&endpoint.host_interface())
+                    .await
+            }
         };
         if let Err(e) = removed {
             tracing::warn!("removing the link of endpoint {}: {e}", endpoint.id);
@@ -150,7 +177,9 @@ impl Engine {
 
     /// Default routes and publications follow the endpoint that is the sandbox's gateway now.
     pub(super) fn refresh_sandbox(&self, model: &mut Model, id: &str) -> Result<()> {
-        let Some(sandbox) = model.sandboxes.get(id).cloned() else { return Ok(()) };
+        let Some(sandbox) = model.sandboxes.get(id).cloned() else {
+            return Ok(());
+        };
         let chosen = model.gateway_endpoint(id).cloned();
         if let Some(netns) = model.running.get(id)
             && !sandbox.host
@@ -160,28 +189,49 @@ impl Engine {
                 // Each family by itself: an IPv4-only network does not take the IPv6 route away.
                 let mut candidates: Vec<(&Endpoint, &Network)> = model
                     .endpoints_of(id)
-                    .filter(|e| if v4 { e.ipv4.is_some() } else { e.ipv6.is_some() })
+                    .filter(|e| {
+                        if v4 {
+                            e.ipv4.is_some()
+                        } else {
+                            e.ipv6.is_some()
+                        }
+                    })
                     .filter_map(|e| Some((e, model.networks.get(&e.network)?)))
                     .filter(|(_, n)| !n.internal)
                     .collect();
-                candidates.sort_by(|(a, an), (b, bn)| b.priority.cmp(&a.priority).then(an.name.cmp(&bn.name)));
-                let Some((endpoint, network)) = candidates.first() else { continue };
-                let Some(pool) = network.pools.iter().find(|p| p.subnet.is_ipv4() == v4) else { continue };
+                candidates.sort_by(|(a, an), (b, bn)| {
+                    b.priority.cmp(&a.priority).then(an.name.cmp(&bn.name))
+                });
+                let Some((endpoint, network)) = candidates.first() else {
+                    continue;
+                };
+                let Some(pool) = network.pools.iter().find(|p| p.subnet.is_ipv4() == v4) else {
+                    continue;
+                };
                 routes.push((pool.gateway, endpoint.interface.clone()));
             }
             sandbox::set_default_routes(netns, &routes)?;
         }
         let endpoints: Vec<Endpoint> = model.endpoints_of(id).cloned().collect();
         // First take away, then give: the new holder's entries must not go with the old one's.
-        for endpoint in endpoints.iter().filter(|e| chosen.as_ref().is_none_or(|c| c.id != e.id)) {
+        for endpoint in endpoints
+            .iter()
+            .filter(|e| chosen.as_ref().is_none_or(|c| c.id != e.id))
+        {
             self.dataplane.set_publications(endpoint.number, &[])?;
         }
         if let Some(endpoint) = chosen
             && model.links.contains_key(&endpoint.id)
         {
-            let network = model.networks.get(&endpoint.network).map_or(0, |n| n.number);
-            let specs: Vec<PublicationSpec> =
-                sandbox.ports.iter().flat_map(|binding| super::ports::specs(binding, &endpoint, network)).collect();
+            let network = model
+                .networks
+                .get(&endpoint.network)
+                .map_or(0, |n| n.number);
+            let specs: Vec<PublicationSpec> = sandbox
+                .ports
+                .iter()
+                .flat_map(|binding| super::ports::specs(binding, &endpoint, network))
+                .collect();
             self.dataplane.set_publications(endpoint.number, &specs)?;
         }
         Ok(())

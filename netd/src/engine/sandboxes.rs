@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use super::{Engine, EndpointRequest, Model};
+use super::{EndpointRequest, Engine, Model};
 use crate::{
     error::{Error, Kind, Result},
     kernel::{Netns, sandbox},
@@ -23,7 +23,10 @@ pub enum NamespaceRequest {
 
 /// A sandbox asked for.
 #[derive(Clone, Debug)]
-#[allow(missing_docs, reason = "the fields of the request, as in sandbox.proto")]
+#[allow(
+    missing_docs,
+    reason = "the fields of the request, as in sandbox.proto"
+)]
 pub struct SandboxRequest {
     pub name: String,
     pub namespace: NamespaceRequest,
@@ -39,15 +42,25 @@ impl Engine {
         let mut model = self.model().await;
         model::check_name("sandbox", &request.name)?;
         if model.sandboxes.values().any(|s| s.name == request.name) {
-            return Err(Error::new(Kind::Exists, format!("sandbox with name {} already exists", request.name))
-                .hint("choose another name or remove it first"));
+            return Err(Error::new(
+                Kind::Exists,
+                format!("sandbox with name {} already exists", request.name),
+            )
+            .hint("choose another name or remove it first"));
         }
         for wanted in &request.networks {
             model.network(&wanted.network)?;
         }
-        let on_host = request.networks.iter().any(|n| model.network(&n.network).is_ok_and(|n| n.driver == "host"));
-        if on_host && (request.networks.len() > 1 || !matches!(request.namespace, NamespaceRequest::New)) {
-            return Err(Error::invalid("the host network stands alone: no other network, no namespace of its own"));
+        let on_host = request
+            .networks
+            .iter()
+            .any(|n| model.network(&n.network).is_ok_and(|n| n.driver == "host"));
+        if on_host
+            && (request.networks.len() > 1 || !matches!(request.namespace, NamespaceRequest::New))
+        {
+            return Err(Error::invalid(
+                "the host network stands alone: no other network, no namespace of its own",
+            ));
         }
         let id = model::new_id();
         let own = self.instance.run.join("netns").join(&request.name);
@@ -55,8 +68,10 @@ impl Engine {
             NamespaceRequest::Path(path) => (Netns::open(path)?, path.clone(), false),
             NamespaceRequest::Process(pid) => {
                 let path = PathBuf::from(format!("/proc/{pid}/ns/net"));
-                let netns = Netns::open(&path)
-                    .map_err(|e| Error::new(e.kind, format!("process {pid}: {}", e.message)).hint("give a running process"))?;
+                let netns = Netns::open(&path).map_err(|e| {
+                    Error::new(e.kind, format!("process {pid}: {}", e.message))
+                        .hint("give a running process")
+                })?;
                 (netns, path, false)
             }
             NamespaceRequest::New if on_host => {
@@ -67,11 +82,17 @@ impl Engine {
             NamespaceRequest::New => (Netns::create(&own)?, own.clone(), true),
         };
         if !on_host && netns.identity()? == Netns::current()?.identity()? {
-            return Err(Error::invalid(format!("{} is the host's own namespace", path.display()))
-                .hint("connect a sandbox to the network host instead"));
+            return Err(
+                Error::invalid(format!("{} is the host's own namespace", path.display()))
+                    .hint("connect a sandbox to the network host instead"),
+            );
         }
         let sandbox = Sandbox {
-            hostname: if request.hostname.is_empty() { id[..12].to_owned() } else { request.hostname },
+            hostname: if request.hostname.is_empty() {
+                id[..12].to_owned()
+            } else {
+                request.hostname
+            },
             name: request.name,
             created: model::now(),
             labels: request.labels,
@@ -81,7 +102,15 @@ impl Engine {
             ports: Vec::new(),
             id,
         };
-        let made = self.fill(&mut model, &sandbox, &netns, request.networks, request.ports).await;
+        let made = self
+            .fill(
+                &mut model,
+                &sandbox,
+                &netns,
+                request.networks,
+                request.ports,
+            )
+            .await;
         if let Err(e) = made {
             self.take_down(&mut model, &sandbox.id).await;
             return Err(e);
@@ -112,7 +141,10 @@ impl Engine {
         }
         let ports = self.plan_ports(model, sandbox, ports)?;
         if !ports.is_empty() {
-            let changed = Sandbox { ports, ..sandbox.clone() };
+            let changed = Sandbox {
+                ports,
+                ..sandbox.clone()
+            };
             self.commit(&[Change::put("sandbox", &changed.id, &changed)?])?;
             model.sandboxes.insert(changed.id.clone(), changed);
             self.refresh_sandbox(model, &sandbox.id)?;
@@ -126,7 +158,12 @@ impl Engine {
         let mut model = self.model().await;
         let sandbox = model.sandbox(wanted)?.clone();
         self.take_down(&mut model, &sandbox.id).await;
-        self.emit("sandbox", "destroy", &sandbox.id, &[("name", &sandbox.name)]);
+        self.emit(
+            "sandbox",
+            "destroy",
+            &sandbox.id,
+            &[("name", &sandbox.name)],
+        );
         Ok(sandbox.id)
     }
 
@@ -144,10 +181,14 @@ impl Engine {
         }
         model.running.remove(id);
         if let Some(sandbox) = model.sandboxes.remove(id) {
-            if sandbox.owned && let Err(e) = Netns::remove(&sandbox.netns) {
+            if sandbox.owned
+                && let Err(e) = Netns::remove(&sandbox.netns)
+            {
                 tracing::warn!("sandbox {}: {e}", sandbox.name);
             }
-            if !sandbox.ports.is_empty() && let Err(e) = self.reserve_ports(model) {
+            if !sandbox.ports.is_empty()
+                && let Err(e) = self.reserve_ports(model)
+            {
                 tracing::warn!("reserved ports: {e}");
             }
         }

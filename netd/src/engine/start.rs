@@ -95,7 +95,10 @@ impl Engine {
     /// A namespace that netd made is gone after a reboot: it is made anew.
     fn remake(&self, sandbox: &Sandbox) -> Result<Netns> {
         Netns::remove(&sandbox.netns)?;
-        self.warn(format!("made the namespace of sandbox {} anew", sandbox.name));
+        self.warn(format!(
+            "made the namespace of sandbox {} anew",
+            sandbox.name
+        ));
         if sandbox.host {
             let host = Netns::current()?;
             host.link(&sandbox.netns)?;
@@ -148,9 +151,21 @@ impl Engine {
 
 fn read(store: &Store) -> Result<Model> {
     Ok(Model {
-        networks: store.list::<Network>("network")?.into_iter().map(|n| (n.id.clone(), n)).collect(),
-        endpoints: store.list::<Endpoint>("endpoint")?.into_iter().map(|e| (e.id.clone(), e)).collect(),
-        sandboxes: store.list::<Sandbox>("sandbox")?.into_iter().map(|s| (s.id.clone(), s)).collect(),
+        networks: store
+            .list::<Network>("network")?
+            .into_iter()
+            .map(|n| (n.id.clone(), n))
+            .collect(),
+        endpoints: store
+            .list::<Endpoint>("endpoint")?
+            .into_iter()
+            .map(|e| (e.id.clone(), e))
+            .collect(),
+        sandboxes: store
+            .list::<Sandbox>("sandbox")?
+            .into_iter()
+            .map(|s| (s.id.clone(), s))
+            .collect(),
         next_number: store.get("meta/number")?.unwrap_or(1),
         ula: store.get("meta/ula")?,
         ..Model::default()

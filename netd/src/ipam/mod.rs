@@ -7,7 +7,11 @@ use std::{
 
 use ipnetwork::{IpNetwork, Ipv6Network};
 
-use crate::{config, error::{Error, Kind, Result}, model::Pool};
+use crate::{
+    config,
+    error::{Error, Kind, Result},
+    model::Pool,
+};
 
 fn number(a: IpAddr) -> u128 {
     match a {
@@ -17,15 +21,22 @@ fn number(a: IpAddr) -> u128 {
 }
 
 fn address(n: u128, v4: bool) -> IpAddr {
-    if v4 { IpAddr::V4(Ipv4Addr::from(n as u32)) } else { IpAddr::V6(Ipv6Addr::from(n)) }
+    if v4 {
+        IpAddr::V4(Ipv4Addr::from(n as u32))
+    } else {
+        IpAddr::V6(Ipv6Addr::from(n))
+    }
 }
 
 /// First and last address of a subnet.
 fn bounds(net: &IpNetwork) -> (u128, u128) {
-    (number(net.network()), number(match net {
-        IpNetwork::V4(n) => IpAddr::V4(n.broadcast()),
-        IpNetwork::V6(n) => IpAddr::V6(n.broadcast()),
-    }))
+    (
+        number(net.network()),
+        number(match net {
+            IpNetwork::V4(n) => IpAddr::V4(n.broadcast()),
+            IpNetwork::V6(n) => IpAddr::V6(n.broadcast()),
+        }),
+    )
 }
 
 /// Whether two subnets share an address.
@@ -38,7 +49,11 @@ pub fn overlap(a: &IpNetwork, b: &IpNetwork) -> bool {
 /// /32, RFC 3021) and IPv6's subnet-router anycast address (RFC 4291, 2.6.1).
 fn usable(net: &IpNetwork) -> (u128, u128) {
     let (first, last) = bounds(net);
-    let host_bits = if net.is_ipv4() { 32 - net.prefix() } else { 128 - net.prefix() };
+    let host_bits = if net.is_ipv4() {
+        32 - net.prefix()
+    } else {
+        128 - net.prefix()
+    };
     match (net.is_ipv4(), host_bits) {
         (_, 0 | 1) => (first, last),
         (true, _) => (first + 1, last - 1),
@@ -93,10 +108,17 @@ pub fn allocate(pool: &Pool, used: &BTreeSet<IpAddr>) -> Option<IpAddr> {
 
 /// A free subnet of the configured pools. `taken`: subnets of networks, routes, addresses and resolvers of the host.
 pub fn choose_v4(pools: &[config::Pool], taken: &[IpNetwork]) -> Result<IpNetwork> {
-    for pool in pools.iter().filter(|p| p.base.is_ipv4() && p.size >= p.base.prefix() && p.size <= 30) {
+    for pool in pools
+        .iter()
+        .filter(|p| p.base.is_ipv4() && p.size >= p.base.prefix() && p.size <= 30)
+    {
         let (mut at, end) = bounds(&pool.base);
         let size = 1u128 << (32 - pool.size);
-        let mut held: Vec<(u128, u128)> = taken.iter().filter(|t| overlap(t, &pool.base)).map(bounds).collect();
+        let mut held: Vec<(u128, u128)> = taken
+            .iter()
+            .filter(|t| overlap(t, &pool.base))
+            .map(bounds)
+            .collect();
         held.sort_unstable();
         // Sorted by their beginning, each holder is met once: whatever lies before `at` is behind us.
         let mut holders = held.into_iter().peekable();
@@ -105,11 +127,19 @@ pub fn choose_v4(pools: &[config::Pool], taken: &[IpNetwork]) -> Result<IpNetwor
                 // Straight behind what is in the way, aligned.
                 Some((_, last)) if last >= at => at = (last / size + 1) * size,
                 Some(_) => {}
-                None => return IpNetwork::new(address(at, true), pool.size).map_err(|e| Error::internal("a pool", e)),
+                None => {
+                    return IpNetwork::new(address(at, true), pool.size)
+                        .map_err(|e| Error::internal("a pool", e));
+                }
             }
         }
     }
-    let holders: Vec<String> = taken.iter().filter(|t| t.is_ipv4()).take(8).map(ToString::to_string).collect();
+    let holders: Vec<String> = taken
+        .iter()
+        .filter(|t| t.is_ipv4())
+        .take(8)
+        .map(ToString::to_string)
+        .collect();
     Err(Error::new(
         Kind::NotFound,
         format!(
@@ -123,10 +153,17 @@ pub fn choose_v4(pools: &[config::Pool], taken: &[IpNetwork]) -> Result<IpNetwor
 /// A free /64 below the host's ULA prefix (a /48, RFC 4193).
 pub fn choose_v6(ula: Ipv6Network, taken: &[IpNetwork]) -> Result<IpNetwork> {
     let base = u128::from(ula.network());
-    let nets = (0..=0xffff_u128).filter_map(|n| IpNetwork::new(address(base | n << 64, false), 64).ok());
-    nets.into_iter().find(|net| !taken.iter().any(|t| overlap(t, net))).ok_or_else(|| {
-        Error::new(Kind::NotFound, format!("no /64 is left in the host's prefix {ula}")).hint("give --subnet")
-    })
+    let nets =
+        (0..=0xffff_u128).filter_map(|n| IpNetwork::new(address(base | n << 64, false), 64).ok());
+    nets.into_iter()
+        .find(|net| !taken.iter().any(|t| overlap(t, net)))
+        .ok_or_else(|| {
+            Error::new(
+                Kind::NotFound,
+                format!("no /64 is left in the host's prefix {ula}"),
+            )
+            .hint("give --subnet")
+        })
 }
 
 #[cfg(test)]
@@ -137,7 +174,14 @@ mod tests {
 
     fn pool(net: &str) -> Pool {
         let subnet: IpNetwork = net.parse().unwrap();
-        Pool { gateway: first_usable(&subnet), subnet, ip_range: None, aux: BTreeMap::new(), cursor: None, chosen: true }
+        Pool {
+            gateway: first_usable(&subnet),
+            subnet,
+            ip_range: None,
+            aux: BTreeMap::new(),
+            cursor: None,
+            chosen: true,
+        }
     }
 
     proptest! {
@@ -187,11 +231,20 @@ mod tests {
     fn i03_ranges_and_small_subnets() {
         let mut p = pool("10.0.0.0/16");
         p.ip_range = Some("10.0.5.0/30".parse().unwrap());
-        assert_eq!(allocate(&p, &BTreeSet::new()), Some("10.0.5.0".parse().unwrap()));
+        assert_eq!(
+            allocate(&p, &BTreeSet::new()),
+            Some("10.0.5.0".parse().unwrap())
+        );
         let p = pool("10.0.0.0/30");
-        assert_eq!(allocate(&p, &BTreeSet::new()), Some("10.0.0.2".parse().unwrap()));
+        assert_eq!(
+            allocate(&p, &BTreeSet::new()),
+            Some("10.0.0.2".parse().unwrap())
+        );
         assert_eq!(allocate(&p, &["10.0.0.2".parse().unwrap()].into()), None);
-        assert_eq!(allocate(&pool("fd00::/64"), &BTreeSet::new()), Some("fd00::2".parse().unwrap()));
+        assert_eq!(
+            allocate(&pool("fd00::/64"), &BTreeSet::new()),
+            Some("fd00::2".parse().unwrap())
+        );
     }
 
     #[test]

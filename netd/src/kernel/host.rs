@@ -84,7 +84,13 @@ impl Netlink {
             }
             state.links.push(link);
         }
-        let found = self.handle.address().get().execute().try_collect::<Vec<_>>().await;
+        let found = self
+            .handle
+            .address()
+            .get()
+            .execute()
+            .try_collect::<Vec<_>>()
+            .await;
         for message in found.map_err(|e| Error::internal("listing addresses", e))? {
             // On point-to-point links `Address` is the peer's and `Local` ours.
             let mut own = None;
@@ -95,23 +101,43 @@ impl Netlink {
                     _ => {}
                 }
             }
-            let Some(net) = own.and_then(|a| IpNetwork::new(a, message.header.prefix_len).ok()) else { continue };
+            let Some(net) = own.and_then(|a| IpNetwork::new(a, message.header.prefix_len).ok())
+            else {
+                continue;
+            };
             let global = message.header.scope == AddressScope::Universe;
-            state.addresses.push(HostAddr { ifindex: message.header.index, net, global });
+            state.addresses.push(HostAddr {
+                ifindex: message.header.index,
+                net,
+                global,
+            });
         }
         let queries = [
             RouteMessageBuilder::<std::net::Ipv4Addr>::new().build(),
             RouteMessageBuilder::<std::net::Ipv6Addr>::new().build(),
         ];
         for query in queries {
-            let found = self.handle.route().get(query).execute().try_collect::<Vec<_>>().await;
+            let found = self
+                .handle
+                .route()
+                .get(query)
+                .execute()
+                .try_collect::<Vec<_>>()
+                .await;
             let found = found.map_err(|e| Error::internal("listing routes", e))?;
             let unicast = found.iter().filter(|r| r.header.kind == RouteType::Unicast);
             state.routes.extend(unicast.filter_map(destination));
         }
         // A host without the file has none.
         let resolv = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
-        let server = |line: &str| line.strip_prefix("nameserver")?.trim().split('%').next()?.parse().ok();
+        let server = |line: &str| {
+            line.strip_prefix("nameserver")?
+                .trim()
+                .split('%')
+                .next()?
+                .parse()
+                .ok()
+        };
         state.resolvers = resolv.lines().filter_map(server).collect();
         Ok(state)
     }
@@ -135,8 +161,8 @@ pub fn watch() -> Result<mpsc::Receiver<()>> {
         MulticastGroup::Ipv4Route,
         MulticastGroup::Ipv6Route,
     ];
-    let (connection, _, mut messages) =
-        new_multicast_connection(&groups).map_err(|e| Error::internal("opening a netlink multicast socket", e))?;
+    let (connection, _, mut messages) = new_multicast_connection(&groups)
+        .map_err(|e| Error::internal("opening a netlink multicast socket", e))?;
     tokio::spawn(connection);
     let (sender, receiver) = mpsc::channel(1);
     tokio::spawn(async move {

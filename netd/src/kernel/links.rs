@@ -110,14 +110,20 @@ pub struct Netlink {
 impl Netlink {
     /// Opens the socket in the calling thread's namespace. Must be called within a tokio runtime.
     pub fn new() -> Result<Self> {
-        let (connection, handle, _) =
-            rtnetlink::new_connection().map_err(|e| Error::internal("opening a netlink socket", e))?;
+        let (connection, handle, _) = rtnetlink::new_connection()
+            .map_err(|e| Error::internal("opening a netlink socket", e))?;
         tokio::spawn(connection);
         Ok(Self { handle })
     }
 
     pub(super) async fn dump(&self) -> Result<Vec<LinkMessage>> {
-        self.handle.link().get().execute().try_collect().await.map_err(|e| Error::internal("listing links", e))
+        self.handle
+            .link()
+            .get()
+            .execute()
+            .try_collect()
+            .await
+            .map_err(|e| Error::internal("listing links", e))
     }
 
     /// Every link of this instance in the host's namespace.
@@ -133,36 +139,63 @@ impl Netlink {
                     _ => {}
                 }
             }
-            let Some((role, id)) = alias.strip_prefix(&prefix).and_then(|rest| rest.split_once(':')) else { continue };
-            let Some(role) = Role::ALL.into_iter().find(|r| r.text() == role) else { continue };
-            found.push(OwnedLink { ifindex: message.header.index, name, role, id: id.to_owned() });
+            let Some((role, id)) = alias
+                .strip_prefix(&prefix)
+                .and_then(|rest| rest.split_once(':'))
+            else {
+                continue;
+            };
+            let Some(role) = Role::ALL.into_iter().find(|r| r.text() == role) else {
+                continue;
+            };
+            found.push(OwnedLink {
+                ifindex: message.header.index,
+                name,
+                role,
+                id: id.to_owned(),
+            });
         }
         Ok(found)
     }
 
     /// The index of a link by name.
     pub async fn index_of(&self, name: &str) -> Result<Option<u32>> {
-        let mut found = self.handle.link().get().match_name(name.to_owned()).execute();
+        let mut found = self
+            .handle
+            .link()
+            .get()
+            .match_name(name.to_owned())
+            .execute();
         match found.next().await {
             Some(Ok(message)) => Ok(Some(message.header.index)),
-            Some(Err(rtnetlink::Error::NetlinkError(e))) if e.raw_code() == -libc::ENODEV => Ok(None),
+            Some(Err(rtnetlink::Error::NetlinkError(e))) if e.raw_code() == -libc::ENODEV => {
+                Ok(None)
+            }
             Some(Err(e)) => Err(Error::internal(format!("looking for interface {name}"), e)),
             None => Ok(None),
         }
     }
 
     async fn must_find(&self, name: &str) -> Result<u32> {
-        self.index_of(name).await?.ok_or_else(|| Error::internal(format!("interface {name}"), "gone as it was made"))
+        self.index_of(name)
+            .await?
+            .ok_or_else(|| Error::internal(format!("interface {name}"), "gone as it was made"))
     }
 
     async fn add(&self, message: LinkMessage, name: &str) -> Result<()> {
-        self.handle.link().add(message).execute().await.map_err(|e| match e {
-            rtnetlink::Error::NetlinkError(e) if e.raw_code() == -libc::EEXIST => {
-                Error::new(Kind::Conflict, format!("an interface named {name} (or its other end) exists already"))
-                    .hint("remove it or choose another name")
-            }
-            e => Error::internal(format!("creating interface {name}"), e),
-        })
+        self.handle
+            .link()
+            .add(message)
+            .execute()
+            .await
+            .map_err(|e| match e {
+                rtnetlink::Error::NetlinkError(e) if e.raw_code() == -libc::EEXIST => Error::new(
+                    Kind::Conflict,
+                    format!("an interface named {name} (or its other end) exists already"),
+                )
+                .hint("remove it or choose another name"),
+                e => Error::internal(format!("creating interface {name}"), e),
+            })
     }
 
     /// Makes a network's device pair, both ends down, addresses set.
@@ -203,25 +236,47 @@ impl Netlink {
         for gateway in &spec.gateways {
             self.add_address(ifindex, *gateway).await?;
         }
-        Ok(NetworkDevice { ifindex, peer_ifindex })
+        Ok(NetworkDevice {
+            ifindex,
+            peer_ifindex,
+        })
     }
 
     async fn set_alias(&self, ifindex: u32, alias: &str) -> Result<()> {
-        let message = LinkMessageBuilder::<LinkUnspec>::new().index(ifindex).alias(alias).build();
-        self.set(message, &format!("marking interface {ifindex} with {alias}")).await
+        let message = LinkMessageBuilder::<LinkUnspec>::new()
+            .index(ifindex)
+            .alias(alias)
+            .build();
+        self.set(
+            message,
+            &format!("marking interface {ifindex} with {alias}"),
+        )
+        .await
     }
 
     pub(super) async fn set(&self, message: LinkMessage, what: &str) -> Result<()> {
-        self.handle.link().set(message).execute().await.map_err(|e| Error::internal(what, e))
+        self.handle
+            .link()
+            .set(message)
+            .execute()
+            .await
+            .map_err(|e| Error::internal(what, e))
     }
 
     /// Adds an address without duplicate detection: nobody else gives out addresses there.
     pub async fn add_address(&self, ifindex: u32, net: IpNetwork) -> Result<()> {
         let mut request = self.handle.address().add(ifindex, net.ip(), net.prefix());
         if let IpAddr::V6(_) = net.ip() {
-            request.message_mut().attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
+            request
+                .message_mut()
+                .attributes
+                .push(AddressAttribute::Flags(AddressFlags::Nodad));
         }
-        request.replace().execute().await.map_err(|e| Error::internal(format!("adding address {net}"), e))
+        request
+            .replace()
+            .execute()
+            .await
+            .map_err(|e| Error::internal(format!("adding address {net}"), e))
     }
 
     /// Makes a container's veth, one end straight in its namespace, both down. Returns the host end's index.
@@ -252,8 +307,12 @@ impl Netlink {
 
     /// Brings a link up.
     pub async fn set_up(&self, ifindex: u32) -> Result<()> {
-        let message = LinkMessageBuilder::<LinkUnspec>::new().index(ifindex).up().build();
-        self.set(message, &format!("bringing interface {ifindex} up")).await
+        let message = LinkMessageBuilder::<LinkUnspec>::new()
+            .index(ifindex)
+            .up()
+            .build();
+        self.set(message, &format!("bringing interface {ifindex} up"))
+            .await
     }
 
     /// Removes a link and its other end; one that is gone is fine.

@@ -27,10 +27,15 @@ pub struct Netns {
 impl Netns {
     /// Opens the namespace at `path`. Errors: `NotFound`, `Invalid` (not a network namespace).
     pub fn open(path: &Path) -> Result<Self> {
-        const HINT: &str = "give the path of an existing namespace, such as /proc/PID/ns/net or /run/netns/NAME";
+        const HINT: &str =
+            "give the path of an existing namespace, such as /proc/PID/ns/net or /run/netns/NAME";
         let file = File::open(path).map_err(|e| {
             let missing = e.kind() == std::io::ErrorKind::NotFound;
-            let kind = if missing { Kind::NotFound } else { Kind::Internal };
+            let kind = if missing {
+                Kind::NotFound
+            } else {
+                Kind::Internal
+            };
             Error::new(kind, format!("network namespace {}: {e}", path.display())).hint(HINT)
         })?;
         // NS_GET_NSTYPE (Linux 4.11): _IO(0xb7, 3).
@@ -38,9 +43,14 @@ impl Netns {
         // SAFETY: this ioctl takes no argument; on a descriptor of another kind it fails.
         let kind = unsafe { libc::ioctl(file.as_raw_fd(), NS_GET_NSTYPE) };
         if kind != libc::CLONE_NEWNET {
-            return Err(Error::invalid(format!("{} is not a network namespace", path.display())).hint(HINT));
+            return Err(
+                Error::invalid(format!("{} is not a network namespace", path.display())).hint(HINT),
+            );
         }
-        Ok(Self { file: Arc::new(file), path: path.to_owned() })
+        Ok(Self {
+            file: Arc::new(file),
+            path: path.to_owned(),
+        })
     }
 
     /// The namespace of the calling process.
@@ -50,7 +60,10 @@ impl Netns {
 
     /// Device and inode: the same for every path to one namespace.
     pub fn identity(&self) -> Result<(u64, u64)> {
-        let meta = self.file.metadata().map_err(|e| Error::internal(self.path.display(), e))?;
+        let meta = self
+            .file
+            .metadata()
+            .map_err(|e| Error::internal(self.path.display(), e))?;
         Ok((meta.dev(), meta.ino()))
     }
 
@@ -61,7 +74,9 @@ impl Netns {
 
     /// Makes a namespace that stays until [`Netns::remove`], by a bind mount at `path`.
     pub fn create(path: &Path) -> Result<Self> {
-        let fail = |e: &dyn std::fmt::Display| Error::internal(format!("making namespace {}", path.display()), e);
+        let fail = |e: &dyn std::fmt::Display| {
+            Error::internal(format!("making namespace {}", path.display()), e)
+        };
         place(path)?;
         let made = on_thread(|| {
             unshare(CloneFlags::CLONE_NEWNET).map_err(|e| fail(&e))?;
@@ -99,8 +114,9 @@ impl Netns {
     /// Runs `work` inside the namespace, on a thread that ends.
     pub fn run<R: Send>(&self, work: impl FnOnce() -> Result<R> + Send) -> Result<R> {
         on_thread(|| {
-            setns(&*self.file, CloneFlags::CLONE_NEWNET)
-                .map_err(|e| Error::internal(format!("entering namespace {}", self.path.display()), e))?;
+            setns(&*self.file, CloneFlags::CLONE_NEWNET).map_err(|e| {
+                Error::internal(format!("entering namespace {}", self.path.display()), e)
+            })?;
             work()
         })
     }
@@ -125,6 +141,11 @@ fn on_thread<R: Send>(work: impl FnOnce() -> Result<R> + Send) -> Result<R> {
             .name("netns".into())
             .spawn_scoped(scope, work)
             .map_err(|e| Error::internal("starting a thread", e))?;
-        thread.join().unwrap_or_else(|_| Err(Error::internal("work in a namespace", "the thread panicked")))
+        thread.join().unwrap_or_else(|_| {
+            Err(Error::internal(
+                "work in a namespace",
+                "the thread panicked",
+            ))
+        })
     })
 }

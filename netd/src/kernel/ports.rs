@@ -36,12 +36,22 @@ pub fn holder(ip: IpAddr, protocol: u8, port: u16) -> Result<Option<Holder>> {
 
 /// The process that holds a port, by its socket's inode.
 fn find(protocol: u8, port: u16) -> Holder {
-    let unknown = Holder { pid: 0, name: "an unknown process".into() };
+    let unknown = Holder {
+        pid: 0,
+        name: "an unknown process".into(),
+    };
     let base = if protocol == 6 { "tcp" } else { "udp" };
     let wanted = format!(":{port:04X}");
     let mut inodes = Vec::new();
-    for table in [format!("/proc/thread-self/net/{base}"), format!("/proc/thread-self/net/{base}6")] {
-        for line in fs::read_to_string(table).unwrap_or_default().lines().skip(1) {
+    for table in [
+        format!("/proc/thread-self/net/{base}"),
+        format!("/proc/thread-self/net/{base}6"),
+    ] {
+        for line in fs::read_to_string(table)
+            .unwrap_or_default()
+            .lines()
+            .skip(1)
+        {
             let fields: Vec<&str> = line.split_whitespace().collect();
             let listens = protocol == 17 || fields.get(3) == Some(&"0A");
             if let (Some(local), Some(inode)) = (fields.get(1), fields.get(9))
@@ -52,13 +62,26 @@ fn find(protocol: u8, port: u16) -> Holder {
             }
         }
     }
-    let Ok(processes) = fs::read_dir("/proc") else { return unknown };
+    let Ok(processes) = fs::read_dir("/proc") else {
+        return unknown;
+    };
     for process in processes.flatten() {
-        let Some(pid) = process.file_name().to_str().and_then(|n| n.parse::<u32>().ok()) else { continue };
-        let Ok(files) = fs::read_dir(process.path().join("fd")) else { continue };
+        let Some(pid) = process
+            .file_name()
+            .to_str()
+            .and_then(|n| n.parse::<u32>().ok())
+        else {
+            continue;
+        };
+        let Ok(files) = fs::read_dir(process.path().join("fd")) else {
+            continue;
+        };
         let mut targets = files.flatten().filter_map(|f| fs::read_link(f.path()).ok());
         if targets.any(|t| t.to_str().is_some_and(|t| inodes.iter().any(|i| i == t))) {
-            let name = fs::read_to_string(process.path().join("comm")).unwrap_or_default().trim().to_owned();
+            let name = fs::read_to_string(process.path().join("comm"))
+                .unwrap_or_default()
+                .trim()
+                .to_owned();
             return Holder { pid, name };
         }
     }

@@ -38,10 +38,15 @@ pub fn set_loopback_up(netns: &Netns) -> Result<()> {
 /// Names of the namespace's interfaces.
 pub fn interfaces(netns: &Netns) -> Result<Vec<String>> {
     inside(netns, async |netlink| {
-        let names = netlink.dump().await?.into_iter().flat_map(|m| m.attributes).filter_map(|a| match a {
-            LinkAttribute::IfName(n) => Some(n),
-            _ => None,
-        });
+        let names = netlink
+            .dump()
+            .await?
+            .into_iter()
+            .flat_map(|m| m.attributes)
+            .filter_map(|a| match a {
+                LinkAttribute::IfName(n) => Some(n),
+                _ => None,
+            });
         Ok(names.collect())
     })
 }
@@ -75,17 +80,29 @@ pub fn set_default_routes(netns: &Netns, routes: &[(IpAddr, String)]) -> Result<
     inside(netns, async |netlink| {
         remove_defaults(&netlink).await?;
         for (gateway, name) in routes {
-            let Some(ifindex) = netlink.index_of(name).await? else { continue };
-            let message = match gateway {
-                IpAddr::V4(g) => {
-                    RouteMessageBuilder::<std::net::Ipv4Addr>::new().gateway(*g).output_interface(ifindex).build()
-                }
-                IpAddr::V6(g) => {
-                    RouteMessageBuilder::<std::net::Ipv6Addr>::new().gateway(*g).output_interface(ifindex).build()
-                }
+            let Some(ifindex) = netlink.index_of(name).await? else {
+                continue;
             };
-            let added = netlink.handle.route().add(message).replace().execute().await;
-            added.map_err(|e| Error::internal(format!("default route via {gateway} on {name}"), e))?;
+            let message = match gateway {
+                IpAddr::V4(g) => RouteMessageBuilder::<std::net::Ipv4Addr>::new()
+                    .gateway(*g)
+                    .output_interface(ifindex)
+                    .build(),
+                IpAddr::V6(g) => RouteMessageBuilder::<std::net::Ipv6Addr>::new()
+                    .gateway(*g)
+                    .output_interface(ifindex)
+                    .build(),
+            };
+            let added = netlink
+                .handle
+                .route()
+                .add(message)
+                .replace()
+                .execute()
+                .await;
+            added.map_err(|e| {
+                Error::internal(format!("default route via {gateway} on {name}"), e)
+            })?;
         }
         Ok(())
     })
@@ -97,9 +114,18 @@ async fn remove_defaults(netlink: &Netlink) -> Result<()> {
         RouteMessageBuilder::<std::net::Ipv6Addr>::new().build(),
     ];
     for query in queries {
-        let found = netlink.handle.route().get(query).execute().try_collect::<Vec<_>>().await;
+        let found = netlink
+            .handle
+            .route()
+            .get(query)
+            .execute()
+            .try_collect::<Vec<_>>()
+            .await;
         for route in found.map_err(|e| Error::internal("listing routes", e))? {
-            let via = route.attributes.iter().any(|a| matches!(a, RouteAttribute::Gateway(_)));
+            let via = route
+                .attributes
+                .iter()
+                .any(|a| matches!(a, RouteAttribute::Gateway(_)));
             let ours = route.header.protocol == RouteProtocol::Static;
             if route.header.destination_prefix_length == 0 && via && ours {
                 let removed = netlink.handle.route().del(route).execute().await;

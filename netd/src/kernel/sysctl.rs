@@ -24,19 +24,24 @@ pub fn ephemeral_ports() -> Result<(u16, u16)> {
     let mut numbers = text.split_whitespace().map(str::parse);
     match (numbers.next(), numbers.next()) {
         (Some(Ok(first)), Some(Ok(last))) => Ok((first, last)),
-        _ => Err(Error::internal(EPHEMERAL, format!("not two numbers: {text:?}"))),
+        _ => Err(Error::internal(
+            EPHEMERAL,
+            format!("not two numbers: {text:?}"),
+        )),
     }
 }
 
 /// The ports that the host gives to no socket of its own accord.
 pub fn reserved_ports() -> Result<BTreeSet<u16>> {
     let text = fs::read_to_string(RESERVED).map_err(|e| Error::internal(RESERVED, e))?;
-    parse_ports(text.trim()).ok_or_else(|| Error::internal(RESERVED, format!("not a list of ports: {text:?}")))
+    parse_ports(text.trim())
+        .ok_or_else(|| Error::internal(RESERVED, format!("not a list of ports: {text:?}")))
 }
 
 /// Replaces that list.
 pub fn set_reserved_ports(ports: &BTreeSet<u16>) -> Result<()> {
-    fs::write(RESERVED, format!("{}\n", format_ports(ports))).map_err(|e| Error::internal(RESERVED, e))
+    fs::write(RESERVED, format!("{}\n", format_ports(ports)))
+        .map_err(|e| Error::internal(RESERVED, e))
 }
 
 /// Reads `1,3-5`.
@@ -58,7 +63,13 @@ pub fn format_ports(ports: &BTreeSet<u16>) -> String {
             _ => ranges.push((port, port)),
         }
     }
-    let text = |(a, b): &(u16, u16)| if a == b { a.to_string() } else { format!("{a}-{b}") };
+    let text = |(a, b): &(u16, u16)| {
+        if a == b {
+            a.to_string()
+        } else {
+            format!("{a}-{b}")
+        }
+    };
     ranges.iter().map(text).collect::<Vec<_>>().join(",")
 }
 

@@ -86,12 +86,16 @@ impl Network {
 
     /// A boolean driver option; the given value when it is not set.
     pub fn flag(&self, key: &str, default: bool) -> Result<bool> {
-        let Some(text) = self.options.get(key) else { return Ok(default) };
+        let Some(text) = self.options.get(key) else {
+            return Ok(default);
+        };
         // What Go's strconv.ParseBool takes, as Docker does.
         match text.as_str() {
             "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
             "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-            _ => Err(Error::invalid(format!("failed to parse {key} value: {text} (neither true nor false)"))),
+            _ => Err(Error::invalid(format!(
+                "failed to parse {key} value: {text} (neither true nor false)"
+            ))),
         }
     }
 }
@@ -127,7 +131,11 @@ pub struct Endpoint {
 impl Endpoint {
     /// Name of the veth's host end.
     pub fn host_interface(&self) -> String {
-        if self.interface.is_empty() { String::new() } else { format!("nd-{}", &self.id[..12]) }
+        if self.interface.is_empty() {
+            String::new()
+        } else {
+            format!("nd-{}", &self.id[..12])
+        }
     }
 
     /// Its addresses with their prefix lengths.
@@ -154,7 +162,9 @@ impl PortBinding {
     /// Whether both want the same port of the same address.
     pub fn conflicts(&self, other: &Self) -> bool {
         let addresses = match (self.host_ip, other.host_ip) {
-            (Some(a), Some(b)) => a == b || (a.is_ipv4() == b.is_ipv4() && (a.is_unspecified() || b.is_unspecified())),
+            (Some(a), Some(b)) => {
+                a == b || (a.is_ipv4() == b.is_ipv4() && (a.is_unspecified() || b.is_unspecified()))
+            }
             _ => true,
         };
         addresses
@@ -208,13 +218,20 @@ pub fn new_mac() -> [u8; 6] {
 
 /// Now, nanoseconds since 1970.
 pub fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as u64)
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| d.as_nanos() as u64)
 }
 
 /// `[a-zA-Z0-9][a-zA-Z0-9_.-]*`, at most 128 bytes: names become paths and interface aliases.
 pub fn check_name(what: &str, name: &str) -> Result<()> {
-    let first = name.chars().next().is_some_and(|c| c.is_ascii_alphanumeric());
-    let rest = name.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c));
+    let first = name
+        .chars()
+        .next()
+        .is_some_and(|c| c.is_ascii_alphanumeric());
+    let rest = name
+        .chars()
+        .all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c));
     if first && rest && name.len() <= 128 {
         Ok(())
     } else {
@@ -232,9 +249,15 @@ pub fn find<'a, T>(
     name: impl Fn(&T) -> &str,
 ) -> Result<&'a T> {
     if wanted.is_empty() {
-        return Err(Error::invalid(format!("invalid {what} name or ID supplied: \"\"")));
+        return Err(Error::invalid(format!(
+            "invalid {what} name or ID supplied: \"\""
+        )));
     }
-    if let Some(found) = all.clone().find(|t| id(t) == wanted).or_else(|| all.clone().find(|t| name(t) == wanted)) {
+    if let Some(found) = all
+        .clone()
+        .find(|t| id(t) == wanted)
+        .or_else(|| all.clone().find(|t| name(t) == wanted))
+    {
         return Ok(found);
     }
     let mut matches = all.filter(|t| id(t).starts_with(wanted));

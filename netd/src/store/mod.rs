@@ -24,7 +24,8 @@ pub enum Change {
 impl Change {
     /// Writes `value` as `kind/id`.
     pub fn put(kind: &str, id: &str, value: &impl Serialize) -> Result<Self> {
-        let json = serde_json::to_string(value).map_err(|e| Error::internal(format!("encoding {kind} {id}"), e))?;
+        let json = serde_json::to_string(value)
+            .map_err(|e| Error::internal(format!("encoding {kind} {id}"), e))?;
         Ok(Self::Put(format!("{kind}/{id}"), json))
     }
 
@@ -50,13 +51,21 @@ impl Store {
                 .hint("move the file away to start anew, or restore it from a backup; netd --purge removes it with all networks")
         };
         // redb asserts where a file's head is damaged: that must not end the process without a message.
-        let opened = std::panic::catch_unwind(|| Database::create(&path)).map_err(|_| broken(&"it is damaged"))?;
+        let opened = std::panic::catch_unwind(|| Database::create(&path))
+            .map_err(|_| broken(&"it is damaged"))?;
         let database = opened.map_err(|e| broken(&e))?;
-        let store = Self { database, path: shown.clone() };
+        let store = Self {
+            database,
+            path: shown.clone(),
+        };
         match store.get::<String>("meta/schema")? {
             None => store.commit(&[Change::put("meta", "schema", &SCHEMA)?])?,
             Some(version) if version == SCHEMA => {}
-            Some(version) => return Err(broken(&format!("it is of version {version}, this netd writes {SCHEMA}"))),
+            Some(version) => {
+                return Err(broken(&format!(
+                    "it is of version {version}, this netd writes {SCHEMA}"
+                )));
+            }
         }
         Ok(store)
     }
@@ -88,7 +97,9 @@ impl Store {
             Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
             other => other.map_err(|e| self.fail(e))?,
         };
-        let Some(value) = table.get(key).map_err(|e| self.fail(e))? else { return Ok(None) };
+        let Some(value) = table.get(key).map_err(|e| self.fail(e))? else {
+            return Ok(None);
+        };
         self.decode(key, value.value()).map(Some)
     }
 
@@ -98,7 +109,10 @@ impl Store {
         let table = transaction.open_table(RECORDS).map_err(|e| self.fail(e))?;
         let (from, to) = (format!("{kind}/"), format!("{kind}0"));
         let mut found = Vec::new();
-        for entry in table.range(from.as_str()..to.as_str()).map_err(|e| self.fail(e))? {
+        for entry in table
+            .range(from.as_str()..to.as_str())
+            .map_err(|e| self.fail(e))?
+        {
             let (key, value) = entry.map_err(|e| self.fail(e))?;
             found.push(self.decode(key.value(), value.value())?);
         }
@@ -107,7 +121,8 @@ impl Store {
 
     fn decode<T: DeserializeOwned>(&self, key: &str, json: &str) -> Result<T> {
         serde_json::from_str(json).map_err(|e| {
-            self.fail(format!("record {key}: {e}")).hint("move the file away to start anew, or restore it from a backup")
+            self.fail(format!("record {key}: {e}"))
+                .hint("move the file away to start anew, or restore it from a backup")
         })
     }
 }
@@ -120,7 +135,12 @@ mod tests {
     fn records_survive_and_transactions_are_whole() {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::open(directory.path()).unwrap();
-        store.commit(&[Change::put("network", "a", &1).unwrap(), Change::put("networks", "b", &2).unwrap()]).unwrap();
+        store
+            .commit(&[
+                Change::put("network", "a", &1).unwrap(),
+                Change::put("networks", "b", &2).unwrap(),
+            ])
+            .unwrap();
         drop(store);
         let store = Store::open(directory.path()).unwrap();
         assert_eq!(store.list::<u32>("network").unwrap(), [1]);
@@ -133,6 +153,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("netd.redb"), vec![0x5a; 65536]).unwrap();
         let error = Store::open(directory.path()).err().unwrap();
-        assert!(error.message.contains("netd.redb") && error.hint.unwrap().contains("move the file away"));
+        assert!(
+            error.message.contains("netd.redb")
+                && error.hint.unwrap().contains("move the file away")
+        );
     }
 }
