@@ -130,7 +130,9 @@ fn hold(to: SocketAddr) -> Result<()> {
     });
     let (mut writer, mut reader) = (&stream, BufReader::new(&stream));
     let mut lines = 0_u64;
-    while !ENDED.load(Ordering::Relaxed) {
+    loop {
+        // Asked before the exchange: the last one comes after the end of the input.
+        let last = ENDED.load(Ordering::Relaxed);
         writer.write_all(b"?\n")?;
         let mut line = String::new();
         ensure!(
@@ -138,6 +140,9 @@ fn hold(to: SocketAddr) -> Result<()> {
             "the server closed after {lines} lines"
         );
         lines += 1;
+        if last {
+            break;
+        }
         thread::sleep(Duration::from_millis(20));
     }
     println!("{lines}");

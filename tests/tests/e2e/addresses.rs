@@ -172,14 +172,11 @@ fn i09_mac_addresses() -> Outcome {
     world.start()?;
     ensure!(web.mac("eth0")? == mac, "changed by a restart");
     world.ctl("sandbox create late")?;
-    let option = "--driver-opt com.docker.network.endpoint.macaddress=";
     world.refused(
-        &format!("network connect {option}{mac} front late"),
+        &format!("network connect --mac-address {mac} front late"),
         &[&mac],
     )?;
-    world.ctl(&format!(
-        "network connect {option}02:00:00:00:00:99 front late"
-    ))?;
+    world.ctl("network connect --mac-address 02:00:00:00:00:99 front late")?;
     let late = world.run_directory().join("netns/late");
     ensure!(
         world

@@ -50,7 +50,7 @@ fn c09_no_private_source_leaves_the_host() -> Outcome {
     let mut dump = capture(&world, "ip or ip6")?;
     ensure!(web.ping(LAN_V4.into())? && web.ping(LAN_V6.into())?);
     let output = web.scope.run(&[
-        "python3",
+        "/usr/bin/python3",
         "-c",
         FLAGS,
         &LAN_V4.to_string(),
@@ -110,7 +110,7 @@ fn d05_checksums_are_right_on_the_wire() -> Outcome {
     // A raw socket's packets carry complete checksums, which the translation must keep right.
     let mut dump = capture(&world, "tcp or udp or icmp or icmp6")?;
     let output = web.scope.run(&[
-        "python3",
+        "/usr/bin/python3",
         "-c",
         FLAGS,
         &LAN_V4.to_string(),
@@ -145,7 +145,7 @@ fn d05_icmp_errors_find_their_way() -> Outcome {
                 "AF_INET"
             }
         );
-        let output = web.scope.run(&["python3", "-c", &script])?;
+        let output = web.scope.run(&["/usr/bin/python3", "-c", &script])?;
         ensure!(output.stdout.contains("refused"), "{to}: {}", output.text());
     }
     Ok(())

@@ -185,7 +185,7 @@ fn n06_disconnect_leaves_the_other_networks() -> Outcome {
         "eth0 is still there"
     );
     reaches(&db, back.into(), 7000)?;
-    world.refused("network disconnect front both", &["both", "not connected"])?;
+    world.refused("network disconnect front both", &["front", "not connected"])?;
     // A sandbox whose namespace is gone.
     let gone = world.namespace("gone")?;
     world.ctl(&format!(

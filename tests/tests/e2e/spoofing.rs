@@ -10,7 +10,7 @@ fn send(sandbox: &Sandbox, expression: &str) -> Outcome {
     let script = format!(
         "from scapy.all import *\nconf.verb = 0\nsendp({expression}, iface='eth0', count=3)\nprint('sent')"
     );
-    let output = sandbox.scope.run(&["python3", "-c", &script])?;
+    let output = sandbox.scope.run(&["/usr/bin/python3", "-c", &script])?;
     ensure!(output.stdout.contains("sent"), "scapy: {}", output.text());
     Ok(())
 }
