@@ -263,8 +263,9 @@ fn n10_everything_survives_restart_and_kill() -> Outcome {
             web.netns.ip("-br addr")?,
         ];
         ensure!(before == after, "changed: {before:#?} -> {after:#?}");
-        let new = world.sandbox(if kill { "new1" } else { "new2" }, &["front"])?;
+        let new = world.sandbox("new", &["front"])?;
         reaches(&new, address, 7000)?;
+        world.ctl("sandbox rm new")?;
     }
     Ok(())
 }
