@@ -194,11 +194,10 @@ fn n06_disconnect_leaves_the_other_networks() -> Outcome {
     ))?;
     world.ctl("network connect front stale")?;
     gone.remove()?;
+    world.forget(&gone);
     world.ctl("network disconnect -f front stale")?;
     world.ctl("sandbox rm stale")?;
     world.ctl("network rm front")?;
-    // Its name is removed already; the world would miss it.
-    world.forget(&gone);
     Ok(())
 }
 
