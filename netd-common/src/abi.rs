@@ -3,6 +3,7 @@
 //! Every type is `repr(C)` with explicit padding and no bool, enum or Option, so that any bytes are a valid value.
 //! Change a layout or a map's type only together with [`VERSION`]: pinned maps of another version are not reused.
 
+// tidy: long: the whole layout stands in one place, so that a change of it is seen to be one.
 use crate::addr::{Addr, Be16, Mac};
 
 /// Version of the layout; part of the pin path.

@@ -49,6 +49,7 @@ pub mod tcp {
 }
 
 /// A packet in a kernel buffer or in a test's memory.
+#[allow(clippy::len_without_is_empty, reason = "a packet is never empty")]
 pub trait Packet {
     /// Whole length, bytes; of a GSO packet all its segments.
     fn len(&self) -> u32;

@@ -167,7 +167,9 @@ pub fn binding(spec: &v1::PortSpec) -> Result<PortBinding> {
         17 => 17,
         132 => 132,
         other => {
-            return Err(Error::invalid(format!("invalid protocol {other}")).hint("tcp, udp or sctp"));
+            return Err(
+                Error::invalid(format!("invalid protocol {other}")).hint("tcp, udp or sctp")
+            );
         }
     };
     Ok(PortBinding {

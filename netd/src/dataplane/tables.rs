@@ -1,5 +1,6 @@
 //! The maps that the daemon writes, and the numbers of the slots that endpoints count in.
 
+// tidy: long: every map has its one writer here; they change together under one lock.
 use std::collections::{BTreeMap, BTreeSet};
 
 use aya::{

@@ -13,6 +13,9 @@ use crate::{
     store::Change,
 };
 
+/// Docker's other way to choose an endpoint's Ethernet address.
+const MAC_OPTION: &str = "com.docker.network.endpoint.macaddress";
+
 /// An endpoint asked for.
 #[derive(Clone, Debug, Default)]
 #[allow(
@@ -93,7 +96,7 @@ impl Engine {
                 Kind::Conflict,
                 format!(
                     "container {} is not connected to network {}",
-                    sandbox.id, network.name
+                    sandbox.name, network.name
                 ),
             )
         })?;
@@ -152,13 +155,17 @@ fn plan(
         .filter(|e| e.network == network.id)
         .flat_map(|e| e.addresses().into_iter().map(|a| a.ip()))
         .collect();
+    let wanted_mac = match request.driver_options.get(MAC_OPTION) {
+        Some(option) if request.mac.is_empty() => option,
+        _ => &request.mac,
+    };
     let mut endpoint = Endpoint {
         id: model::new_id(),
         number: Engine::take_number(model, changes)?,
         network: network.id.clone(),
         sandbox: sandbox.id.clone(),
         interface: String::new(),
-        mac: mac(model, &network, &request.mac)?,
+        mac: mac(model, &network, wanted_mac)?,
         ipv4: None,
         ipv6: None,
         aliases: request.aliases.clone(),

@@ -3,6 +3,7 @@
 //! It must not know gRPC. One writer at a time holds the model; what a request changed is on disk before the kernel is
 //! touched, so that a start after a crash finds what to finish.
 
+mod checks;
 mod endpoints;
 mod host;
 mod networks;

@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use ipnetwork::IpNetwork;
 
-use super::{Engine, Model};
+use super::{
+    Engine, Model,
+    checks::{automatic, check, check_device, chosen_pool, name_holders, random_ula},
+};
 use crate::{
     error::{Error, Kind, Result},
     ipam,
@@ -256,7 +259,13 @@ impl Engine {
         taken.extend(model.host.addresses.iter().map(|a| a.net));
         taken.extend(model.host.resolvers.iter().map(|r| IpNetwork::from(*r)));
         if request.enable_ipv4 && !pools.iter().any(|p| p.subnet.is_ipv4()) {
-            pools.insert(0, automatic(ipam::choose_v4(&self.config.pools, &taken)?));
+            pools.insert(
+                0,
+                automatic(
+                    ipam::choose_v4(&self.config.pools, &taken)
+                        .map_err(|e| name_holders(model, e))?,
+                ),
+            );
         }
         if request.enable_ipv6 && !pools.iter().any(|p| p.subnet.is_ipv6()) {
             let ula = match model.ula {
@@ -276,174 +285,4 @@ impl Engine {
         }
         Ok(pools)
     }
-}
-
-fn random_ula() -> Result<ipnetwork::Ipv6Network> {
-    use rand::RngExt as _;
-    let global: u64 = rand::rng().random();
-    // fd00::/8 and 40 random bits (RFC 4193, 3.2).
-    let base = 0xfd_u128 << 120 | u128::from(global & 0xff_ffff_ffff) << 80;
-    ipnetwork::Ipv6Network::new(base.into(), 48)
-        .map_err(|e| Error::internal("making a ULA prefix", e))
-}
-
-fn automatic(subnet: IpNetwork) -> Pool {
-    Pool {
-        gateway: ipam::first_usable(&subnet),
-        subnet,
-        ip_range: None,
-        aux: BTreeMap::new(),
-        cursor: None,
-        chosen: false,
-    }
-}
-
-fn chosen_pool(wanted: &PoolRequest) -> Result<Pool> {
-    let bad = |text: &str| {
-        Error::invalid(format!(
-            "Invalid subnet {text} : invalid CIDR address: {text}"
-        ))
-    };
-    if !wanted.subnet.contains('/') {
-        return Err(bad(&wanted.subnet));
-    }
-    let given: IpNetwork = wanted.subnet.parse().map_err(|_| bad(&wanted.subnet))?;
-    let subnet =
-        IpNetwork::new(given.network(), given.prefix()).map_err(|_| bad(&wanted.subnet))?;
-    let ip_range = if wanted.ip_range.is_empty() {
-        None
-    } else {
-        let range: IpNetwork = wanted.ip_range.parse().map_err(|_| bad(&wanted.ip_range))?;
-        if !ipam::overlap(&subnet, &range) || range.prefix() < subnet.prefix() {
-            return Err(Error::invalid(format!(
-                "the ip-range {range} is not within the subnet {subnet}"
-            )));
-        }
-        Some(range)
-    };
-    let gateway = if wanted.gateway.is_empty() {
-        ipam::first_usable(&subnet)
-    } else {
-        let text = &wanted.gateway;
-        text.parse().map_err(|_| {
-            Error::invalid(format!(
-                "invalid gateway address {text} in Ipam configuration"
-            ))
-        })?
-    };
-    if !ipam::is_usable(&subnet, gateway) {
-        return Err(Error::invalid(format!(
-            "failed to allocate gateway ({gateway}): Requested address is out of range"
-        ))
-        .hint(format!("it must be an address of {subnet}")));
-    }
-    let mut aux = BTreeMap::new();
-    for (name, text) in &wanted.aux {
-        let address: IpAddr = text.parse().map_err(|_| {
-            Error::invalid(format!(
-                "auxiliary address {name}: {text} is not an address"
-            ))
-        })?;
-        if !subnet.contains(address) {
-            return Err(Error::conflict(format!(
-                "auxiliary address: ({name}:{address}) must belong to the master pool: {subnet}"
-            )));
-        }
-        if address == gateway || aux.values().any(|a| *a == address) {
-            return Err(Error::conflict(format!(
-                "failed to allocate secondary ip address ({name}:{address}): Address already in use"
-            )));
-        }
-        aux.insert(name.clone(), address);
-    }
-    Ok(Pool {
-        subnet,
-        ip_range,
-        gateway,
-        aux,
-        cursor: None,
-        chosen: true,
-    })
-}
-
-/// An interface name of the kernel: 1 to 15 bytes, no slash, no space, not taken.
-fn check_device(model: &Model, device: &str) -> Result<()> {
-    if device.is_empty() {
-        return Ok(());
-    }
-    model::check_name("device", device)?;
-    if device.len() > 15 {
-        return Err(Error::invalid(format!(
-            "invalid device name {device:?}: longer than 15 characters"
-        )));
-    }
-    if let Some(other) = model.networks.values().find(|n| n.device == device) {
-        return Err(Error::conflict(format!(
-            "conflicts with network {} ({}): networks have same bridge name {device}",
-            other.id, other.name
-        )));
-    }
-    if model.host.links.iter().any(|l| l.name == device) {
-        return Err(Error::conflict(format!(
-            "an interface named {device} exists already on the host"
-        ))
-        .hint("choose another com.docker.network.bridge.name"));
-    }
-    Ok(())
-}
-
-fn check(model: &Model, request: &NetworkRequest) -> Result<()> {
-    if model::PREDEFINED.contains(&request.name.as_str()) || request.name == "default" {
-        return Err(Error::new(
-            Kind::Forbidden,
-            format!(
-                "operation is not permitted on predefined {} network",
-                request.name
-            ),
-        ));
-    }
-    model::check_name("network", &request.name)?;
-    if model.networks.values().any(|n| n.name == request.name) {
-        return Err(Error::new(
-            Kind::Exists,
-            format!("network with name {} already exists", request.name),
-        ));
-    }
-    match request.driver.as_str() {
-        "bridge" => {}
-        "host" => {
-            return Err(Error::new(
-                Kind::Forbidden,
-                "only one instance of \"host\" network is allowed",
-            ));
-        }
-        "null" => {
-            return Err(Error::new(
-                Kind::Forbidden,
-                "only one instance of \"null\" network is allowed",
-            ));
-        }
-        other => {
-            return Err(Error::not_found(format!("plugin {other:?} not found"))
-                .hint("the drivers are bridge, host and null"));
-        }
-    }
-    if !matches!(request.ipam_driver.as_str(), "default" | "") {
-        return Err(
-            Error::not_found(format!("plugin {:?} not found", request.ipam_driver))
-                .hint("the IPAM driver is default"),
-        );
-    }
-    if request.config_only || !request.config_from.is_empty() {
-        return Err(Error::new(
-            Kind::Unsupported,
-            "configuration-only networks are not supported yet",
-        ));
-    }
-    if request.ingress || matches!(request.scope.as_str(), "swarm" | "global") {
-        return Err(Error::conflict(
-            "cannot create a swarm scoped network when swarm is not active",
-        ));
-    }
-    Ok(())
 }

@@ -87,6 +87,20 @@ impl Engine {
                     .hint("connect a sandbox to the network host instead"),
             );
         }
+        // Two sandboxes of one namespace would fight over its interfaces and its default route.
+        let identity = netns.identity()?;
+        let twin = model
+            .running
+            .iter()
+            .find(|(_, n)| n.identity().is_ok_and(|i| i == identity));
+        if !on_host && let Some(other) = twin.and_then(|(id, _)| model.sandboxes.get(id)) {
+            return Err(Error::conflict(format!(
+                "{} is the namespace of sandbox {} already",
+                path.display(),
+                other.name
+            ))
+            .hint("connect that one, or remove it first"));
+        }
         let sandbox = Sandbox {
             hostname: if request.hostname.is_empty() {
                 id[..12].to_owned()

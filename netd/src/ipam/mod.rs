@@ -134,18 +134,9 @@ pub fn choose_v4(pools: &[config::Pool], taken: &[IpNetwork]) -> Result<IpNetwor
             }
         }
     }
-    let holders: Vec<String> = taken
-        .iter()
-        .filter(|t| t.is_ipv4())
-        .take(8)
-        .map(ToString::to_string)
-        .collect();
     Err(Error::new(
         Kind::NotFound,
-        format!(
-            "could not find an available, non-overlapping IPv4 address pool among the defaults; in use: {}",
-            holders.join(", ")
-        ),
+        "could not find an available, non-overlapping IPv4 address pool among the defaults",
     )
     .hint("add pools to the configuration file or give --subnet"))
 }

@@ -1,7 +1,7 @@
 //! netd's own links in the host's namespace: network devices and container veths, recognised by their alias
 //! `netd:<instance>:<net|peer|ep>:<id>`.
 
-use std::{net::IpAddr, os::fd::AsRawFd as _};
+use std::os::fd::AsRawFd as _;
 
 use futures::{StreamExt as _, TryStreamExt as _};
 use ipnetwork::IpNetwork;
@@ -266,7 +266,7 @@ impl Netlink {
     /// Adds an address without duplicate detection: nobody else gives out addresses there.
     pub async fn add_address(&self, ifindex: u32, net: IpNetwork) -> Result<()> {
         let mut request = self.handle.address().add(ifindex, net.ip(), net.prefix());
-        if let IpAddr::V6(_) = net.ip() {
+        if net.is_ipv6() {
             request
                 .message_mut()
                 .attributes
