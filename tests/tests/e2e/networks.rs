@@ -197,6 +197,7 @@ fn n06_disconnect_leaves_the_other_networks() -> Outcome {
     world.forget(&gone);
     world.ctl("network disconnect -f front stale")?;
     world.ctl("sandbox rm stale")?;
+    world.ctl("sandbox rm web")?;
     world.ctl("network rm front")?;
     Ok(())
 }
