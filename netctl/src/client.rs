@@ -1,50 +1,80 @@
-//! The connection to the daemon, and what its refusals say.
+//! The connection to the daemon. Knows the services, not what is asked of them.
 
-use std::path::PathBuf;
+use std::io;
 
 use hyper_util::rt::TokioIo;
-use tonic::{
-    Status,
-    transport::{Channel, Endpoint, Uri},
+use netd_proto::v1::{
+    endpoint_service_client::EndpointServiceClient, event_service_client::EventServiceClient,
+    network_service_client::NetworkServiceClient, port_service_client::PortServiceClient,
+    sandbox_service_client::SandboxServiceClient, system_service_client::SystemServiceClient,
 };
-use tonic_types::StatusExt as _;
+use tokio::net::UnixStream;
+use tonic::transport::{Channel, Endpoint, Uri};
 
-/// Connects. Errors name the socket and the way out.
-pub async fn connect(address: &str) -> Result<Channel, String> {
-    let Some(path) = address.strip_prefix("unix://").map(PathBuf::from) else {
-        return Err(format!("invalid address {address:?}: give unix:///PATH"));
-    };
-    let shown = path.display().to_string();
-    let connector = tower::service_fn(move |_: Uri| {
-        let path = path.clone();
-        async move {
-            tokio::net::UnixStream::connect(path)
-                .await
-                .map(TokioIo::new)
-        }
-    });
-    // The URI is only the authority of the requests; the connector opens the socket.
-    let connected = Endpoint::from_static("http://netd.invalid")
-        .connect_with_connector(connector)
-        .await;
-    connected.map_err(|e| {
-        let mut cause = e.to_string();
-        let mut source = std::error::Error::source(&e);
-        while let Some(inner) = source {
-            cause = inner.to_string();
-            source = inner.source();
-        }
-        format!("cannot reach netd at {shown}: {cause} (is the daemon running? start netd, or give --address)")
-    })
+use crate::{
+    address::Address,
+    failure::{Failure, Result},
+};
+
+/// Longest answer that is read, in bytes: lists hold some hundred bytes for each object.
+const LONGEST: usize = 256 << 20;
+
+/// A connection.
+#[derive(Clone)]
+pub struct Client {
+    channel: Channel,
 }
 
-/// A refusal as people read it, with the way out.
-pub fn refusal(status: &Status) -> String {
-    match status
-        .get_details_error_info()
-        .and_then(|info| info.metadata.get("hint").cloned())
-    {
-        Some(hint) => format!("{} ({hint})", status.message()),
-        None => status.message().to_owned(),
+impl Client {
+    /// Connects to the socket.
+    ///
+    /// # Errors
+    /// When nothing listens there or the socket is closed to this user.
+    pub async fn connect(address: &Address) -> Result<Self> {
+        // Opened here, so that a failure is the kernel's own word.
+        let stream = UnixStream::connect(&address.path)
+            .await
+            .map_err(|error| Failure::unreachable(address, &error))?;
+        let mut stream = Some(TokioIo::new(stream));
+        let connector = tower::service_fn(move |_: Uri| {
+            let stream = stream.take();
+            async move { stream.ok_or_else(|| io::Error::from(io::ErrorKind::ConnectionReset)) }
+        });
+        // The URI only fills HTTP/2's :authority.
+        let channel = Endpoint::from_static("http://netd.invalid")
+            .connect_with_connector(connector)
+            .await
+            .map_err(|error| Failure::unreachable(address, &io::Error::other(error)))?;
+        Ok(Self { channel })
+    }
+
+    /// Networks.
+    pub fn networks(&self) -> NetworkServiceClient<Channel> {
+        NetworkServiceClient::new(self.channel.clone()).max_decoding_message_size(LONGEST)
+    }
+
+    /// Endpoints.
+    pub fn endpoints(&self) -> EndpointServiceClient<Channel> {
+        EndpointServiceClient::new(self.channel.clone()).max_decoding_message_size(LONGEST)
+    }
+
+    /// Sandboxes.
+    pub fn sandboxes(&self) -> SandboxServiceClient<Channel> {
+        SandboxServiceClient::new(self.channel.clone()).max_decoding_message_size(LONGEST)
+    }
+
+    /// Publications.
+    pub fn ports(&self) -> PortServiceClient<Channel> {
+        PortServiceClient::new(self.channel.clone()).max_decoding_message_size(LONGEST)
+    }
+
+    /// State and counters.
+    pub fn system(&self) -> SystemServiceClient<Channel> {
+        SystemServiceClient::new(self.channel.clone()).max_decoding_message_size(LONGEST)
+    }
+
+    /// Events.
+    pub fn events(&self) -> EventServiceClient<Channel> {
+        EventServiceClient::new(self.channel.clone())
     }
 }

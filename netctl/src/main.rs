@@ -1,90 +1,39 @@
-//! netctl: netd's command line. A client of the gRPC API, which knows nothing of the kernel but how to enter a
-//! sandbox for `exec`.
+//! netd's command line client: reads the command line, asks the daemon over gRPC, prints the answer.
+//!
+//! It must not know how netd does its work: everything it says comes from an answer of the API. The one
+//! thing it does itself is to enter a sandbox's namespace (`sandbox exec`).
+//!
+//! Exit codes: 0; 1 refused, with a message on standard error; 2 usage. `sandbox exec` ends with the exit code
+//! of its command, or 125, 126 and 127 as `docker` does.
 
+mod address;
 mod cli;
 mod client;
-mod exec;
-mod networks;
-mod pools;
-mod ports;
-mod sandboxes;
-mod show;
-mod system;
+mod commands;
+mod failure;
+mod format;
+mod ipam;
+mod spec;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser as _};
-use cli::{Cli, Command, Output};
-use serde_json::Value;
+use clap::Parser;
 
-/// Why a command ends without success: exit code and message.
-struct Failure(u8, String);
-
-impl From<tonic::Status> for Failure {
-    fn from(status: tonic::Status) -> Self {
-        Self(1, client::refusal(&status))
-    }
-}
-
-impl From<String> for Failure {
-    fn from(message: String) -> Self {
-        Self(1, message)
-    }
-}
-
-type Outcome = Result<(), Failure>;
-
-/// Prints `text`, or with `--output json` the value.
-fn print(output: Output, value: &Value, text: impl FnOnce() -> String) {
-    let text = if output == Output::Json {
-        show::pretty(value)
-    } else {
-        text()
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    // One thread: `sandbox exec` changes the namespace of the thread that becomes the command.
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("Error: cannot start the client's runtime: {error}");
+            return ExitCode::FAILURE;
+        }
     };
-    if !text.is_empty() {
-        // A reader that went away (head) is no error.
-        use std::io::Write as _;
-        let _ = writeln!(std::io::stdout(), "{text}");
-    }
-}
-
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> ExitCode {
-    match run(Cli::parse()).await {
+    match runtime.block_on(commands::run(cli)) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(Failure(code, message)) => {
-            if !message.is_empty() {
-                eprintln!("Error: {message}");
-            }
-            ExitCode::from(code)
-        }
-    }
-}
-
-async fn run(cli: Cli) -> Outcome {
-    match &cli.command {
-        Command::Completions { shell } => {
-            clap_complete::generate(
-                *shell,
-                &mut Cli::command(),
-                "netctl",
-                &mut std::io::stdout(),
-            );
-            return Ok(());
-        }
-        Command::Man => {
-            let page = clap_mangen::Man::new(Cli::command());
-            return page
-                .render(&mut std::io::stdout())
-                .map_err(|e| Failure(1, e.to_string()));
-        }
-        _ => {}
-    }
-    let channel = client::connect(&cli.address).await?;
-    match cli.command {
-        Command::Network(command) => networks::run(channel, cli.output, command).await,
-        Command::Sandbox(command) => sandboxes::run(channel, cli.output, command).await,
-        Command::Port(command) => sandboxes::ports(channel, cli.output, command).await,
-        other => system::run(channel, cli.output, &other).await,
+        Err(failure) => failure.report(),
     }
 }

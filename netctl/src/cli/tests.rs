@@ -1,0 +1,78 @@
+//! P02: the command line's forms.
+
+use clap::{CommandFactory, error::ErrorKind};
+
+use super::*;
+
+fn parse(line: &str) -> Result<Cli, clap::Error> {
+    Cli::try_parse_from(["netctl"].into_iter().chain(line.split_whitespace()))
+}
+
+#[test]
+fn p02_the_definition_is_sound() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn n02_create_takes_docker_flags() {
+    let line = "network create -d bridge -o a=b -o c --subnet 10.0.0.0/24,fd00::/64 --gateway 10.0.0.1 \
+        --ip-range 10.0.0.0/25 --aux-address x=10.0.0.9 --ipam-driver default --ipam-opt k=v --internal \
+        --ipv6 --ipv4=false --attachable=false --ingress=0 --scope local --label l=1 --config-only=f \
+        --config-from other front";
+    let Command::Network(network::Command::Create(create)) = parse(line).unwrap().command else {
+        panic!("another command")
+    };
+    assert_eq!(create.name, "front");
+    assert_eq!(create.subnets, ["10.0.0.0/24", "fd00::/64"]);
+    assert_eq!(create.options[1], ("c".into(), String::new()));
+    assert!(create.internal && !create.attachable && !create.ingress && !create.config_only);
+    assert_eq!((create.ipv4, create.ipv6), (Some(false), Some(true)));
+}
+
+#[test]
+fn p02_flags_before_and_after_the_command() {
+    for line in [
+        "--output json network ls",
+        "network ls --output json",
+        "network --output json ls",
+    ] {
+        assert_eq!(parse(line).unwrap().output, Output::Json, "{line}");
+    }
+}
+
+#[test]
+fn p02_exec_leaves_the_command_alone() {
+    for line in [
+        "sandbox exec web -- ls --output x -f",
+        "sandbox exec web ls --output x -f",
+    ] {
+        let Command::Sandbox(SandboxCommand::Exec { command, .. }) = parse(line).unwrap().command
+        else {
+            panic!("another command")
+        };
+        assert_eq!(command, ["ls", "--output", "x", "-f"], "{line}");
+    }
+}
+
+#[test]
+fn p02_usage_errors() {
+    for (line, kind) in [
+        ("network frobnicate", ErrorKind::InvalidSubcommand),
+        ("network create", ErrorKind::MissingRequiredArgument),
+        ("network ls --frob", ErrorKind::UnknownArgument),
+        ("network ls -f foo", ErrorKind::ValueValidation),
+        ("port publish web 99999:80", ErrorKind::ValueValidation),
+        (
+            "network connect --ip 10.0.0 a b",
+            ErrorKind::ValueValidation,
+        ),
+        ("--address nosuch status", ErrorKind::ValueValidation),
+        (
+            "sandbox create --netns /x --pid 1 a",
+            ErrorKind::ArgumentConflict,
+        ),
+    ] {
+        let error = parse(line).unwrap_err();
+        assert_eq!((error.kind(), error.exit_code()), (kind, 2), "{line}");
+    }
+}

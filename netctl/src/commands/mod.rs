@@ -1,0 +1,112 @@
+//! Runs the commands: one call or a few of the API each, then print. Knows flags, API and formats; has no rules of its own.
+
+mod docs;
+mod exec;
+mod list;
+mod network;
+mod port;
+mod sandbox;
+mod system;
+
+use std::io::Write;
+
+use serde_json::Value;
+
+use crate::{
+    cli::{Cli, Command, Output},
+    client::Client,
+    failure::{Failure, Result},
+    format::{
+        json::pretty,
+        template::{Missing, Template},
+    },
+};
+
+/// Runs a command.
+///
+/// # Errors
+/// The daemon's refusal, or no daemon.
+pub async fn run(cli: Cli) -> Result<()> {
+    let command = match cli.command {
+        Command::Completions { shell } => return docs::completions(shell),
+        Command::Man { command, directory } => return docs::man(&command, directory.as_deref()),
+        command => command,
+    };
+    if let Command::Network(command) = &command {
+        // What the command line alone decides is said without a daemon.
+        network::check(command)?;
+    }
+    let client = Client::connect(&cli.address).await?;
+    match command {
+        Command::Network(command) => network::run(&client, command, cli.output).await,
+        Command::Sandbox(command) => sandbox::run(&client, command, cli.output).await,
+        Command::Port(command) => port::run(&client, command, cli.output).await,
+        Command::Drops => system::drops(&client, cli.output).await,
+        Command::Stats => system::stats(&client, cli.output).await,
+        Command::Status => system::status(&client, cli.output).await,
+        Command::Events => system::events(&client, cli.output).await,
+        Command::Completions { .. } | Command::Man { .. } => Ok(()),
+    }
+}
+
+/// Writes to standard output at once.
+fn print(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    Ok(out.flush()?)
+}
+
+/// Prints the text, or the JSON if that is wanted.
+fn answer(
+    output: Output,
+    text: impl FnOnce() -> String,
+    json: impl FnOnce() -> Value,
+) -> Result<()> {
+    match output {
+        Output::Text => print(&text()),
+        Output::Json => print(&pretty(&json())),
+    }
+}
+
+/// Prints what `inspect` found, then says what it did not; the array is printed even if it is empty.
+fn inspected(found: &[Value], failures: &[Failure], template: Option<&Template>) -> Result<()> {
+    match template {
+        None => print(&pretty(&Value::Array(found.to_vec())))?,
+        Some(template) => {
+            for value in found {
+                let text = template.render(value, Missing::Key).map_err(Failure::new)?;
+                print(&(text + "\n"))?;
+            }
+        }
+    }
+    ended(failures)
+}
+
+/// Says all failures; none is success.
+fn ended(failures: &[Failure]) -> Result<()> {
+    failures.iter().for_each(Failure::print);
+    if failures.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::reported())
+    }
+}
+
+/// Prints the names of what was removed, then says what could not be. A missing one is fine with `force`.
+fn removed(output: Output, outcomes: Vec<(String, Result<()>)>, force: bool) -> Result<()> {
+    let mut names = Vec::new();
+    let mut failures = Vec::new();
+    for (name, outcome) in outcomes {
+        match outcome {
+            Ok(()) => names.push(name),
+            Err(failure) if force && failure.is_not_found() => {}
+            Err(failure) => failures.push(failure),
+        }
+    }
+    answer(
+        output,
+        || names.iter().map(|name| format!("{name}\n")).collect(),
+        || names.clone().into(),
+    )?;
+    ended(&failures)
+}

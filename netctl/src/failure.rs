@@ -1,0 +1,169 @@
+//! How a command fails: the message, the way out, and the exit code. Knows nothing of what was asked.
+
+use std::{fmt, io, process::ExitCode};
+
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+
+use crate::address::Address;
+
+/// Why a command did not succeed.
+#[derive(Debug)]
+pub struct Failure {
+    code: u8,
+    /// None: everything was said already.
+    message: Option<String>,
+    hint: Option<String>,
+    not_found: bool,
+}
+
+/// Result of a command.
+pub type Result<T> = std::result::Result<T, Failure>;
+
+impl Failure {
+    /// A refusal, exit code 1.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self {
+            code: 1,
+            message: Some(message.into()),
+            hint: None,
+            not_found: false,
+        }
+    }
+
+    /// Exit code 1 for messages that were printed when they arose.
+    pub fn reported() -> Self {
+        Self {
+            code: 1,
+            message: None,
+            hint: None,
+            not_found: false,
+        }
+    }
+
+    /// The same failure with the way out.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The same failure with another exit code.
+    #[must_use]
+    pub fn code(mut self, code: u8) -> Self {
+        self.code = code;
+        self
+    }
+
+    /// Whether the daemon answered that a thing does not exist.
+    pub fn is_not_found(&self) -> bool {
+        self.not_found
+    }
+
+    /// The daemon cannot be reached at `address`.
+    pub fn unreachable(address: &Address, cause: &io::Error) -> Self {
+        let message = format!("cannot reach netd at {address}: {cause}");
+        let hint = match cause.kind() {
+            io::ErrorKind::PermissionDenied => {
+                "the socket is open to root and its group only".to_owned()
+            }
+            _ => {
+                let run = address.path.parent().map_or_else(
+                    || "/run/netd".to_owned(),
+                    |directory| directory.display().to_string(),
+                );
+                format!(
+                    "is it running? Start it as root with `netd --run {run}`, or name another socket with --address or NETD_ADDRESS"
+                )
+            }
+        };
+        Self::new(message).hint(hint)
+    }
+
+    /// Says it on standard error.
+    pub fn print(&self) {
+        let text = self.to_string();
+        if !text.is_empty() {
+            eprintln!("{text}");
+        }
+    }
+
+    /// Says it on standard error; the exit code.
+    pub fn report(&self) -> ExitCode {
+        self.print();
+        ExitCode::from(self.code)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(message) = &self.message else {
+            return Ok(());
+        };
+        write!(f, "Error: {message}")?;
+        match &self.hint {
+            // The daemon may have said it in the message already.
+            Some(hint) if !message.contains(hint.as_str()) => write!(f, "\nHint: {hint}"),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl From<Status> for Failure {
+    fn from(status: Status) -> Self {
+        let hint = status
+            .get_details_error_info()
+            .and_then(|info| info.metadata.get("hint").cloned());
+        let message = match (status.code(), status.message()) {
+            // The transport's words alone do not say who is meant.
+            (Code::Unavailable, text) => format!("the connection to netd ended: {text}"),
+            (code, "") => format!("netd refused: {}", code.description()),
+            (_, text) => text.to_owned(),
+        };
+        let mut failure = Self::new(message);
+        failure.hint = hint.filter(|hint| !hint.is_empty());
+        failure.not_found = status.code() == Code::NotFound;
+        failure
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        // The reader of our output went away, as `head` does: nobody is left to tell.
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return Self::reported().code(0);
+        }
+        Self::new(format!("cannot write the output: {error}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use tonic_types::ErrorDetails;
+
+    use super::*;
+
+    #[test]
+    fn p02_hints_come_from_the_error_details() {
+        let metadata = HashMap::from([("hint".to_owned(), "choose another name".to_owned())]);
+        let details = ErrorDetails::with_error_info("EXISTS", "netd", metadata);
+        let status = Status::with_error_details(Code::AlreadyExists, "the name is taken", details);
+        assert_eq!(
+            Failure::from(status).to_string(),
+            "Error: the name is taken\nHint: choose another name"
+        );
+        let said = Failure::new("taken (choose another name)").hint("choose another name");
+        assert_eq!(said.to_string(), "Error: taken (choose another name)");
+        assert!(Failure::from(Status::not_found("x")).is_not_found());
+    }
+
+    #[test]
+    fn p02_an_unreachable_daemon_is_named() {
+        let address = "unix:///run/netd/netd.sock".parse().unwrap();
+        let text = Failure::unreachable(&address, &io::ErrorKind::NotFound.into()).to_string();
+        assert!(text.contains("unix:///run/netd/netd.sock"), "{text}");
+        assert!(text.contains("netd --run /run/netd"), "{text}");
+    }
+}

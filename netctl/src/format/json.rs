@@ -1,0 +1,174 @@
+//! netd's own objects as JSON: names in Docker's manner, times as RFC 3339. Networks are in `docker`.
+
+use netd_proto::v1::{
+    Drop, Endpoint, EndpointStats, Event, GetStatusResponse, PortSpec, Publication, Sandbox,
+};
+use serde::Serialize;
+use serde_json::{Value, json, ser::PrettyFormatter};
+
+use super::{docker::map, time::rfc3339};
+use crate::spec::protocol_name;
+
+/// The text with Docker's indentation, four spaces, and a newline.
+pub fn pretty(value: &Value) -> String {
+    let mut bytes = Vec::new();
+    let formatter = PrettyFormatter::with_indent(b"    ");
+    let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, formatter);
+    // Writing a value to memory cannot fail; the compact text would be as right.
+    let text = match value.serialize(&mut serializer) {
+        Ok(()) => String::from_utf8(bytes).unwrap_or_else(|_| value.to_string()),
+        Err(_) => value.to_string(),
+    };
+    text + "\n"
+}
+
+/// An endpoint.
+pub fn endpoint(endpoint: &Endpoint) -> Value {
+    json!({
+        "Id": endpoint.id,
+        "NetworkId": endpoint.network_id,
+        "Network": endpoint.network_name,
+        "SandboxId": endpoint.sandbox_id,
+        "Sandbox": endpoint.sandbox_name,
+        "Interface": endpoint.interface_name,
+        "HostInterface": endpoint.host_interface,
+        "MacAddress": endpoint.mac_address,
+        "IPv4Address": endpoint.ipv4_address,
+        "IPv6Address": endpoint.ipv6_address,
+        "IPv4Gateway": endpoint.ipv4_gateway,
+        "IPv6Gateway": endpoint.ipv6_gateway,
+        "Aliases": endpoint.aliases,
+        "DriverOpts": map(&endpoint.driver_options),
+        "GwPriority": endpoint.gateway_priority,
+        "DefaultRoute": endpoint.default_route,
+    })
+}
+
+/// A sandbox.
+pub fn sandbox(sandbox: &Sandbox) -> Value {
+    json!({
+        "Id": sandbox.id,
+        "Name": sandbox.name,
+        "Created": rfc3339(sandbox.created.as_ref()),
+        "Hostname": sandbox.hostname,
+        "Labels": map(&sandbox.labels),
+        "NetnsPath": sandbox.netns_path,
+        "Owned": sandbox.owned,
+        "Running": sandbox.running,
+        "Endpoints": sandbox.endpoints.iter().map(endpoint).collect::<Vec<_>>(),
+        "Ports": sandbox.publications.iter().map(publication).collect::<Vec<_>>(),
+    })
+}
+
+/// A publication.
+pub fn publication(publication: &Publication) -> Value {
+    let spec = publication.spec.clone().unwrap_or_default();
+    json!({
+        "Sandbox": publication.sandbox_name,
+        "SandboxId": publication.sandbox_id,
+        "HostIp": spec.host_ip,
+        "HostPort": range(spec.host_port_first, spec.host_port_last),
+        "Port": range(spec.port_first, spec.port_last),
+        "Protocol": protocol_name(spec.protocol()),
+        "Active": publication.active,
+    })
+}
+
+/// Host side of a publication: `8080`, `127.0.0.1:8080-8082`, `[::1]:80`.
+pub fn host_side(spec: &PortSpec) -> String {
+    let ports = range(spec.host_port_first, spec.host_port_last);
+    match spec.host_ip.as_str() {
+        "" => ports,
+        ip if ip.contains(':') => format!("[{ip}]:{ports}"),
+        ip => format!("{ip}:{ports}"),
+    }
+}
+
+/// Sandbox side of a publication: `80/tcp`.
+pub fn sandbox_side(spec: &PortSpec) -> String {
+    let ports = range(spec.port_first, spec.port_last);
+    format!("{ports}/{}", protocol_name(spec.protocol()))
+}
+
+fn range(first: u32, last: u32) -> String {
+    if last <= first {
+        first.to_string()
+    } else {
+        format!("{first}-{last}")
+    }
+}
+
+/// A row of `drops`.
+pub fn drop_row(drop: &Drop) -> Value {
+    json!({
+        "Number": drop.reason,
+        "Reason": drop.reason_name,
+        "Description": drop.description,
+        "Sandbox": drop.sandbox_name,
+        "Network": drop.network_name,
+        "EndpointId": drop.endpoint_id,
+        "Packets": drop.packets,
+        "Bytes": drop.bytes,
+    })
+}
+
+/// A row of `stats`.
+pub fn stats_row(stats: &EndpointStats) -> Value {
+    json!({
+        "Sandbox": stats.sandbox_name,
+        "Network": stats.network_name,
+        "EndpointId": stats.endpoint_id,
+        "Interface": stats.interface_name,
+        "RxPackets": stats.rx_packets,
+        "RxBytes": stats.rx_bytes,
+        "TxPackets": stats.tx_packets,
+        "TxBytes": stats.tx_bytes,
+        "Dropped": stats.dropped_packets,
+    })
+}
+
+/// The daemon's state.
+pub fn status(status: &GetStatusResponse) -> Value {
+    let programs = status.programs.iter().map(|program| {
+        json!({
+            "Name": program.name,
+            "Target": program.target,
+            "Hook": program.hook,
+            "Id": program.program_id,
+        })
+    });
+    let maps = status
+        .maps
+        .iter()
+        .map(|map| json!({ "Name": map.name, "Entries": map.entries, "Capacity": map.capacity }));
+    json!({
+        "Health": "serving",
+        "Version": status.version,
+        "Instance": status.instance,
+        "Pid": status.pid,
+        "Started": rfc3339(status.started.as_ref()),
+        "Kernel": status.kernel_release,
+        "AbiVersion": status.abi_version,
+        "StateDirectory": status.state_directory,
+        "RunDirectory": status.run_directory,
+        "PinDirectory": status.pin_directory,
+        "Cgroup": status.cgroup,
+        "Networks": status.networks,
+        "Sandboxes": status.sandboxes,
+        "Endpoints": status.endpoints,
+        "Publications": status.publications,
+        "Programs": programs.collect::<Vec<_>>(),
+        "Maps": maps.collect::<Vec<_>>(),
+        "Warnings": status.warnings,
+    })
+}
+
+/// An event.
+pub fn event(event: &Event) -> Value {
+    json!({
+        "Time": rfc3339(event.time.as_ref()),
+        "Type": event.r#type,
+        "Action": event.action,
+        "Actor": { "ID": event.id, "Attributes": map(&event.attributes) },
+    })
+}
