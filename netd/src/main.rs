@@ -55,6 +55,14 @@ fn main() -> ExitCode {
 
 fn start(arguments: Arguments) -> Result<()> {
     netd::model::check_name("instance", &arguments.instance)?;
+    // The name becomes a directory of bpffs, which knows no dots.
+    if arguments.instance.contains('.') {
+        return Err(Error::invalid(format!(
+            "the instance name {} has a dot, which bpffs refuses",
+            arguments.instance
+        ))
+        .hint("only [a-zA-Z0-9][a-zA-Z0-9_-]*"));
+    }
     if arguments.instance.len() > 32 {
         return Err(Error::invalid(format!(
             "the instance name {} is too long",

@@ -15,7 +15,7 @@ use aya::{
     },
 };
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, chain};
 
 /// The cgroup programs; each is its link's name too.
 pub const CGROUP_PROGRAMS: [&str; 8] = [
@@ -56,8 +56,9 @@ pub fn name_of(ifindex: u32) -> Result<String> {
 /// to attach, where a TCX link waits for an RCU grace period, and lives as long as the device.
 pub fn filter(object: &mut Ebpf, program: &str, ifindex: u32) -> Result<()> {
     let name = name_of(ifindex)?;
-    let fail =
-        |e: &dyn std::fmt::Display| Error::internal(format!("attaching {program} to {name}"), e);
+    let fail = |e: &dyn std::error::Error| {
+        Error::internal(format!("attaching {program} to {name}"), chain(e))
+    };
     match tc::qdisc_add_clsact(&name) {
         Ok(()) | Err(tc::TcError::AlreadyAttached) => {}
         Err(tc::TcError::NetlinkError(e)) if e.raw_os_error() == Some(libc::EEXIST) => {}
@@ -92,8 +93,8 @@ pub fn filter(object: &mut Ebpf, program: &str, ifindex: u32) -> Result<()> {
 /// A pinned TCX link on the ingress of an uplink, where other programs may live too.
 pub fn uplink(object: &mut Ebpf, program: &str, ifindex: u32, pin: &Path) -> Result<()> {
     let name = name_of(ifindex)?;
-    let fail = |e: &dyn std::fmt::Display| {
-        Error::internal(format!("attaching {program} to uplink {name}"), e)
+    let fail = |e: &dyn std::error::Error| {
+        Error::internal(format!("attaching {program} to uplink {name}"), chain(e))
     };
     let classifier = classifier(object, program)?;
     if pin.exists() {
@@ -134,8 +135,11 @@ pub fn cgroup(object: &mut Ebpf, cgroup: &Path, links: &Path) -> Result<()> {
         .hint("give a directory of a mounted cgroup v2 hierarchy with --cgroup")
     })?;
     for name in CGROUP_PROGRAMS {
-        let fail = |e: &dyn std::fmt::Display| {
-            Error::internal(format!("attaching {name} to {}", cgroup.display()), e)
+        let fail = |e: &dyn std::error::Error| {
+            Error::internal(
+                format!("attaching {name} to {}", cgroup.display()),
+                chain(e),
+            )
         };
         let program = object
             .program_mut(name)
