@@ -7,7 +7,7 @@
 use crate::addr::{Addr, Be16, Mac};
 
 /// Version of the layout; part of the pin path.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// `MEMBERS` of a network that a broadcast reaches; the verifier follows no more than 8,192 branches of the loop.
 pub const MAX_MEMBERS: u32 = 2048;
@@ -27,6 +27,15 @@ pub mod network_flags {
     pub const MASQUERADE_V6: u32 = 1 << 3;
     /// The endpoint has publications: its packets to peers may belong to a translated flow.
     pub const PUBLISHED: u32 = 1 << 4;
+    /// From every uplink, published IPv4 ports and ICMP echo are reached at the endpoint's own address (Docker's
+    /// gateway mode `routed`).
+    pub const ROUTED_V4: u32 = 1 << 5;
+    /// As [`ROUTED_V4`], for IPv6.
+    pub const ROUTED_V6: u32 = 1 << 6;
+    /// From every uplink, every IPv4 port is reached at the endpoint's own address (`nat-unprotected`).
+    pub const UNPROTECTED_V4: u32 = 1 << 7;
+    /// As [`UNPROTECTED_V4`], for IPv6.
+    pub const UNPROTECTED_V6: u32 = 1 << 8;
 }
 
 /// `DEVICES`: hash, ifindex of a veth's host end (u32, host order) → the endpoint behind it.
@@ -138,6 +147,17 @@ pub struct Uplink {
     pub ipv6: Addr,
 }
 
+/// Key of `TRUSTED`: hash → u32 1. From this uplink, published ports of this network's endpoints are reached at the
+/// endpoints' own addresses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct TrustedKey {
+    /// Number of the network.
+    pub network: u32,
+    /// The uplink's interface index.
+    pub ifindex: u32,
+}
+
 /// `HOST_ADDRESSES`: hash, address (16 bytes, [`Addr`]) → what the host holds it for. Loopback is not in it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
@@ -154,6 +174,7 @@ pub struct HostAddress {
 #[repr(C)]
 pub struct PublicationData {
     /// The host's address; `0.0.0.0` (mapped) and `::` stand for all of a family; loopback ones are for the host only.
+    /// On routed networks and for trusted uplinks also the endpoint's own address, with its own ports.
     pub addr: Addr,
     /// IP protocol number.
     pub protocol: u8,
@@ -423,6 +444,7 @@ plain! {
     Target = 28;
     MemberKey = 8;
     Uplink = 40;
+    TrustedKey = 8;
     HostAddress = 8;
     PublicationData = 20;
     Publication = 28;

@@ -10,7 +10,7 @@ use netd_common::{
         AddressKey, Counters, Device, DropCount, DropKey, Flow, FlowKey, FragmentKey,
         FragmentPorts, GatewayNetwork, HostAddress, Mapping, MappingKey, MemberKey, Network,
         OutsidePort, Publication, PublicationData, Settings, SocketPeer, SocketPeerKey, SubnetData,
-        Target, Uplink,
+        Target, TrustedKey, Uplink,
     },
     addr::Addr,
     tables::Work,
@@ -30,6 +30,8 @@ pub static SUBNETS: LpmTrie<SubnetData, u32> = LpmTrie::pinned(1, BPF_F_NO_PREAL
 pub static MEMBERS: HashMap<MemberKey, u32> = HashMap::pinned(1, 0);
 #[map]
 pub static UPLINKS: HashMap<u32, Uplink> = HashMap::pinned(1024, 0);
+#[map]
+pub static TRUSTED: HashMap<TrustedKey, u32> = HashMap::pinned(4096, 0);
 #[map]
 pub static HOST_ADDRESSES: HashMap<Addr, HostAddress> = HashMap::pinned(1, 0);
 #[map]
