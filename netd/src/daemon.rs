@@ -61,6 +61,16 @@ pub fn lock(instance: &Instance) -> Result<Flock<File>> {
     Ok(lock)
 }
 
+/// Every sandbox' namespace is an open file: as many as the system lets us have.
+fn raise_file_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(e) = raised {
+        tracing::warn!("raising the limit of open files: {e}");
+    }
+}
+
 /// Where the gRPC socket is.
 pub fn socket(run: &Path) -> std::path::PathBuf {
     run.join("netd.sock")
@@ -69,6 +79,9 @@ pub fn socket(run: &Path) -> std::path::PathBuf {
 /// Runs until SIGTERM or SIGINT.
 pub async fn run(instance: Instance, config: Config) -> Result<()> {
     let _lock = lock(&instance)?;
+    raise_file_limit();
+    #[cfg(feature = "failpoints")]
+    crate::failpoints::arm();
     let store = Store::open(&instance.state)?;
     let netlink = Netlink::new()?;
     let dataplane = Arc::new(Dataplane::open(&instance, &config)?);

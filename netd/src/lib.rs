@@ -8,6 +8,8 @@ pub mod daemon;
 pub mod dataplane;
 pub mod engine;
 pub mod error;
+#[cfg(feature = "failpoints")]
+pub mod failpoints;
 pub mod ipam;
 pub mod kernel;
 pub mod model;

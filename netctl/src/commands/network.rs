@@ -164,6 +164,7 @@ async fn connect(client: &Client, flags: Connect, output: Output) -> Result<()> 
         aliases: flags.aliases,
         driver_options: flags.driver_options.into_iter().collect(),
         gateway_priority: flags.gw_priority,
+        ..Default::default()
     };
     let mut service = client.endpoints();
     let endpoint = service.connect_sandbox(request).await?.into_inner();

@@ -82,6 +82,7 @@ async fn create(client: &Client, flags: SandboxCreate, output: Output) -> Result
         hostname: flags.hostname.unwrap_or_default(),
         labels: flags.labels.into_iter().collect(),
         ports: flags.ports.into_iter().map(Into::into).collect(),
+        ..Default::default()
     };
     let mut service = client.sandboxes();
     let sandbox = service.create_sandbox(request).await?.into_inner();

@@ -6,9 +6,9 @@ use netd_proto::v1;
 use prost_types::Timestamp;
 
 use crate::{
-    engine::{EndpointRequest, Model, NetworkRequest, PoolRequest},
+    engine::{Connected, Model, NetworkRequest, PoolRequest, PruneRequest},
     error::{Error, Result},
-    model::{Endpoint, Network, PortBinding, Sandbox},
+    model::{Attachment, Endpoint, EndpointRequest, Network, PortBinding, Sandbox},
 };
 
 /// From nanoseconds since 1970.
@@ -27,7 +27,7 @@ fn mac(m: [u8; 6]) -> String {
 }
 
 pub fn network(model: &Model, n: &Network) -> v1::Network {
-    let running = |e: &&Endpoint| e.network == n.id && model.running.contains_key(&e.sandbox);
+    let running = |e: &&Endpoint| model.running.contains_key(&e.sandbox);
     v1::Network {
         id: n.id.clone(),
         name: n.name.clone(),
@@ -61,29 +61,26 @@ pub fn network(model: &Model, n: &Network) -> v1::Network {
         internal: n.internal,
         attachable: n.attachable,
         ingress: n.ingress,
-        config_only: false,
-        config_from: String::new(),
+        config_only: n.config_only,
+        config_from: n.config_from.clone(),
         options: n.options.clone().into_iter().collect(),
         labels: n.labels.clone().into_iter().collect(),
         endpoints: model
-            .endpoints
-            .values()
+            .endpoints_on(&n.id)
             .filter(running)
             .map(|e| endpoint(model, e))
             .collect(),
         device: n.device.clone(),
+        mtu: if n.device.is_empty() { 0 } else { model.mtu(n) },
     }
 }
 
 pub fn endpoint(model: &Model, e: &Endpoint) -> v1::Endpoint {
     let network = model.networks.get(&e.network);
-    let gateway = |v4: bool| {
-        let network = network.filter(|n| !n.internal)?;
-        network
-            .pools
-            .iter()
-            .find(|p| p.subnet.is_ipv4() == v4)
-            .map(|p| p.gateway.to_string())
+    let gateway = |v4: bool| network?.route_via(v4).map(|a| a.to_string());
+    let default = |v4: bool| {
+        let holder = model.gateway_endpoint(&e.sandbox, v4);
+        holder.is_some_and(|g| g.id == e.id)
     };
     v1::Endpoint {
         id: e.id.clone(),
@@ -109,9 +106,65 @@ pub fn endpoint(model: &Model, e: &Endpoint) -> v1::Endpoint {
         aliases: e.aliases.clone(),
         driver_options: e.driver_options.clone().into_iter().collect(),
         gateway_priority: e.priority,
-        default_route: model
-            .gateway_endpoint(&e.sandbox)
-            .is_some_and(|g| g.id == e.id),
+        default_route: default(true),
+        default_route_v6: default(false),
+        links: e.links.clone(),
+        link_local_addresses: e.link_local.iter().map(ToString::to_string).collect(),
+    }
+}
+
+/// What connecting gave; for a stopped sandbox what it will ask for.
+pub fn connected(model: &Model, made: &Connected) -> v1::Endpoint {
+    match made {
+        Connected::Now(e) => endpoint(model, e),
+        Connected::AtStart(sandbox, attachment) => {
+            let r = &attachment.request;
+            let network = model.network(&r.network).ok();
+            v1::Endpoint {
+                network_id: network.map(|n| n.id.clone()).unwrap_or_default(),
+                network_name: r.network.clone(),
+                sandbox_id: sandbox.id.clone(),
+                sandbox_name: sandbox.name.clone(),
+                mac_address: r.mac.clone(),
+                ipv4_address: r.ipv4.clone(),
+                ipv6_address: r.ipv6.clone(),
+                aliases: r.aliases.clone(),
+                links: r.links.clone(),
+                link_local_addresses: r.link_local.clone(),
+                driver_options: r.driver_options.clone().into_iter().collect(),
+                gateway_priority: r.priority,
+                interface_name: r.interface.clone(),
+                ..v1::Endpoint::default()
+            }
+        }
+    }
+}
+
+fn attachment(a: &Attachment) -> v1::ConnectRequest {
+    let r = a.request.clone();
+    v1::ConnectRequest {
+        network: r.network,
+        sandbox: r.sandbox,
+        ipv4_address: r.ipv4,
+        ipv6_address: r.ipv6,
+        mac_address: r.mac,
+        aliases: r.aliases,
+        driver_options: r.driver_options.into_iter().collect(),
+        gateway_priority: r.priority,
+        links: r.links,
+        link_local_addresses: r.link_local,
+        interface_name: r.interface,
+    }
+}
+
+fn port_spec(b: &PortBinding) -> v1::PortSpec {
+    v1::PortSpec {
+        host_ip: b.host_ip.map(|ip| ip.to_string()).unwrap_or_default(),
+        host_port_first: b.host.0.into(),
+        host_port_last: b.host.1.into(),
+        port_first: b.target.0.into(),
+        port_last: b.target.1.into(),
+        protocol: b.protocol.into(),
     }
 }
 
@@ -122,32 +175,44 @@ pub fn sandbox(model: &Model, s: &Sandbox) -> v1::Sandbox {
         created: Some(timestamp(s.created)),
         hostname: s.hostname.clone(),
         labels: s.labels.clone().into_iter().collect(),
-        netns_path: s.netns.display().to_string(),
+        netns_path: s
+            .netns
+            .as_ref()
+            .map(|p| p.display().to_string())
+            .unwrap_or_default(),
         owned: s.owned,
         running: model.running.contains_key(&s.id),
         endpoints: model
             .endpoints_of(&s.id)
             .map(|e| endpoint(model, e))
             .collect(),
-        publications: s.ports.iter().map(|b| publication(model, s, b)).collect(),
+        publications: publications(model, s),
+        attachments: s.attachments.iter().map(attachment).collect(),
+        exposed: s.exposed.iter().map(port_spec).collect(),
     }
 }
 
+/// Of a stopped sandbox those that it will ask for.
+pub fn publications(model: &Model, s: &Sandbox) -> Vec<v1::Publication> {
+    let bindings = if s.netns.is_some() {
+        &s.ports
+    } else {
+        &s.wanted_ports
+    };
+    let one = |b| publication(model, s, b);
+    bindings.iter().map(one).collect()
+}
+
 pub fn publication(model: &Model, s: &Sandbox, b: &PortBinding) -> v1::Publication {
+    let linked = |v4| {
+        let holder = model.gateway_endpoint(&s.id, v4);
+        holder.is_some_and(|e| model.links.contains_key(&e.id))
+    };
     v1::Publication {
         sandbox_id: s.id.clone(),
         sandbox_name: s.name.clone(),
-        spec: Some(v1::PortSpec {
-            host_ip: b.host_ip.map(|ip| ip.to_string()).unwrap_or_default(),
-            host_port_first: b.host.0.into(),
-            host_port_last: b.host.1.into(),
-            port_first: b.target.0.into(),
-            port_last: b.target.1.into(),
-            protocol: b.protocol.into(),
-        }),
-        active: model
-            .gateway_endpoint(&s.id)
-            .is_some_and(|e| model.links.contains_key(&e.id)),
+        spec: Some(port_spec(b)),
+        active: s.netns.is_some() && (linked(true) || linked(false)),
     }
 }
 
@@ -196,6 +261,22 @@ pub fn endpoint_request(r: v1::ConnectRequest) -> EndpointRequest {
         aliases: r.aliases,
         driver_options: r.driver_options.into_iter().collect(),
         priority: r.gateway_priority,
+        links: r.links,
+        link_local: r.link_local_addresses,
+        interface: r.interface_name,
+    }
+}
+
+pub fn prune_request(r: v1::PruneNetworksRequest) -> PruneRequest {
+    let nanoseconds = |t: Timestamp| {
+        let seconds = u64::try_from(t.seconds).unwrap_or(0);
+        let nanos = u64::try_from(t.nanos).unwrap_or(0);
+        seconds.saturating_mul(1_000_000_000).saturating_add(nanos)
+    };
+    PruneRequest {
+        created_before: r.created_before.map(nanoseconds),
+        labels: r.labels,
+        excluded_labels: r.excluded_labels,
     }
 }
 

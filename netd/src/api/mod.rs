@@ -27,6 +27,19 @@ struct Api {
     engine: Arc<Engine>,
 }
 
+impl Api {
+    /// Does a request to its end, also when the client that sent it has gone: nothing is left half-made.
+    async fn whole<T, F>(&self, work: impl FnOnce(Arc<Engine>) -> F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        tokio::spawn(work(Arc::clone(&self.engine)))
+            .await
+            .unwrap_or_else(|e| Err(Error::internal("a request", e)))
+    }
+}
+
 /// Binds the socket: mode 0660, in place of a stale one (the instance's lock is held).
 pub fn bind(path: &Path) -> Result<UnixListener> {
     use std::os::unix::fs::PermissionsExt as _;

@@ -20,11 +20,11 @@ impl NetworkService for Api {
         &self,
         request: Request<v1::CreateNetworkRequest>,
     ) -> Answer<v1::Network> {
+        let request = convert::network_request(request.into_inner());
         let made = self
-            .engine
-            .create_network(convert::network_request(request.into_inner()))
+            .whole(move |e| async move { e.create_network(request).await })
             .await?;
-        let model = self.engine.model().await;
+        let model = self.engine.read();
         Ok(Response::new(convert::network(&model, &made)))
     }
 
@@ -32,7 +32,7 @@ impl NetworkService for Api {
         &self,
         _: Request<v1::ListNetworksRequest>,
     ) -> Answer<v1::ListNetworksResponse> {
-        let model = self.engine.model().await;
+        let model = self.engine.read();
         let mut all: Vec<_> = model.networks.values().collect();
         all.sort_by_key(|n| n.created);
         let networks = all
@@ -43,7 +43,7 @@ impl NetworkService for Api {
     }
 
     async fn get_network(&self, request: Request<v1::GetNetworkRequest>) -> Answer<v1::Network> {
-        let model = self.engine.model().await;
+        let model = self.engine.read();
         let found = model.network(&request.into_inner().network)?;
         Ok(Response::new(convert::network(&model, found)))
     }
@@ -52,23 +52,34 @@ impl NetworkService for Api {
         &self,
         request: Request<v1::RemoveNetworkRequest>,
     ) -> Answer<v1::RemoveNetworkResponse> {
+        let wanted = request.into_inner().network;
         let id = self
-            .engine
-            .remove_network(&request.into_inner().network)
+            .whole(move |e| async move { e.remove_network(&wanted).await })
             .await?;
         Ok(Response::new(v1::RemoveNetworkResponse { id }))
+    }
+
+    async fn prune_networks(
+        &self,
+        request: Request<v1::PruneNetworksRequest>,
+    ) -> Answer<v1::PruneNetworksResponse> {
+        let request = convert::prune_request(request.into_inner());
+        let names = self
+            .whole(move |e| async move { e.prune_networks(&request).await })
+            .await?;
+        Ok(Response::new(v1::PruneNetworksResponse { names }))
     }
 }
 
 #[async_trait]
 impl EndpointService for Api {
     async fn connect_sandbox(&self, request: Request<v1::ConnectRequest>) -> Answer<v1::Endpoint> {
+        let request = convert::endpoint_request(request.into_inner());
         let made = self
-            .engine
-            .connect(convert::endpoint_request(request.into_inner()))
+            .whole(move |e| async move { e.connect(request).await })
             .await?;
-        let model = self.engine.model().await;
-        Ok(Response::new(convert::endpoint(&model, &made)))
+        let model = self.engine.read();
+        Ok(Response::new(convert::connected(&model, &made)))
     }
 
     async fn disconnect_sandbox(
@@ -77,8 +88,7 @@ impl EndpointService for Api {
     ) -> Answer<v1::DisconnectResponse> {
         let request = request.into_inner();
         let endpoint_id = self
-            .engine
-            .disconnect(&request.network, &request.sandbox)
+            .whole(move |e| async move { e.disconnect(&request.network, &request.sandbox).await })
             .await?;
         Ok(Response::new(v1::DisconnectResponse { endpoint_id }))
     }
@@ -88,7 +98,7 @@ impl EndpointService for Api {
         request: Request<v1::ListEndpointsRequest>,
     ) -> Answer<v1::ListEndpointsResponse> {
         let request = request.into_inner();
-        let model = self.engine.model().await;
+        let model = self.engine.read();
         let network = match request.network.as_str() {
             "" => None,
             wanted => Some(model.network(wanted)?.id.clone()),
@@ -98,7 +108,7 @@ impl EndpointService for Api {
             wanted => Some(model.sandbox(wanted)?.id.clone()),
         };
         let endpoints = model
-            .endpoints
+            .endpoints()
             .values()
             .filter(|e| network.as_ref().is_none_or(|n| *n == e.network))
             .filter(|e| sandbox.as_ref().is_none_or(|s| *s == e.sandbox))
@@ -116,30 +126,60 @@ impl SandboxService for Api {
     ) -> Answer<v1::Sandbox> {
         use v1::create_sandbox_request::Namespace;
         let request = request.into_inner();
+        let bindings = |specs: &[v1::PortSpec]| {
+            let all = specs.iter().map(convert::binding);
+            all.collect::<Result<Vec<_>>>()
+        };
+        let request = SandboxRequest {
+            name: request.name,
+            namespace: match request.namespace {
+                None => NamespaceRequest::New,
+                Some(Namespace::NetnsPath(path)) => NamespaceRequest::Path(path.into()),
+                Some(Namespace::Pid(pid)) => NamespaceRequest::Process(pid),
+            },
+            stopped: request.stopped,
+            hostname: request.hostname,
+            labels: request.labels.into_iter().collect(),
+            ports: bindings(&request.ports)?,
+            exposed: bindings(&request.exposed)?,
+            publish_all: request.publish_all,
+            networks: request
+                .networks
+                .into_iter()
+                .map(convert::endpoint_request)
+                .collect(),
+        };
         let made = self
-            .engine
-            .create_sandbox(SandboxRequest {
-                name: request.name,
-                namespace: match request.namespace {
-                    None => NamespaceRequest::New,
-                    Some(Namespace::NetnsPath(path)) => NamespaceRequest::Path(path.into()),
-                    Some(Namespace::Pid(pid)) => NamespaceRequest::Process(pid),
-                },
-                hostname: request.hostname,
-                labels: request.labels.into_iter().collect(),
-                ports: request
-                    .ports
-                    .iter()
-                    .map(convert::binding)
-                    .collect::<Result<_>>()?,
-                networks: request
-                    .networks
-                    .into_iter()
-                    .map(convert::endpoint_request)
-                    .collect(),
-            })
+            .whole(move |e| async move { e.create_sandbox(request).await })
             .await?;
-        let model = self.engine.model().await;
+        let model = self.engine.read();
+        Ok(Response::new(convert::sandbox(&model, &made)))
+    }
+
+    async fn start_sandbox(
+        &self,
+        request: Request<v1::StartSandboxRequest>,
+    ) -> Answer<v1::Sandbox> {
+        use v1::start_sandbox_request::Namespace;
+        let request = request.into_inner();
+        let namespace = match request.namespace {
+            None => NamespaceRequest::New,
+            Some(Namespace::NetnsPath(path)) => NamespaceRequest::Path(path.into()),
+            Some(Namespace::Pid(pid)) => NamespaceRequest::Process(pid),
+        };
+        let made = self
+            .whole(move |e| async move { e.start_sandbox(&request.sandbox, namespace).await })
+            .await?;
+        let model = self.engine.read();
+        Ok(Response::new(convert::sandbox(&model, &made)))
+    }
+
+    async fn stop_sandbox(&self, request: Request<v1::StopSandboxRequest>) -> Answer<v1::Sandbox> {
+        let wanted = request.into_inner().sandbox;
+        let made = self
+            .whole(move |e| async move { e.stop_sandbox(&wanted).await })
+            .await?;
+        let model = self.engine.read();
         Ok(Response::new(convert::sandbox(&model, &made)))
     }
 
@@ -147,7 +187,7 @@ impl SandboxService for Api {
         &self,
         _: Request<v1::ListSandboxesRequest>,
     ) -> Answer<v1::ListSandboxesResponse> {
-        let model = self.engine.model().await;
+        let model = self.engine.read();
         let mut all: Vec<_> = model.sandboxes.values().collect();
         all.sort_by_key(|s| s.created);
         let sandboxes = all
@@ -158,7 +198,7 @@ impl SandboxService for Api {
     }
 
     async fn get_sandbox(&self, request: Request<v1::GetSandboxRequest>) -> Answer<v1::Sandbox> {
-        let model = self.engine.model().await;
+        let model = self.engine.read();
         let found = model.sandbox(&request.into_inner().sandbox)?;
         Ok(Response::new(convert::sandbox(&model, found)))
     }
@@ -167,9 +207,9 @@ impl SandboxService for Api {
         &self,
         request: Request<v1::RemoveSandboxRequest>,
     ) -> Answer<v1::RemoveSandboxResponse> {
+        let wanted = request.into_inner().sandbox;
         let id = self
-            .engine
-            .remove_sandbox(&request.into_inner().sandbox)
+            .whole(move |e| async move { e.remove_sandbox(&wanted).await })
             .await?;
         Ok(Response::new(v1::RemoveSandboxResponse { id }))
     }
@@ -184,8 +224,11 @@ impl PortService for Api {
             .iter()
             .map(convert::binding)
             .collect::<Result<_>>()?;
-        let made = self.engine.publish(&request.sandbox, wanted).await?;
-        let model = self.engine.model().await;
+        let name = request.sandbox.clone();
+        let made = self
+            .whole(move |e| async move { e.publish(&name, wanted).await })
+            .await?;
+        let model = self.engine.read();
         let sandbox = model.sandbox(&request.sandbox)?;
         let publications = made
             .iter()
@@ -204,7 +247,8 @@ impl PortService for Api {
             .iter()
             .map(convert::binding)
             .collect::<Result<_>>()?;
-        self.engine.unpublish(&request.sandbox, &wanted).await?;
+        self.whole(move |e| async move { e.unpublish(&request.sandbox, &wanted).await })
+            .await?;
         Ok(Response::new(v1::UnpublishResponse {}))
     }
 
@@ -213,7 +257,7 @@ impl PortService for Api {
         request: Request<v1::ListPublicationsRequest>,
     ) -> Answer<v1::ListPublicationsResponse> {
         let wanted = request.into_inner().sandbox;
-        let model = self.engine.model().await;
+        let model = self.engine.read();
         let sandboxes = if wanted.is_empty() {
             model.sandboxes.values().collect()
         } else {
@@ -221,12 +265,7 @@ impl PortService for Api {
         };
         let publications = sandboxes
             .into_iter()
-            .flat_map(|s| {
-                s.ports
-                    .iter()
-                    .map(|b| convert::publication(&model, s, b))
-                    .collect::<Vec<_>>()
-            })
+            .flat_map(|s| convert::publications(&model, s))
             .collect();
         Ok(Response::new(v1::ListPublicationsResponse { publications }))
     }

@@ -1,6 +1,6 @@
 //! The services of the daemon itself: state, counters, events.
 
-use std::{pin::Pin, sync::OnceLock};
+use std::{collections::HashMap, pin::Pin, sync::OnceLock};
 
 use netd_common::{abi, drop_reason::DropReason};
 use netd_proto::v1::{
@@ -10,35 +10,53 @@ use tokio_stream::{Stream, StreamExt as _, wrappers::BroadcastStream};
 use tonic::{Request, Response, Status, async_trait};
 
 use super::{Api, convert};
-use crate::{dataplane::object, engine::Model, error::Error, model};
+use crate::{
+    dataplane::object,
+    engine::Model,
+    error::Error,
+    model::{self, Endpoint},
+};
 
 type Answer<T> = std::result::Result<Response<T>, Status>;
 
 /// When this process began, nanoseconds since 1970.
 pub static STARTED: OnceLock<u64> = OnceLock::new();
 
-/// Names of an endpoint's sandbox, network, and its id and interface.
-fn names(model: &Model, number: u32) -> (String, String, String, String) {
-    let Some(e) = model.endpoints.values().find(|e| e.number == number) else {
-        return Default::default();
-    };
-    let sandbox = model
-        .sandboxes
-        .get(&e.sandbox)
-        .map(|s| s.name.clone())
-        .unwrap_or_default();
-    let network = model
-        .networks
-        .get(&e.network)
-        .map(|n| n.name.clone())
-        .unwrap_or_default();
-    (sandbox, network, e.id.clone(), e.interface.clone())
+/// Endpoints by their numbers.
+struct Names<'a> {
+    model: &'a Model,
+    endpoints: HashMap<u32, &'a Endpoint>,
+}
+
+impl<'a> Names<'a> {
+    fn new(model: &'a Model) -> Self {
+        let endpoints = model.endpoints().values().map(|e| (e.number, e));
+        Self {
+            model,
+            endpoints: endpoints.collect(),
+        }
+    }
+
+    /// Names of an endpoint's sandbox, network, and its id and interface.
+    fn of(&self, number: u32) -> (String, String, String, String) {
+        let Some(e) = self.endpoints.get(&number) else {
+            return Default::default();
+        };
+        let sandbox = self.model.sandboxes.get(&e.sandbox);
+        let network = self.model.networks.get(&e.network);
+        (
+            sandbox.map(|s| s.name.clone()).unwrap_or_default(),
+            network.map(|n| n.name.clone()).unwrap_or_default(),
+            e.id.clone(),
+            e.interface.clone(),
+        )
+    }
 }
 
 #[async_trait]
 impl SystemService for Api {
     async fn get_status(&self, _: Request<v1::GetStatusRequest>) -> Answer<v1::GetStatusResponse> {
-        let model = self.engine.model().await;
+        let model = self.engine.read();
         let uname = nix::sys::utsname::uname().map_err(|e| Error::internal("uname", e))?;
         let instance = &self.engine.instance;
         let programs = self.engine.dataplane.programs()?;
@@ -76,7 +94,7 @@ impl SystemService for Api {
                 .unwrap_or_default(),
             networks: model.networks.len() as u32,
             sandboxes: model.sandboxes.len() as u32,
-            endpoints: model.endpoints.len() as u32,
+            endpoints: model.endpoints().len() as u32,
             publications: model.sandboxes.values().map(|s| s.ports.len() as u32).sum(),
             programs: programs.into_iter().map(row).collect(),
             maps: self
@@ -90,13 +108,19 @@ impl SystemService for Api {
         }))
     }
 
+    async fn reconcile(&self, _: Request<v1::ReconcileRequest>) -> Answer<v1::ReconcileResponse> {
+        let mended = self.whole(|e| async move { e.reconcile().await }).await?;
+        Ok(Response::new(v1::ReconcileResponse { mended }))
+    }
+
     async fn list_drops(&self, _: Request<v1::ListDropsRequest>) -> Answer<v1::ListDropsResponse> {
-        let model = self.engine.model().await;
+        let model = self.engine.read();
+        let names = Names::new(&model);
         let mut drops = Vec::new();
         for row in self.engine.dataplane.drops()? {
             let reason = DropReason::from_number(row.reason);
             let (sandbox_name, network_name, endpoint_id, _) =
-                row.endpoint.map(|n| names(&model, n)).unwrap_or_default();
+                row.endpoint.map(|n| names.of(n)).unwrap_or_default();
             drops.push(v1::Drop {
                 reason: row.reason,
                 reason_name: reason.map_or("unknown", DropReason::name).to_owned(),
@@ -113,17 +137,18 @@ impl SystemService for Api {
     }
 
     async fn list_stats(&self, _: Request<v1::ListStatsRequest>) -> Answer<v1::ListStatsResponse> {
-        let model = self.engine.model().await;
+        let model = self.engine.read();
         let drops = self.engine.dataplane.drops()?;
+        let names = Names::new(&model);
+        let mut dropped: HashMap<u32, u64> = HashMap::new();
+        for row in &drops {
+            if let Some(endpoint) = row.endpoint {
+                *dropped.entry(endpoint).or_default() += row.packets;
+            }
+        }
         let mut stats = Vec::new();
         for row in self.engine.dataplane.stats()? {
-            let (sandbox_name, network_name, endpoint_id, interface_name) =
-                names(&model, row.endpoint);
-            let dropped = drops
-                .iter()
-                .filter(|d| d.endpoint == Some(row.endpoint))
-                .map(|d| d.packets)
-                .sum();
+            let (sandbox_name, network_name, endpoint_id, interface_name) = names.of(row.endpoint);
             stats.push(v1::EndpointStats {
                 sandbox_name,
                 network_name,
@@ -133,7 +158,7 @@ impl SystemService for Api {
                 rx_bytes: row.counters.rx_bytes,
                 tx_packets: row.counters.tx_packets,
                 tx_bytes: row.counters.tx_bytes,
-                dropped_packets: dropped,
+                dropped_packets: dropped.get(&row.endpoint).copied().unwrap_or(0),
             });
         }
         Ok(Response::new(v1::ListStatsResponse { stats }))

@@ -64,14 +64,10 @@ pub(super) fn usage(name: &'static str, entries: usize) -> MapRow {
 
 pub(super) fn drops(tables: &Tables) -> Result<Vec<DropRow>> {
     let mut rows = Vec::new();
+    let endpoints = tables.endpoint_of_slots();
     for entry in tables.drops.iter() {
         let (key, values) = entry.map_err(|e| Error::internal("reading map DROPS", e))?;
-        let endpoint = tables
-            .devices
-            .iter()
-            .filter_map(std::result::Result::ok)
-            .find(|(_, d)| d.slot == key.slot)
-            .map(|(_, d)| d.endpoint);
+        let endpoint = endpoints.get(&key.slot).copied();
         rows.push(DropRow {
             endpoint,
             reason: key.reason,

@@ -43,6 +43,8 @@ pub struct DesiredState {
 pub struct Dataplane {
     state: Mutex<State>,
     flows: Mutex<FlowTables>,
+    /// Endpoints that were removed and whose flows were not.
+    gone: Mutex<BTreeSet<u32>>,
     links: PathBuf,
     cgroup: PathBuf,
     sizes: Vec<(&'static str, u32)>,
@@ -95,6 +97,7 @@ impl Dataplane {
         Ok(Self {
             state,
             flows: Mutex::new(flows),
+            gone: Mutex::default(),
             links,
             cgroup,
             sizes: object::sizes(config),
@@ -169,17 +172,41 @@ impl Dataplane {
         locked(&self.state).tables.set_endpoint(spec)
     }
 
-    /// Removes an endpoint with its flows, so that whoever gets its address next inherits nothing.
+    /// Removes an endpoint. Its number is never used again, so its flows lead nowhere; they go with the next
+    /// [`Dataplane::forget_gone`].
     pub fn remove_endpoint(&self, number: u32) {
         locked(&self.state).tables.remove_endpoint(number);
-        locked(&self.flows).forget_endpoint(number);
+        locked(&self.gone).insert(number);
+    }
+
+    /// Removes the flows and mappings of endpoints that are gone, all in one walk.
+    pub fn forget_gone(&self) {
+        let gone = std::mem::take(&mut *locked(&self.gone));
+        if !gone.is_empty() {
+            locked(&self.flows).forget_endpoints(&gone);
+        }
+    }
+
+    /// Makes exactly these the uplinks that a network trusts.
+    pub fn set_trusted(&self, network: u32, uplinks: &[u32]) -> Result<()> {
+        locked(&self.state).tables.set_trusted(network, uplinks)
+    }
+
+    /// How many writes since the last call found something else in the maps than what should have stood there.
+    pub fn take_mended(&self) -> u64 {
+        std::mem::take(&mut locked(&self.state).tables.mended)
     }
 
     /// Makes exactly these the publications of an endpoint.
     pub fn set_publications(&self, endpoint: u32, wanted: &[PublicationSpec]) -> Result<()> {
-        let gone = locked(&self.state)
-            .tables
-            .set_publications(endpoint, wanted)?;
+        let (before, gone) = {
+            let mut state = locked(&self.state);
+            let before = state.tables.publications_of(endpoint).to_vec();
+            (before, state.tables.set_publications(endpoint, wanted)?)
+        };
+        if before == wanted {
+            return Ok(());
+        }
         let hits =
             |spec: &PublicationSpec, addr: netd_common::addr::Addr, port: u16, protocol: u8| {
                 protocol == spec.protocol
@@ -204,10 +231,7 @@ impl Dataplane {
     /// Removes from the maps whatever is not desired.
     pub fn retain(&self, desired: &DesiredState) {
         let gone = locked(&self.state).tables.retain(desired);
-        let mut flows = locked(&self.flows);
-        for number in gone {
-            flows.forget_endpoint(number);
-        }
+        locked(&self.gone).extend(gone);
     }
 
     /// Ends silent flows.

@@ -20,6 +20,10 @@ pub struct NetworkSpec {
     pub gateway_mac: Mac,
     /// Subnets with their gateways' addresses in front of the slash (`10.1.0.1/24`).
     pub gateways: Vec<IpNetwork>,
+    /// Of these, the addresses that the device carries.
+    pub host_addresses: Vec<IpAddr>,
+    /// Uplinks from which published ports are reached at the endpoints' own addresses.
+    pub trusted: Vec<u32>,
 }
 
 /// An endpoint, as the programs must know it.

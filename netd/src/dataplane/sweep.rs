@@ -1,7 +1,10 @@
 //! Ending flows and mappings that have been silent for too long (RFC 4787 REQ-5, RFC 5382 REQ-5, RFC 5508 REQ-2).
 //! Only here do live flows end: the tables are never LRU.
 
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::{BTreeSet, HashSet},
+    time::Duration,
+};
 
 use aya::maps::{HashMap, MapData};
 use netd_common::{
@@ -101,14 +104,14 @@ impl FlowTables {
         });
     }
 
-    /// Removes everything that belongs to an endpoint.
-    pub fn forget_endpoint(&mut self, number: u32) {
-        self.forget(|key, flow| key.endpoint == number || flow.target == number);
+    /// Removes everything that belongs to these endpoints.
+    pub fn forget_endpoints(&mut self, numbers: &BTreeSet<u32>) {
+        self.forget(|key, flow| numbers.contains(&key.endpoint) || numbers.contains(&flow.target));
         let held: Vec<_> = self
             .mappings
             .iter()
             .filter_map(std::result::Result::ok)
-            .filter(|(k, _)| k.endpoint == number)
+            .filter(|(k, _)| numbers.contains(&k.endpoint))
             .collect();
         for (key, mapping) in held {
             self.remove_mapping(&key, &mapping);

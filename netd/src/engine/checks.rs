@@ -7,11 +7,12 @@ use ipnetwork::IpNetwork;
 use super::{
     Model,
     networks::{NetworkRequest, PoolRequest},
+    plan_endpoint::check_request,
 };
 use crate::{
     error::{Error, Kind, Result},
     ipam,
-    model::{self, Network, Pool},
+    model::{self, Attachment, EndpointRequest, Network, Pool, Sandbox},
 };
 
 /// Who holds the pools when none is left.
@@ -197,16 +198,86 @@ pub(super) fn check(model: &Model, request: &NetworkRequest) -> Result<()> {
                 .hint("the IPAM driver is default"),
         );
     }
-    if request.config_only || !request.config_from.is_empty() {
-        return Err(Error::new(
-            Kind::Unsupported,
-            "configuration-only networks are not supported yet",
-        ));
+    if request.config_only && !request.config_from.is_empty() {
+        return Err(
+            Error::invalid("a network cannot both lend its configuration and borrow one")
+                .hint("--config-only or --config-from, not both"),
+        );
     }
-    if request.ingress || matches!(request.scope.as_str(), "swarm" | "global") {
+    match request.scope.as_str() {
+        "" | "local" | "swarm" | "global" => {}
+        other => {
+            return Err(
+                Error::invalid(format!("invalid scope {other:?}")).hint("local, swarm or global")
+            );
+        }
+    }
+    if request.ingress && request.scope != "swarm" {
+        return Err(
+            Error::conflict("Ingress network can only be global scope network")
+                .hint("--scope swarm"),
+        );
+    }
+    if matches!(request.scope.as_str(), "swarm" | "global") {
         return Err(Error::conflict(
             "cannot create a swarm scoped network when swarm is not active",
         ));
     }
     Ok(())
+}
+
+/// Whether a sandbox may be connected to a network at all.
+pub(super) fn check_endpoint(
+    model: &Model,
+    network: &Network,
+    sandbox: &Sandbox,
+    request: &EndpointRequest,
+) -> Result<()> {
+    if network.driver == "host" || sandbox.host {
+        return Err(Error::invalid(
+            "container cannot be disconnected from host network or connected to host network",
+        ));
+    }
+    check_lone_request(network, request)?;
+    let there = model
+        .endpoints_of(&sandbox.id)
+        .any(|e| e.network == network.id);
+    let stopped = sandbox.netns.is_none();
+    let waiting = |a: &Attachment| stopped && a.request.network == network.name;
+    if there || sandbox.attachments.iter().any(waiting) {
+        return Err(Error::conflict(format!(
+            "endpoint with name {} already exists in network {}",
+            sandbox.name, network.name
+        )));
+    }
+    let others: Vec<&Network> = if stopped {
+        let attached = sandbox.attachments.iter();
+        attached
+            .filter_map(|a| model.network(&a.request.network).ok())
+            .collect()
+    } else {
+        let endpoints = model.endpoints_of(&sandbox.id);
+        endpoints
+            .filter_map(|e| model.networks.get(&e.network))
+            .collect()
+    };
+    if others.iter().any(|n| n.driver == "null") || (network.driver == "null" && !others.is_empty())
+    {
+        return Err(Error::invalid(
+            "container cannot be connected to multiple networks with one of the networks in private (none) mode",
+        ));
+    }
+    Ok(())
+}
+
+/// Whether a network can be asked for at all, before its sandbox is there.
+pub(super) fn check_lone_request(network: &Network, request: &EndpointRequest) -> Result<()> {
+    if network.config_only {
+        return Err(Error::conflict(format!(
+            "cannot create endpoint on configuration-only network {}",
+            network.name
+        ))
+        .hint("create a network with --config-from it"));
+    }
+    check_request(network, request)
 }

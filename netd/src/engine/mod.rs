@@ -1,32 +1,44 @@
 //! The engine: requests become desired state, desired state becomes kernel and data plane, and what fails is undone.
 //!
-//! It must not know gRPC. One writer at a time holds the model; what a request changed is on disk before the kernel is
-//! touched, so that a start after a crash finds what to finish.
+//! It must not know gRPC. A request decides under the model's lock, which is never held across a wait; then its changes
+//! go to disk, then to the kernel, while it holds the lock of its sandbox or network. So requests for different
+//! sandboxes run side by side, and a start after a crash finds on disk what to finish.
 
 mod checks;
 mod endpoints;
 mod host;
+mod locks;
+mod mend;
 mod networks;
+mod plan;
+mod plan_endpoint;
 mod ports;
+mod publish;
 mod realize;
 mod sandboxes;
 mod start;
+mod state;
 
-use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    time::SystemTime,
+};
 
-use tokio::sync::{Mutex, MutexGuard, broadcast};
+use tokio::sync::broadcast;
 
 use crate::{
     config::{Config, Instance},
     dataplane::Dataplane,
-    error::{Error, Result},
-    kernel::{Netlink, Netns, host::HostState},
-    model::{self, Endpoint, Network, Sandbox},
+    kernel::{Netlink, Reaper},
     store::{Change, Store},
 };
-pub use endpoints::EndpointRequest;
-pub use networks::{NetworkRequest, PoolRequest};
+pub use endpoints::Connected;
+use locks::Locks;
+pub use networks::{NetworkRequest, PoolRequest, PruneRequest};
+pub use ports::show;
 pub use sandboxes::{NamespaceRequest, SandboxRequest};
+pub use state::Model;
 
 /// Something that happened to an object.
 #[derive(Clone, Debug)]
@@ -35,82 +47,12 @@ pub struct Event {
     pub time: SystemTime,
     /// network, sandbox, port.
     pub kind: &'static str,
-    /// create, connect, disconnect, destroy, publish, unpublish.
+    /// create, connect, disconnect, destroy, prune, start, stop, publish, unpublish, warning.
     pub action: &'static str,
     /// Id of the object.
     pub id: String,
     /// More about it.
     pub attributes: BTreeMap<String, String>,
-}
-
-/// The desired state in memory; the store holds the same.
-#[derive(Clone, Debug, Default)]
-pub struct Model {
-    /// By id.
-    pub networks: BTreeMap<String, Network>,
-    /// By id.
-    pub endpoints: BTreeMap<String, Endpoint>,
-    /// By id.
-    pub sandboxes: BTreeMap<String, Sandbox>,
-    /// The next number of a network or an endpoint.
-    pub next_number: u32,
-    /// The host's random /48 (RFC 4193).
-    pub ula: Option<ipnetwork::Ipv6Network>,
-    /// What runs: the namespaces of the sandboxes that are there, by sandbox id.
-    pub running: BTreeMap<String, Netns>,
-    /// Network devices: (device, inner end), by network id.
-    pub devices: BTreeMap<String, (u32, u32)>,
-    /// Host ends of the endpoints' veths, by endpoint id.
-    pub links: BTreeMap<String, u32>,
-    /// The host's own configuration, as last read.
-    pub host: HostState,
-}
-
-impl Model {
-    /// A network by name, id or prefix.
-    pub fn network(&self, wanted: &str) -> Result<&Network> {
-        model::find(
-            "network",
-            wanted,
-            self.networks.values(),
-            |n| &n.id,
-            |n| &n.name,
-        )
-    }
-
-    /// A sandbox by name, id or prefix.
-    pub fn sandbox(&self, wanted: &str) -> Result<&Sandbox> {
-        model::find(
-            "sandbox",
-            wanted,
-            self.sandboxes.values(),
-            |s| &s.id,
-            |s| &s.name,
-        )
-        .map_err(|mut e| {
-            if e.message.ends_with("not found") {
-                e.message = format!("No such container: {wanted}");
-                e = e.hint("netctl sandbox ls shows what there is");
-            }
-            e
-        })
-    }
-
-    /// The endpoints of a sandbox.
-    pub fn endpoints_of<'a>(&'a self, sandbox: &'a str) -> impl Iterator<Item = &'a Endpoint> {
-        self.endpoints
-            .values()
-            .filter(move |e| e.sandbox == sandbox)
-    }
-
-    /// The endpoint that holds the sandbox's default route: the highest priority, then the network's name.
-    pub fn gateway_endpoint<'a>(&'a self, sandbox: &'a str) -> Option<&'a Endpoint> {
-        self.endpoints_of(sandbox)
-            .filter_map(|e| Some((e, self.networks.get(&e.network)?)))
-            .filter(|(_, n)| n.driver == "bridge" && !n.internal)
-            .min_by(|(a, an), (b, bn)| b.priority.cmp(&a.priority).then(an.name.cmp(&bn.name)))
-            .map(|(e, _)| e)
-    }
 }
 
 /// The engine of one instance.
@@ -122,16 +64,31 @@ pub struct Engine {
     /// The data plane.
     pub dataplane: Arc<Dataplane>,
     netlink: Netlink,
-    model: Mutex<Model>,
+    reaper: Reaper,
+    model: RwLock<Model>,
+    sandbox_locks: Locks,
+    network_locks: Locks,
+    host_lock: tokio::sync::Mutex<()>,
+    reserving: Mutex<()>,
     events: broadcast::Sender<Event>,
+    /// Ports of `ip_local_reserved_ports` that are not netd's.
+    kept_ports: std::collections::BTreeSet<u16>,
     /// What start-up had to mend or could not.
-    pub warnings: std::sync::Mutex<Vec<String>>,
+    pub warnings: Mutex<Vec<String>>,
 }
 
+/// Warnings kept for `netctl system status`.
+const WARNINGS: usize = 256;
+
 impl Engine {
-    /// The model, to read or to change; other requests wait.
-    pub async fn model(&self) -> MutexGuard<'_, Model> {
-        self.model.lock().await
+    /// The model, to read. The guard cannot be held across a wait.
+    pub fn read(&self) -> RwLockReadGuard<'_, Model> {
+        // A panic elsewhere has left the model as it was before or after one assignment; both are valid.
+        self.model.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Model> {
+        self.model.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Events from now on.
@@ -160,25 +117,18 @@ impl Engine {
         });
     }
 
-    fn commit(&self, changes: &[Change]) -> Result<()> {
-        self.store.commit(changes)
-    }
-
-    /// Takes a number for the data plane; it goes to disk with the request's other changes.
-    fn take_number(model: &mut Model, changes: &mut Vec<Change>) -> Result<u32> {
-        let number = model.next_number.max(1);
-        model.next_number = number
-            .checked_add(1)
-            .ok_or_else(|| Error::internal("numbers of networks and endpoints", "all used"))?;
-        changes.push(Change::put("meta", "number", &model.next_number)?);
-        Ok(number)
+    /// Writes changes after which nothing more can be done if they fail: the next start finds the old state and mends.
+    async fn commit_or_log(&self, changes: Vec<Change>, what: &str) {
+        if let Err(e) = self.store.commit(changes).await {
+            tracing::error!("{what}: {e}");
+        }
     }
 
     fn warn(&self, text: String) {
         tracing::warn!("{text}");
-        self.warnings
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .push(text);
+        let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+        if warnings.len() < WARNINGS {
+            warnings.push(text);
+        }
     }
 }

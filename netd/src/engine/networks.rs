@@ -1,22 +1,16 @@
-//! Creating and removing networks.
+//! Creating, removing and pruning networks.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::collections::BTreeMap;
 
-use ipnetwork::IpNetwork;
-
-use super::{
-    Engine, Model,
-    checks::{automatic, check, check_device, chosen_pool, name_holders, random_ula},
-};
+use super::{Engine, Model, checks::check};
 use crate::{
     error::{Error, Kind, Result},
-    ipam,
-    model::{self, Network, Pool},
+    model::Network,
     store::Change,
 };
 
 /// A subnet asked for.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PoolRequest {
     /// CIDR, or empty.
     pub subnet: String,
@@ -52,237 +46,155 @@ pub struct NetworkRequest {
     pub pools: Vec<PoolRequest>,
 }
 
-const MTU_OPTIONS: [&str; 2] = ["com.docker.network.driver.mtu", "com.docker.network.mtu"];
-const NAME_OPTION: &str = "com.docker.network.bridge.name";
-pub(super) const ICC_OPTION: &str = "com.docker.network.bridge.enable_icc";
-pub(super) const MASQUERADE_OPTION: &str = "com.docker.network.bridge.enable_ip_masquerade";
-pub(super) const BINDING_OPTION: &str = "com.docker.network.bridge.host_binding_ipv4";
+/// Which unused networks go.
+#[derive(Clone, Debug, Default)]
+pub struct PruneRequest {
+    /// Only older ones; nanoseconds since 1970.
+    pub created_before: Option<u64>,
+    /// `key` or `key=value`: all of them.
+    pub labels: Vec<String>,
+    /// `key` or `key=value`: none of them.
+    pub excluded_labels: Vec<String>,
+}
+
+impl PruneRequest {
+    fn takes(&self, network: &Network) -> bool {
+        let has = |filter: &String| match filter.split_once('=') {
+            Some((key, value)) => network.labels.get(key).is_some_and(|v| v == value),
+            None => network.labels.contains_key(filter),
+        };
+        !network.predefined()
+            && self.created_before.is_none_or(|t| network.created < t)
+            && self.labels.iter().all(has)
+            && !self.excluded_labels.iter().any(has)
+    }
+}
 
 impl Engine {
     /// Creates a network and its device.
     pub async fn create_network(&self, request: NetworkRequest) -> Result<Network> {
-        let mut model = self.model().await;
-        check(&model, &request)?;
-        let mut changes = Vec::new();
-        let network = self.plan_network(&mut model, request, &mut changes)?;
-        changes.push(Change::put("network", &network.id, &network)?);
-        self.commit(&changes)?;
-        model.networks.insert(network.id.clone(), network.clone());
-        if let Err(e) = self.realize_network(&mut model, &network).await {
-            self.unrealize_network(&mut model, &network).await;
-            model.networks.remove(&network.id);
-            self.commit(&[Change::delete("network", &network.id)])?;
+        let (network, _alone, pending) = {
+            let mut model = self.write();
+            check(&model, &request)?;
+            let mut changes = Vec::new();
+            let network = self.plan_network(&mut model, request, &mut changes)?;
+            changes.push(Change::put("network", &network.id, &network)?);
+            model.networks.insert(network.id.clone(), network.clone());
+            let alone = self.network_locks.new_object(&network.id);
+            (network, alone, self.store.submit(changes))
+        };
+        let made = async {
+            pending.written().await?;
+            fail::fail_point!("network-stored");
+            self.realize_network(&network).await
+        };
+        if let Err(e) = made.await {
+            self.take_down_network(&network).await;
             return Err(e);
         }
-        self.emit(
-            "network",
-            "create",
-            &network.id,
-            &[("name", &network.name), ("type", &network.driver)],
-        );
+        let attributes = [("name", &*network.name), ("type", &*network.driver)];
+        self.emit("network", "create", &network.id, &attributes);
         Ok(network)
     }
 
     /// Removes a network that nobody uses. Returns its id.
     pub async fn remove_network(&self, wanted: &str) -> Result<String> {
-        let mut model = self.model().await;
-        let network = model.network(wanted)?.clone();
-        if network.predefined() {
-            return Err(Error::new(
-                Kind::Forbidden,
-                format!(
-                    "{} is a pre-defined network and cannot be removed",
-                    network.name
-                ),
-            ));
-        }
-        let users: Vec<&str> = model
-            .endpoints
-            .values()
-            .filter(|e| e.network == network.id)
-            .filter_map(|e| model.sandboxes.get(&e.sandbox))
-            .map(|s| s.name.as_str())
-            .collect();
-        if !users.is_empty() {
-            return Err(Error::conflict(format!(
-                "error while removing network: network {} id {} has active endpoints ({})",
-                network.name,
-                network.id,
-                users.join(", ")
-            ))
-            .hint("disconnect them first"));
-        }
-        self.commit(&[Change::delete("network", &network.id)])?;
-        model.networks.remove(&network.id);
-        self.unrealize_network(&mut model, &network).await;
-        self.emit(
-            "network",
-            "destroy",
-            &network.id,
-            &[("name", &network.name), ("type", &network.driver)],
-        );
+        let id = self.read().network(wanted)?.id.clone();
+        let _alone = self.network_locks.alone(&id).await;
+        let network = {
+            let model = self.read();
+            let network = model.network(&id).map_err(|mut e| {
+                e.message = format!("network {wanted} not found");
+                e
+            })?;
+            check_removal(&model, network)?;
+            network.clone()
+        };
+        self.take_down_network(&network).await;
+        let attributes = [("name", &*network.name), ("type", &*network.driver)];
+        self.emit("network", "destroy", &network.id, &attributes);
         Ok(network.id)
     }
 
-    /// The network that a request makes, with every default filled in.
-    pub(super) fn plan_network(
-        &self,
-        model: &mut Model,
-        request: NetworkRequest,
-        changes: &mut Vec<Change>,
-    ) -> Result<Network> {
-        let pools = if request.driver == "bridge" {
-            self.pools(model, &request, changes)?
-        } else {
-            Vec::new()
-        };
-        let id = model::new_id();
-        let mut device = request
-            .options
-            .get(NAME_OPTION)
-            .cloned()
-            .unwrap_or_default();
-        if request.driver == "bridge" && device.is_empty() {
-            device = if request.name == "bridge" {
-                "netd0".into()
-            } else {
-                format!("br-{}", &id[..12])
-            };
-        }
-        if request.driver != "bridge" {
-            device.clear();
-        }
-        check_device(model, &device)?;
-        let mtu = self.mtu(model, &request.options)?;
-        let network = Network {
-            number: Self::take_number(model, changes)?,
-            name: request.name,
-            created: model::now(),
-            driver: request.driver,
-            scope: if request.scope.is_empty() {
-                "local".into()
-            } else {
-                request.scope
-            },
-            enable_ipv4: pools.iter().any(|p| p.subnet.is_ipv4()),
-            enable_ipv6: pools.iter().any(|p| p.subnet.is_ipv6()),
-            internal: request.internal,
-            attachable: request.attachable,
-            ingress: request.ingress,
-            options: request.options,
-            labels: request.labels,
-            ipam_driver: request.ipam_driver,
-            ipam_options: request.ipam_options,
-            pools,
-            device,
-            mac: model::new_mac(),
-            mtu,
-            id,
-        };
-        network.flag(ICC_OPTION, true)?;
-        network.flag(MASQUERADE_OPTION, true)?;
-        if let Some(text) = network.options.get(BINDING_OPTION)
-            && text.parse::<IpAddr>().is_err()
-        {
-            return Err(Error::invalid(format!(
-                "failed to parse {BINDING_OPTION} value: {text} (not an address)"
-            )));
-        }
-        Ok(network)
-    }
-
-    fn mtu(&self, model: &Model, options: &BTreeMap<String, String>) -> Result<u32> {
-        for key in MTU_OPTIONS {
-            let Some(text) = options.get(key) else {
-                continue;
-            };
-            let mtu: i64 = text.parse().map_err(|_| {
-                Error::invalid(format!(
-                    "failed to parse {key} value: {text} (not a number)"
-                ))
-            })?;
-            return match u32::try_from(mtu) {
-                Ok(mtu @ 68..=65535) => Ok(mtu),
-                _ => Err(Error::invalid(format!("invalid MTU number: {mtu}")).hint("68 to 65535")),
-            };
-        }
-        let uplinks = model
-            .host
-            .links
-            .iter()
-            .filter(|l| l.up && !l.loopback && l.alias.is_empty());
-        Ok(uplinks.map(|l| l.mtu).min().unwrap_or(1500).max(1280))
-    }
-
-    fn pools(
-        &self,
-        model: &mut Model,
-        request: &NetworkRequest,
-        changes: &mut Vec<Change>,
-    ) -> Result<Vec<Pool>> {
-        let networks: Vec<IpNetwork> = model
+    /// Removes networks that nobody uses. Returns their names.
+    pub async fn prune_networks(&self, request: &PruneRequest) -> Result<Vec<String>> {
+        let mut wanted: Vec<(u64, String, String)> = self
+            .read()
             .networks
             .values()
-            .flat_map(|n| n.pools.iter().map(|p| p.subnet))
+            .filter(|n| request.takes(n))
+            .map(|n| (n.created, n.id.clone(), n.name.clone()))
             .collect();
-        let mut pools: Vec<Pool> = Vec::new();
-        for wanted in request.pools.iter().filter(|p| !p.subnet.is_empty()) {
-            let pool = chosen_pool(wanted)?;
-            if networks.iter().any(|n| ipam::overlap(n, &pool.subnet)) {
-                let holder = model
-                    .networks
-                    .values()
-                    .find(|n| {
-                        n.pools
-                            .iter()
-                            .any(|p| ipam::overlap(&p.subnet, &pool.subnet))
-                    })
-                    .map_or("", |n| n.name.as_str());
-                return Err(
-                    Error::conflict("Pool overlaps with other one on this address space")
-                        .hint(format!("{} overlaps network {holder}", pool.subnet)),
-                );
-            }
-            if pools
-                .iter()
-                .any(|p| p.subnet.is_ipv4() == pool.subnet.is_ipv4())
-            {
-                return Err(Error::conflict(
-                    "bridge driver doesn't support multiple subnets of one family",
-                ));
-            }
-            pools.push(pool);
-        }
-        // What the host can reach already must not disappear behind a container network.
-        let mut taken = networks;
-        taken.extend(model.host.routes.iter().copied());
-        taken.extend(model.host.addresses.iter().map(|a| a.net));
-        taken.extend(model.host.resolvers.iter().map(|r| IpNetwork::from(*r)));
-        if request.enable_ipv4 && !pools.iter().any(|p| p.subnet.is_ipv4()) {
-            pools.insert(
-                0,
-                automatic(
-                    ipam::choose_v4(&self.config.pools, &taken)
-                        .map_err(|e| name_holders(model, e))?,
-                ),
-            );
-        }
-        if request.enable_ipv6 && !pools.iter().any(|p| p.subnet.is_ipv6()) {
-            let ula = match model.ula {
-                Some(ula) => ula,
-                None => {
-                    let ula = random_ula()?;
-                    changes.push(Change::put("meta", "ula", &ula)?);
-                    model.ula = Some(ula);
-                    ula
+        wanted.sort();
+        let mut removed = Vec::new();
+        // Networks that lend their configuration go after those that have it.
+        for lender in [false, true] {
+            for (_, id, name) in &wanted {
+                let is_lender = self.read().networks.get(id).is_some_and(|n| n.config_only);
+                if is_lender != lender || removed.contains(name) {
+                    continue;
                 }
-            };
-            pools.push(automatic(ipam::choose_v6(ula, &taken)?));
+                match self.remove_network(id).await {
+                    Ok(_) => removed.push(name.clone()),
+                    // In use, or gone meanwhile.
+                    Err(e) if matches!(e.kind, Kind::Conflict | Kind::NotFound) => {}
+                    Err(e) => return Err(e),
+                }
+            }
         }
-        if pools.is_empty() {
-            return Err(Error::invalid("the network would have no addresses")
-                .hint("allow IPv4 or give --ipv6"));
-        }
-        Ok(pools)
+        self.emit("network", "prune", "", &[("reclaimed", "0")]);
+        Ok(removed)
     }
+
+    /// Removes whatever there is of a network: from the disk first, so that no start makes it again.
+    async fn take_down_network(&self, network: &Network) {
+        let gone = vec![Change::delete("network", &network.id)];
+        self.commit_or_log(gone, "removing a network from the store")
+            .await;
+        fail::fail_point!("network-deleted");
+        self.unrealize_network(network).await;
+        self.write().networks.remove(&network.id);
+        self.network_locks.forget(&network.id);
+    }
+}
+
+fn check_removal(model: &Model, network: &Network) -> Result<()> {
+    if network.predefined() {
+        return Err(Error::new(
+            Kind::Forbidden,
+            format!(
+                "{} is a pre-defined network and cannot be removed",
+                network.name
+            ),
+        ));
+    }
+    let borrowers: Vec<&str> = model
+        .networks
+        .values()
+        .filter(|n| network.config_only && n.config_from == network.name)
+        .map(|n| n.name.as_str())
+        .collect();
+    if !borrowers.is_empty() {
+        return Err(Error::conflict(format!(
+            "error while removing network: configuration network {:?} is in use by {}",
+            network.name,
+            borrowers.join(", ")
+        ))
+        .hint("remove those networks first"));
+    }
+    let users: Vec<&str> = model
+        .endpoints_on(&network.id)
+        .filter_map(|e| model.sandboxes.get(&e.sandbox))
+        .map(|s| s.name.as_str())
+        .collect();
+    if !users.is_empty() {
+        return Err(Error::conflict(format!(
+            "error while removing network: network {} id {} has active endpoints ({})",
+            network.name,
+            network.id,
+            users.join(", ")
+        ))
+        .hint("disconnect them first"));
+    }
+    Ok(())
 }

@@ -2,145 +2,168 @@
 
 use std::{
     collections::BTreeSet,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr},
 };
 
-use super::{Engine, Model, networks::BINDING_OPTION};
+use super::{Engine, Model};
 use crate::{
-    dataplane::PublicationSpec,
     error::{Error, Result},
     kernel::{ports, sysctl},
-    model::{Endpoint, PortBinding, Sandbox},
+    model::{PortBinding, Sandbox},
     store::Change,
 };
 
-/// What the data plane must know for a binding that leads to this endpoint. A published IPv6 address leads to an
-/// IPv4-only endpoint for host processes only.
-pub(super) fn specs(
-    binding: &PortBinding,
-    endpoint: &Endpoint,
-    network: u32,
-) -> Vec<PublicationSpec> {
-    let hosts = match binding.host_ip {
-        Some(ip) => vec![ip],
-        None => vec![
-            IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-            IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-        ],
-    };
-    let v4 = endpoint.ipv4.map(|a| a.ip());
-    let v6 = endpoint.ipv6.map(|a| a.ip());
-    let target = |host: &IpAddr| if host.is_ipv4() { v4.or(v6) } else { v6.or(v4) };
-    let spec = |host: IpAddr| {
-        Some(PublicationSpec {
-            target: target(&host)?,
-            host,
-            protocol: binding.protocol,
-            host_ports: binding.host,
-            network,
-            endpoint: endpoint.number,
-            target_port: binding.target.0,
-        })
-    };
-    hosts.into_iter().filter_map(spec).collect()
+/// Whether a binding that is there is one that is meant. Host port 0 and host address `None` match any.
+fn matches(have: &PortBinding, want: &PortBinding) -> bool {
+    have.protocol == want.protocol
+        && have.target == want.target
+        && (want.host.0 == 0 || have.host == want.host)
+        && (want.host_ip.is_none() || have.host_ip == want.host_ip)
 }
 
 impl Engine {
-    /// Publishes ports for a sandbox: all or none. Host port 0 is chosen. Returns the bindings in force.
+    /// Publishes ports for a sandbox: all or none. Host port 0 is chosen. Returns the bindings in force; those of a
+    /// stopped sandbox come into force when it starts.
     pub async fn publish(
         &self,
         sandbox: &str,
         wanted: Vec<PortBinding>,
     ) -> Result<Vec<PortBinding>> {
-        let mut model = self.model().await;
-        let sandbox = model.sandbox(sandbox)?.clone();
-        let bindings = self.plan_ports(&model, &sandbox, wanted)?;
-        let mut changed = sandbox.clone();
-        changed.ports.extend(bindings.iter().cloned());
-        self.change_ports(&mut model, &sandbox, changed)?;
-        for binding in &bindings {
-            self.emit(
-                "port",
-                "publish",
-                &sandbox.id,
-                &[("name", &sandbox.name), ("port", &show(binding))],
-            );
-        }
+        let id = self.read().sandbox(sandbox)?.id.clone();
+        let _alone = self.sandbox_locks.alone(&id).await;
+        let before = self.read().sandbox(&id)?.clone();
+        let bindings = if before.netns.is_some() {
+            self.take_ports(&id, wanted, |after, bindings| {
+                after.ports.extend(bindings.iter().cloned());
+                after.wanted_ports.extend(bindings.iter().cloned());
+            })
+            .await?
+        } else {
+            for binding in &wanted {
+                check_form(binding)?;
+            }
+            let mut after = before.clone();
+            after.wanted_ports.extend(wanted.iter().cloned());
+            self.put_sandbox(after).await?;
+            wanted
+        };
+        self.emit_ports("publish", &before, &bindings);
         Ok(bindings)
     }
 
     /// Withdraws bindings. Host port 0 and host address `None` match any.
     pub async fn unpublish(&self, sandbox: &str, wanted: &[PortBinding]) -> Result<()> {
-        let mut model = self.model().await;
-        let sandbox = model.sandbox(sandbox)?.clone();
-        let matches = |have: &PortBinding, want: &PortBinding| {
-            have.protocol == want.protocol
-                && have.target == want.target
-                && (want.host.0 == 0 || have.host == want.host)
-                && (want.host_ip.is_none() || have.host_ip == want.host_ip)
-        };
-        if let Some(missing) = wanted
-            .iter()
-            .find(|w| !sandbox.ports.iter().any(|h| matches(h, w)))
-        {
+        let id = self.read().sandbox(sandbox)?.id.clone();
+        let _alone = self.sandbox_locks.alone(&id).await;
+        let before = self.read().sandbox(&id)?.clone();
+        let known = || before.ports.iter().chain(&before.wanted_ports);
+        if let Some(missing) = wanted.iter().find(|w| !known().any(|h| matches(h, w))) {
             return Err(Error::not_found(format!(
                 "no port {} is published for {}",
                 show(missing),
-                sandbox.name
+                before.name
             ))
             .hint("netctl port ls shows what is"));
         }
-        let mut changed = sandbox.clone();
-        changed
+        let mut after = before.clone();
+        after
             .ports
             .retain(|h| !wanted.iter().any(|w| matches(h, w)));
-        self.change_ports(&mut model, &sandbox, changed)?;
-        for binding in wanted {
-            self.emit(
-                "port",
-                "unpublish",
-                &sandbox.id,
-                &[("name", &sandbox.name), ("port", &show(binding))],
-            );
-        }
+        // One that is chosen at each start goes by whatever port was chosen.
+        let chosen = |h: &PortBinding, w: &PortBinding| {
+            h.host.0 == 0 && h.protocol == w.protocol && h.target == w.target
+        };
+        let gone = |h: &PortBinding| wanted.iter().any(|w| matches(h, w) || chosen(h, w));
+        after.wanted_ports.retain(|h| !gone(h));
+        self.put_sandbox(after).await?;
+        self.refresh_publications(&id)?;
+        self.reserve_ports()?;
+        self.emit_ports("unpublish", &before, wanted);
         Ok(())
     }
 
-    fn change_ports(&self, model: &mut Model, before: &Sandbox, after: Sandbox) -> Result<()> {
-        self.commit(&[Change::put("sandbox", &after.id, &after)?])?;
-        model.sandboxes.insert(after.id.clone(), after);
-        let applied = self
-            .refresh_sandbox(model, &before.id)
-            .and_then(|()| self.reserve_ports(model));
-        if let Err(e) = applied {
-            model.sandboxes.insert(before.id.clone(), before.clone());
-            self.commit(&[Change::put("sandbox", &before.id, before)?])?;
-            self.refresh_sandbox(model, &before.id)?;
+    /// Chooses and takes host ports for a running sandbox, whose lock is held; `set` writes them into its record.
+    pub(super) async fn take_ports(
+        &self,
+        id: &str,
+        wanted: Vec<PortBinding>,
+        set: impl Fn(&mut Sandbox, &[PortBinding]),
+    ) -> Result<Vec<PortBinding>> {
+        if wanted.is_empty() {
+            return Ok(wanted);
+        }
+        let known = {
+            let model = self.read();
+            wanted.iter().all(|b| check_address(&model, b).is_ok())
+        };
+        // An address may be younger than the last look at the host.
+        if !known {
+            self.refresh_host().await?;
+        }
+        let sockets = ports::Sockets::read()?;
+        let (before, bindings, pending) = {
+            let mut model = self.write();
+            let before = model.sandbox(id)?.clone();
+            let bindings = self.plan_ports(&model, &before, wanted, &sockets)?;
+            let mut after = before.clone();
+            set(&mut after, &bindings);
+            let change = Change::put("sandbox", id, &after)?;
+            model.sandboxes.insert(id.to_owned(), after);
+            (before, bindings, self.store.submit(vec![change]))
+        };
+        let applied = async {
+            pending.written().await?;
+            fail::fail_point!("ports-stored");
+            self.refresh_publications(id)?;
+            self.reserve_ports()
+        };
+        if let Err(e) = applied.await {
+            self.put_sandbox(before).await?;
+            self.refresh_publications(id)?;
             return Err(e);
         }
-        Ok(())
+        Ok(bindings)
+    }
+
+    /// Writes a sandbox' record to model and disk.
+    pub(super) async fn put_sandbox(&self, sandbox: Sandbox) -> Result<()> {
+        let pending = {
+            let change = Change::put("sandbox", &sandbox.id, &sandbox)?;
+            let mut model = self.write();
+            model.sandboxes.insert(sandbox.id.clone(), sandbox);
+            self.store.submit(vec![change])
+        };
+        pending.written().await
+    }
+
+    fn emit_ports(&self, action: &'static str, sandbox: &Sandbox, bindings: &[PortBinding]) {
+        for binding in bindings {
+            let attributes = [("name", &*sandbox.name), ("port", &*show(binding))];
+            self.emit("port", action, &sandbox.id, &attributes);
+        }
     }
 
     /// Checks bindings against the others, the host's addresses and its processes, and chooses free host ports.
-    pub(super) fn plan_ports(
+    fn plan_ports(
         &self,
         model: &Model,
         sandbox: &Sandbox,
         wanted: Vec<PortBinding>,
+        sockets: &ports::Sockets,
     ) -> Result<Vec<PortBinding>> {
         let default = model
-            .gateway_endpoint(&sandbox.id)
+            .gateway_endpoint(&sandbox.id, true)
             .and_then(|e| model.networks.get(&e.network))
-            .and_then(|n| n.options.get(BINDING_OPTION))
-            .and_then(|text| text.parse().ok());
+            .and_then(|n| n.options().binding);
         let mut planned: Vec<PortBinding> = Vec::new();
         for mut binding in wanted {
             binding.host_ip = binding.host_ip.or(default);
-            check_binding(model, &binding)?;
+            check_form(&binding)?;
+            check_address(model, &binding)?;
             if binding.host.0 == 0 {
-                binding.host = self.free_ports(model, &planned, &binding)?;
+                binding.host = self.free_ports(model, &planned, &binding, sockets)?;
             } else {
-                check_free(model, &planned, sandbox, &binding)?;
+                check_free(model, &planned, sandbox, &binding, sockets)?;
             }
             planned.push(binding);
         }
@@ -152,20 +175,29 @@ impl Engine {
         model: &Model,
         planned: &[PortBinding],
         binding: &PortBinding,
+        sockets: &ports::Sockets,
     ) -> Result<(u16, u16)> {
         let (first, last) = sysctl::ephemeral_ports()?;
         let size = binding.target.1 - binding.target.0;
         let pool = &self.config.nat;
+        let taken = model.taken_ports(binding.protocol);
         for start in first..=last.saturating_sub(size) {
             let end = start + size;
-            if start <= pool.last_port && pool.first_port <= end {
+            if (start <= pool.last_port && pool.first_port <= end)
+                || taken.range(start..=end).next().is_some()
+            {
                 continue;
             }
             let candidate = PortBinding {
                 host: (start, end),
                 ..binding.clone()
             };
-            if holder(model, planned, &candidate).is_none() && process(&candidate)?.is_none() {
+            let free = !planned.iter().any(|p| p.conflicts(&candidate));
+            if free
+                && sockets
+                    .holder(candidate.host_ip, candidate.protocol, candidate.host)?
+                    .is_none()
+            {
                 return Ok((start, end));
             }
         }
@@ -176,21 +208,27 @@ impl Engine {
     }
 
     /// Keeps the host from giving its own sockets a port of the pool or a published one.
-    pub(super) fn reserve_ports(&self, model: &Model) -> Result<()> {
-        let kept: String = match self.store.get("meta/reserved_ports")? {
-            Some(text) => text,
-            None => {
-                let text = sysctl::format_ports(&sysctl::reserved_ports()?);
-                self.commit(&[Change::put("meta", "reserved_ports", &text)?])?;
-                text
-            }
-        };
-        let mut ports: BTreeSet<u16> = sysctl::parse_ports(&kept).unwrap_or_default();
+    pub(super) fn reserve_ports(&self) -> Result<()> {
+        let mut ports: BTreeSet<u16> = self.kept_ports.clone();
         ports.extend(self.config.nat.first_port..=self.config.nat.last_port);
+        // Written under the lock, so that the list of the later change is written last.
+        let model = self.read();
+        let _writing = self.reserving.lock();
         for binding in model.sandboxes.values().flat_map(|s| &s.ports) {
             ports.extend(binding.host.0..=binding.host.1);
         }
         sysctl::set_reserved_ports(&ports)
+    }
+}
+
+impl Model {
+    /// Host ports of a protocol that some sandbox has, on whatever address.
+    fn taken_ports(&self, protocol: u8) -> BTreeSet<u16> {
+        let bindings = self.sandboxes.values().flat_map(|s| &s.ports);
+        bindings
+            .filter(|b| b.protocol == protocol)
+            .flat_map(|b| b.host.0..=b.host.1)
+            .collect()
     }
 }
 
@@ -220,7 +258,8 @@ pub fn show(binding: &PortBinding) -> String {
     )
 }
 
-fn check_binding(model: &Model, binding: &PortBinding) -> Result<()> {
+/// What can be judged of a binding by itself.
+pub(super) fn check_form(binding: &PortBinding) -> Result<()> {
     if binding.target.0 == 0 || binding.target.1 < binding.target.0 {
         return Err(
             Error::invalid(format!("invalid port range of {}", show(binding)))
@@ -236,13 +275,17 @@ fn check_binding(model: &Model, binding: &PortBinding) -> Result<()> {
             show(binding)
         )));
     }
-    if binding.protocol == 132 && binding.host.0 != binding.target.0 {
+    if binding.protocol == 132 && binding.host.0 != 0 && binding.host.0 != binding.target.0 {
         return Err(Error::invalid(format!(
             "SCTP port {} cannot be changed on its way",
             show(binding)
         ))
         .hint("publish it under its own number: SCTP's checksum covers the port"));
     }
+    Ok(())
+}
+
+fn check_address(model: &Model, binding: &PortBinding) -> Result<()> {
     let Some(ip) = binding.host_ip else {
         return Ok(());
     };
@@ -268,29 +311,12 @@ fn holder<'a>(model: &'a Model, planned: &[PortBinding], binding: &PortBinding) 
         .map(|s| s.name.as_str())
 }
 
-fn process(binding: &PortBinding) -> Result<Option<ports::Holder>> {
-    let ips = match binding.host_ip {
-        Some(ip) => vec![ip],
-        None => vec![
-            IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-            IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-        ],
-    };
-    for port in binding.host.0..=binding.host.1 {
-        for ip in &ips {
-            if let Some(found) = ports::holder(*ip, binding.protocol, port)? {
-                return Ok(Some(found));
-            }
-        }
-    }
-    Ok(None)
-}
-
 fn check_free(
     model: &Model,
     planned: &[PortBinding],
     sandbox: &Sandbox,
     binding: &PortBinding,
+    sockets: &ports::Sockets,
 ) -> Result<()> {
     let ip = binding.host_ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
     let text = |by: String| {
@@ -303,7 +329,7 @@ fn check_free(
     if let Some(name) = holder(model, planned, binding) {
         return Err(text(name.to_owned()));
     }
-    match process(binding)? {
+    match sockets.holder(binding.host_ip, binding.protocol, binding.host)? {
         Some(found) => Err(text(format!("process {} ({})", found.pid, found.name))),
         None => Ok(()),
     }

@@ -1,169 +1,261 @@
-//! From desired state to the kernel and the data plane, and back. Every step may find its work already done.
+//! From desired state to the kernel and the data plane, and back. Every step may find its work already done. The lock
+//! of the network or the sandbox is held.
 
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
-use netd_common::abi::network_flags;
+use netd_common::abi::network_flags as bits;
 
-use super::{
-    Engine, Model,
-    networks::{ICC_OPTION, MASQUERADE_OPTION},
-};
+use super::{Engine, Model};
 use crate::{
-    dataplane::{EndpointSpec, NetworkSpec, PublicationSpec},
+    dataplane::{EndpointSpec, NetworkSpec},
     error::{Error, Result},
-    kernel::{EndpointLinkSpec, NetworkDeviceSpec, Role, links, sandbox},
-    model::{Endpoint, Network},
+    kernel::{
+        EndpointLinkSpec, Netns, NetworkDeviceSpec, Role, links,
+        sandbox::{self as namespace, InterfaceSpec, RouteSpec, SourceRoute},
+    },
+    model::{Endpoint, GatewayMode, Network},
 };
 
-fn flags(network: &Network) -> Result<u32> {
-    let mut flags = 0;
-    if network.internal {
-        flags |= network_flags::INTERNAL;
-    }
-    if !network.flag(ICC_OPTION, true)? {
-        flags |= network_flags::NO_ICC;
-    }
-    if network.flag(MASQUERADE_OPTION, true)? {
-        flags |= network_flags::MASQUERADE_V4 | network_flags::MASQUERADE_V6;
-    }
-    Ok(flags)
+/// First routing table of single endpoints; their numbers follow.
+const TABLES: u32 = 1 << 24;
+
+fn flags(network: &Network) -> u32 {
+    let options = network.options();
+    let mode = |v4, routed, unprotected| match options.mode(v4) {
+        GatewayMode::Routed => routed,
+        GatewayMode::NatUnprotected => unprotected,
+        GatewayMode::Nat | GatewayMode::Isolated => 0,
+    };
+    let when = |on, bit| if on { bit } else { 0 };
+    when(network.internal, bits::INTERNAL)
+        | when(!options.icc, bits::NO_ICC)
+        | when(options.masquerades(true), bits::MASQUERADE_V4)
+        | when(options.masquerades(false), bits::MASQUERADE_V6)
+        | mode(true, bits::ROUTED_V4, bits::UNPROTECTED_V4)
+        | mode(false, bits::ROUTED_V6, bits::UNPROTECTED_V6)
 }
 
 fn gateways(network: &Network) -> Result<Vec<IpNetwork>> {
     let net = |p: &crate::model::Pool| IpNetwork::new(p.gateway, p.subnet.prefix());
-    network
-        .pools
-        .iter()
-        .map(net)
-        .collect::<std::result::Result<_, _>>()
+    let nets = network.pools.iter().map(net);
+    nets.collect::<std::result::Result<_, _>>()
         .map_err(|e| Error::internal("a gateway", e))
+}
+
+/// The gateway addresses that the host itself holds.
+fn held(network: &Network, gateways: &[IpNetwork]) -> Vec<IpNetwork> {
+    let options = network.options();
+    let holds = |net: &&IpNetwork| {
+        options.mode(net.is_ipv4()) != GatewayMode::Isolated
+            && !(net.is_ipv4() && options.inhibit_ipv4)
+    };
+    gateways.iter().filter(holds).copied().collect()
+}
+
+impl Model {
+    /// Indices of the uplinks that a network trusts, as far as they are there.
+    pub(super) fn trusted(&self, network: &Network) -> Vec<u32> {
+        let names = network.options().trusted;
+        let links = self.host.links.iter();
+        links
+            .filter(|l| names.contains(&l.name))
+            .map(|l| l.ifindex)
+            .collect()
+    }
+
+    /// Where a sandbox' packets leave it. `several`: also when it is on one network only, its rules are looked at.
+    fn routes(&self, sandbox: &str, several: bool) -> RouteSpec {
+        let via = |e: &Endpoint, v4| self.networks.get(&e.network)?.route_via(v4);
+        let default = |v4| {
+            let endpoint = self.gateway_endpoint(sandbox, v4)?;
+            Some((via(endpoint, v4)?, endpoint.interface.clone()))
+        };
+        let mut sources = Vec::new();
+        if self.endpoints_of(sandbox).nth(1).is_some() {
+            for endpoint in self.endpoints_of(sandbox) {
+                for net in endpoint.addresses() {
+                    if let Some(gateway) = via(endpoint, net.is_ipv4()) {
+                        sources.push(SourceRoute {
+                            source: net.ip(),
+                            table: TABLES + endpoint.number,
+                            gateway,
+                            interface: endpoint.interface.clone(),
+                        });
+                    }
+                }
+            }
+        }
+        RouteSpec {
+            defaults: [true, false].into_iter().filter_map(default).collect(),
+            sources: (several || !sources.is_empty()).then_some(sources),
+        }
+    }
+
+    fn endpoint_spec(&self, endpoint: &Endpoint, ifindex: u32) -> Option<EndpointSpec> {
+        let network = self.networks.get(&endpoint.network)?;
+        let (gateway_ifindex, _) = *self.devices.get(&network.id)?;
+        let mut addresses: Vec<IpAddr> = endpoint.addresses().iter().map(|a| a.ip()).collect();
+        addresses.dedup();
+        Some(EndpointSpec {
+            number: endpoint.number,
+            network: network.number,
+            flags: flags(network),
+            ifindex,
+            mtu: self.mtu(network),
+            mac: endpoint.mac,
+            addresses,
+            gateway_ifindex,
+            gateway_mac: network.mac,
+        })
+    }
+}
+
+fn missing(endpoint: &Endpoint, what: &str) -> Error {
+    Error::internal(
+        format!("endpoint {}", endpoint.id),
+        format!("its {what} is gone"),
+    )
 }
 
 impl Engine {
     /// Makes or adopts a network's device and tells the data plane.
-    pub(super) async fn realize_network(&self, model: &mut Model, network: &Network) -> Result<()> {
+    pub(super) async fn realize_network(&self, network: &Network) -> Result<()> {
         if network.device.is_empty() {
             return Ok(());
         }
         let gateways = gateways(network)?;
-        let (ifindex, peer) = match model.devices.get(&network.id) {
-            Some(found) => *found,
+        let host_addresses = held(network, &gateways);
+        let (found, mtu, trusted) = {
+            let model = self.read();
+            let found = model.devices.get(&network.id).copied();
+            (found, model.mtu(network), model.trusted(network))
+        };
+        let (ifindex, peer) = match found {
+            Some(found) => found,
             None => {
                 let name = &self.instance.name;
-                let made = self
-                    .netlink
-                    .create_network_device(&NetworkDeviceSpec {
-                        name: network.device.clone(),
-                        peer_name: format!("np-{}", &network.id[..12]),
-                        aliases: (
-                            links::alias(name, Role::Network, &network.id),
-                            links::alias(name, Role::Peer, &network.id),
-                        ),
-                        mac: network.mac,
-                        mtu: network.mtu,
-                        gateways: gateways.clone(),
-                    })
-                    .await?;
+                let spec = NetworkDeviceSpec {
+                    name: network.device.clone(),
+                    peer_name: format!("np-{}", &network.id[..12]),
+                    aliases: (
+                        links::alias(name, Role::Network, &network.id),
+                        links::alias(name, Role::Peer, &network.id),
+                    ),
+                    mac: network.mac,
+                    mtu,
+                    gateways: host_addresses.clone(),
+                };
+                let made = self.netlink.create_network_device(&spec).await?;
                 (made.ifindex, made.peer_ifindex)
             }
         };
-        model.devices.insert(network.id.clone(), (ifindex, peer));
+        self.write()
+            .devices
+            .insert(network.id.clone(), (ifindex, peer));
+        fail::fail_point!("network-device-made");
         self.dataplane.attach_gateway(peer)?;
         self.dataplane.set_network(&NetworkSpec {
             number: network.number,
-            flags: flags(network)?,
+            flags: flags(network),
             gateway_ifindex: ifindex,
             peer_ifindex: peer,
             gateway_mac: network.mac,
             gateways,
+            host_addresses: host_addresses.iter().map(|a| a.ip()).collect(),
+            trusted,
         })?;
         self.netlink.set_up(peer).await?;
-        self.netlink.set_up(ifindex).await?;
-        self.refresh_host(model).await
+        self.netlink.set_up(ifindex).await
     }
 
     /// Takes a network's device away; what fails is logged, the next start mends it.
-    pub(super) async fn unrealize_network(&self, model: &mut Model, network: &Network) {
-        if let Some((ifindex, _)) = model.devices.remove(&network.id)
-            && let Err(e) = self.netlink.delete_link(ifindex).await
+    pub(super) async fn unrealize_network(&self, network: &Network) {
+        let device = self.write().devices.remove(&network.id);
+        self.dataplane.remove_network(network.number);
+        if let Some((ifindex, _)) = device
+            && let Err(e) = self.reaper.remove(ifindex).await
         {
             tracing::warn!("removing the device of network {}: {e}", network.name);
-        }
-        self.dataplane.remove_network(network.number);
-        if let Err(e) = self.refresh_host(model).await {
-            tracing::warn!("reading the host's addresses: {e}");
         }
     }
 
     /// Makes or adopts an endpoint's veth. The program denies before the link is up and knows the endpoint before its
-    /// first packet.
-    pub(super) async fn realize_endpoint(
-        &self,
-        model: &mut Model,
-        endpoint: &Endpoint,
-    ) -> Result<()> {
+    /// first packet. `inside`: the sandbox' side is to be configured, too.
+    pub(super) async fn realize_endpoint(&self, endpoint: &Endpoint, inside: bool) -> Result<()> {
         if endpoint.interface.is_empty() {
             return Ok(());
         }
-        let missing = |what: &str| {
-            Error::internal(
-                format!("endpoint {}", endpoint.id),
-                format!("its {what} is gone"),
-            )
+        let (netns, mtu, found) = {
+            let model = self.read();
+            let Some(netns) = model.running.get(&endpoint.sandbox).cloned() else {
+                return Ok(());
+            };
+            let network = model.networks.get(&endpoint.network);
+            let network = network.ok_or_else(|| missing(endpoint, "network"))?;
+            let found = model.links.get(&endpoint.id).copied();
+            (netns, model.mtu(network), found)
         };
-        let network = model
-            .networks
-            .get(&endpoint.network)
-            .ok_or_else(|| missing("network"))?
-            .clone();
-        let Some(netns) = model.running.get(&endpoint.sandbox).cloned() else {
-            return Ok(());
+        let ifindex = match found {
+            Some(found) => found,
+            None => self.create_link(endpoint, &netns, mtu).await?,
         };
-        let (gateway_ifindex, _) = *model
-            .devices
-            .get(&network.id)
-            .ok_or_else(|| missing("network's device"))?;
-        let ifindex = match model.links.get(&endpoint.id) {
-            Some(found) => *found,
-            None => {
-                self.netlink
-                    .create_endpoint(&EndpointLinkSpec {
-                        host_name: endpoint.host_interface(),
-                        alias: links::alias(&self.instance.name, Role::Endpoint, &endpoint.id),
-                        netns: &netns,
-                        name: endpoint.interface.clone(),
-                        mac: endpoint.mac,
-                        mtu: network.mtu,
-                    })
-                    .await?
-            }
-        };
-        model.links.insert(endpoint.id.clone(), ifindex);
+        fail::fail_point!("endpoint-link-made");
         self.dataplane.attach_endpoint(ifindex)?;
-        self.dataplane.set_endpoint(&EndpointSpec {
-            number: endpoint.number,
-            network: network.number,
-            flags: flags(&network)?,
-            ifindex,
-            mtu: network.mtu,
-            mac: endpoint.mac,
-            addresses: endpoint.addresses().iter().map(|a| a.ip()).collect(),
-            gateway_ifindex,
-            gateway_mac: network.mac,
-        })?;
+        self.tell_endpoint(endpoint, ifindex)?;
+        fail::fail_point!("endpoint-told");
+        if !inside {
+            return Ok(());
+        }
         self.netlink.set_up(ifindex).await?;
-        sandbox::configure(&netns, &endpoint.interface, &endpoint.addresses())?;
-        self.refresh_sandbox(model, &endpoint.sandbox)
+        let interface = InterfaceSpec {
+            name: endpoint.interface.clone(),
+            addresses: endpoint.interface_addresses(),
+        };
+        let routes = self.read().routes(&endpoint.sandbox, false);
+        namespace::configure(&netns, Some(interface), routes).await?;
+        fail::fail_point!("endpoint-configured");
+        Ok(())
     }
 
-    /// Takes an endpoint away: first the link, then what the data plane knows; its program denies to the last.
-    pub(super) async fn unrealize_endpoint(&self, model: &mut Model, endpoint: &Endpoint) {
+    async fn create_link(&self, endpoint: &Endpoint, netns: &Netns, mtu: u32) -> Result<u32> {
+        let spec = EndpointLinkSpec {
+            host_name: endpoint.host_interface(),
+            alias: links::alias(&self.instance.name, Role::Endpoint, &endpoint.id),
+            netns,
+            name: endpoint.interface.clone(),
+            mac: endpoint.mac,
+            mtu,
+        };
+        let ifindex = self.netlink.create_endpoint(&spec).await?;
+        self.write().links.insert(endpoint.id.clone(), ifindex);
+        Ok(ifindex)
+    }
+
+    /// Tells the data plane of an endpoint.
+    pub(super) fn tell_endpoint(&self, endpoint: &Endpoint, ifindex: u32) -> Result<()> {
+        let spec = self.read().endpoint_spec(endpoint, ifindex);
+        let spec = spec.ok_or_else(|| missing(endpoint, "network's device"))?;
+        self.dataplane.set_endpoint(&spec)
+    }
+
+    /// Takes an endpoint away: first what the data plane knows, so that its program denies to the last, then the link.
+    pub(super) async fn unrealize_endpoint(&self, endpoint: &Endpoint) {
         self.dataplane.remove_endpoint(endpoint.number);
-        let ifindex = model.links.remove(&endpoint.id);
+        let ifindex = {
+            let mut model = self.write();
+            let ifindex = model.links.get(&endpoint.id).copied();
+            // The address is free: nothing in the data plane leads here any more.
+            model.remove_endpoint(&endpoint.id);
+            ifindex
+        };
+        if let Err(e) = self.refresh_publications(&endpoint.sandbox) {
+            tracing::warn!("publications of sandbox {}: {e}", endpoint.sandbox);
+        }
         let removed = match ifindex {
-            Some(ifindex) => self.netlink.delete_link(ifindex).await,
+            Some(ifindex) => self.reaper.remove(ifindex).await,
             None if endpoint.interface.is_empty() => Ok(()),
+            // What failed half-way.
             None => {
                 self.netlink
                     .delete_by_name(&endpoint.host_interface())
@@ -175,65 +267,16 @@ impl Engine {
         }
     }
 
-    /// Default routes and publications follow the endpoint that is the sandbox's gateway now.
-    pub(super) fn refresh_sandbox(&self, model: &mut Model, id: &str) -> Result<()> {
-        let Some(sandbox) = model.sandboxes.get(id).cloned() else {
-            return Ok(());
-        };
-        let chosen = model.gateway_endpoint(id).cloned();
-        if let Some(netns) = model.running.get(id)
-            && !sandbox.host
-        {
-            let mut routes: Vec<(IpAddr, String)> = Vec::new();
-            for v4 in [true, false] {
-                // Each family by itself: an IPv4-only network does not take the IPv6 route away.
-                let mut candidates: Vec<(&Endpoint, &Network)> = model
-                    .endpoints_of(id)
-                    .filter(|e| {
-                        if v4 {
-                            e.ipv4.is_some()
-                        } else {
-                            e.ipv6.is_some()
-                        }
-                    })
-                    .filter_map(|e| Some((e, model.networks.get(&e.network)?)))
-                    .filter(|(_, n)| !n.internal)
-                    .collect();
-                candidates.sort_by(|(a, an), (b, bn)| {
-                    b.priority.cmp(&a.priority).then(an.name.cmp(&bn.name))
-                });
-                let Some((endpoint, network)) = candidates.first() else {
-                    continue;
-                };
-                let Some(pool) = network.pools.iter().find(|p| p.subnet.is_ipv4() == v4) else {
-                    continue;
-                };
-                routes.push((pool.gateway, endpoint.interface.clone()));
+    /// Default routes and rules follow the networks that a sandbox is on.
+    pub(super) async fn refresh_routes(&self, sandbox: &str) -> Result<()> {
+        let (netns, routes) = {
+            let model = self.read();
+            let host = model.sandboxes.get(sandbox).is_none_or(|s| s.host);
+            match model.running.get(sandbox) {
+                Some(netns) if !host => (netns.clone(), model.routes(sandbox, true)),
+                _ => return Ok(()),
             }
-            sandbox::set_default_routes(netns, &routes)?;
-        }
-        let endpoints: Vec<Endpoint> = model.endpoints_of(id).cloned().collect();
-        // First take away, then give: the new holder's entries must not go with the old one's.
-        for endpoint in endpoints
-            .iter()
-            .filter(|e| chosen.as_ref().is_none_or(|c| c.id != e.id))
-        {
-            self.dataplane.set_publications(endpoint.number, &[])?;
-        }
-        if let Some(endpoint) = chosen
-            && model.links.contains_key(&endpoint.id)
-        {
-            let network = model
-                .networks
-                .get(&endpoint.network)
-                .map_or(0, |n| n.number);
-            let specs: Vec<PublicationSpec> = sandbox
-                .ports
-                .iter()
-                .flat_map(|binding| super::ports::specs(binding, &endpoint, network))
-                .collect();
-            self.dataplane.set_publications(endpoint.number, &specs)?;
-        }
-        Ok(())
+        };
+        namespace::configure(&netns, None, routes).await
     }
 }

@@ -1,21 +1,24 @@
 //! Starting: read what is desired, look at what is there, mend the difference.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, RwLock},
+};
 
-use tokio::sync::{Mutex, broadcast};
+use tokio::sync::broadcast;
 
-use super::{Engine, Model, NetworkRequest};
+use super::{Engine, Model, NetworkRequest, locks::Locks};
 use crate::{
     config::{Config, Instance},
     dataplane::{Dataplane, DesiredState},
     error::Result,
-    kernel::{Netlink, Netns, Role, sandbox},
+    kernel::{Netlink, Netns, Reaper, Role, sandbox as namespace, sysctl},
     model::{Endpoint, Network, Sandbox},
     store::{Change, Store},
 };
 
 /// Events that a slow listener may lag behind.
-const EVENT_BACKLOG: usize = 1024;
+const EVENT_BACKLOG: usize = 8192;
 
 impl Engine {
     /// Opens the store, reconciles kernel and data plane with it, and begins to follow the host.
@@ -26,148 +29,254 @@ impl Engine {
         dataplane: Arc<Dataplane>,
         netlink: Netlink,
     ) -> Result<Arc<Self>> {
-        let mut model = read(&store)?;
+        let model = read(&store)?;
+        let dirty: BTreeSet<String> = store.keys("dirty")?.into_iter().collect();
+        let kept_ports = kept_ports(&store).await?;
+        let reaper = Reaper::start(netlink.clone());
         let engine = Arc::new(Self {
             instance,
             config,
             store,
             dataplane,
             netlink,
-            model: Mutex::default(),
+            reaper,
+            model: RwLock::new(model),
+            sandbox_locks: Locks::default(),
+            network_locks: Locks::default(),
+            host_lock: tokio::sync::Mutex::default(),
+            reserving: Mutex::default(),
             events: broadcast::channel(EVENT_BACKLOG).0,
-            warnings: std::sync::Mutex::default(),
+            kept_ports,
+            warnings: Mutex::default(),
         });
-        engine.adopt(&mut model).await?;
-        engine.refresh_host(&mut model).await?;
-        engine.predefine(&mut model).await?;
-        engine.reconcile(&mut model).await?;
-        engine.reserve_ports(&model)?;
-        *engine.model.lock().await = model;
+        engine.adopt_links().await?;
+        let fresh = engine.adopt_namespaces().await?;
+        engine.refresh_host().await?;
+        engine.predefine().await?;
+        engine.realize_all(&dirty, &fresh).await?;
+        engine.reserve_ports()?;
         engine.follow()?;
         Ok(engine)
     }
 
-    /// Finds the links that are there, removes those that nobody wants, opens the namespaces.
-    async fn adopt(&self, model: &mut Model) -> Result<()> {
+    /// Finds the links that are there and removes those that nobody wants.
+    async fn adopt_links(&self) -> Result<()> {
         let mut peers = BTreeMap::new();
         let mut devices = BTreeMap::new();
-        for link in self.netlink.find_links(&self.instance.name).await? {
-            match link.role {
-                Role::Network if model.networks.contains_key(&link.id) => {
-                    devices.insert(link.id, link.ifindex);
+        let mut unwanted = Vec::new();
+        {
+            let found = self.netlink.find_links(&self.instance.name).await?;
+            let mut model = self.write();
+            for link in found {
+                match link.role {
+                    Role::Network if model.networks.contains_key(&link.id) => {
+                        devices.insert(link.id, link.ifindex);
+                    }
+                    Role::Peer if model.networks.contains_key(&link.id) => {
+                        peers.insert(link.id, link.ifindex);
+                    }
+                    Role::Endpoint if model.endpoints().contains_key(&link.id) => {
+                        model.links.insert(link.id, link.ifindex);
+                    }
+                    _ => unwanted.push((link.ifindex, link.name)),
                 }
-                Role::Peer if model.networks.contains_key(&link.id) => {
-                    peers.insert(link.id, link.ifindex);
-                }
-                Role::Endpoint if model.endpoints.contains_key(&link.id) => {
-                    model.links.insert(link.id, link.ifindex);
-                }
-                _ => {
-                    self.warn(format!("removed the left-over interface {}", link.name));
-                    self.netlink.delete_link(link.ifindex).await?;
+            }
+            for (id, ifindex) in devices {
+                match peers.get(&id) {
+                    Some(peer) => {
+                        model.devices.insert(id, (ifindex, *peer));
+                    }
+                    None => unwanted.push((ifindex, id)),
                 }
             }
         }
-        for (id, ifindex) in devices {
-            match peers.get(&id) {
-                Some(peer) => {
-                    model.devices.insert(id, (ifindex, *peer));
-                }
-                None => self.netlink.delete_link(ifindex).await?,
-            }
+        let removals = unwanted.iter().map(|(i, _)| self.reaper.remove(*i));
+        futures::future::try_join_all(removals).await?;
+        for (_, name) in unwanted {
+            self.warn(format!("removed the left-over interface {name}"));
         }
-        for sandbox in model.sandboxes.values() {
-            let netns = match Netns::open(&sandbox.netns) {
-                Ok(netns) => Some(netns),
-                Err(_) if sandbox.owned => Some(self.remake(sandbox)?),
-                Err(e) => {
-                    self.warn(format!("sandbox {} is not running: {e}", sandbox.name));
-                    None
-                }
-            };
-            if let Some(netns) = netns {
-                model.running.insert(sandbox.id.clone(), netns);
-            }
+        self.remove_unmarked().await
+    }
+
+    /// A link is marked as netd's after it is made. One of a known name without a mark was being made when the daemon
+    /// was killed.
+    async fn remove_unmarked(&self) -> Result<()> {
+        let names: Vec<String> = {
+            let model = self.read();
+            let endpoints = model.endpoints().values();
+            let endpoints = endpoints.filter(|e| !model.links.contains_key(&e.id));
+            let networks = model.networks.values();
+            let networks = networks.filter(|n| !model.devices.contains_key(&n.id));
+            endpoints
+                .map(Endpoint::host_interface)
+                .chain(networks.map(|n| format!("np-{}", &n.id[..12])))
+                .filter(|name| !name.is_empty())
+                .collect()
+        };
+        for name in names {
+            self.netlink.delete_by_name(&name).await?;
         }
         Ok(())
     }
 
-    /// A namespace that netd made is gone after a reboot: it is made anew.
-    fn remake(&self, sandbox: &Sandbox) -> Result<Netns> {
-        Netns::remove(&sandbox.netns)?;
+    /// Opens the sandboxes' namespaces. Those that netd made are made anew if they are gone (after a reboot); whoever
+    /// else's namespace is gone has stopped. Returns the sandboxes whose namespace is new.
+    async fn adopt_namespaces(&self) -> Result<BTreeSet<String>> {
+        let mut fresh = BTreeSet::new();
+        let sandboxes: Vec<Sandbox> = self.read().sandboxes.values().cloned().collect();
+        for sandbox in sandboxes {
+            let Some(path) = &sandbox.netns else {
+                continue;
+            };
+            let netns = match Netns::open(path) {
+                Ok(netns) => netns,
+                Err(_) if sandbox.owned => {
+                    fresh.insert(sandbox.id.clone());
+                    self.remake(&sandbox, path).await?
+                }
+                Err(e) => {
+                    self.warn(format!("sandbox {} has stopped: {e}", sandbox.name));
+                    self.mark_stopped(&sandbox).await?;
+                    continue;
+                }
+            };
+            self.write().running.insert(sandbox.id, netns);
+        }
+        Ok(fresh)
+    }
+
+    async fn remake(&self, sandbox: &Sandbox, path: &std::path::Path) -> Result<Netns> {
+        Netns::remove(path)?;
         self.warn(format!(
             "made the namespace of sandbox {} anew",
             sandbox.name
         ));
         if sandbox.host {
             let host = Netns::current()?;
-            host.link(&sandbox.netns)?;
+            host.link(path)?;
             return Ok(host);
         }
-        let netns = Netns::create(&sandbox.netns)?;
-        sandbox::set_loopback_up(&netns)?;
+        let netns = Netns::create(path)?;
+        namespace::set_loopback_up(&netns).await?;
         Ok(netns)
     }
 
-    /// Makes the networks that always exist.
-    async fn predefine(&self, model: &mut Model) -> Result<()> {
-        for (name, driver) in [("bridge", "bridge"), ("host", "host"), ("none", "null")] {
-            if model.networks.values().any(|n| n.name == name) {
-                continue;
+    /// The record of a sandbox whose namespace went without netd: its endpoints are gone, what it was asked to be stays.
+    async fn mark_stopped(&self, sandbox: &Sandbox) -> Result<()> {
+        let (gone, pending) = {
+            let mut model = self.write();
+            let gone: Vec<Endpoint> = model.endpoints_of(&sandbox.id).cloned().collect();
+            let after = model.stopped(sandbox);
+            let mut changes = vec![Change::put("sandbox", &sandbox.id, &after)?];
+            for endpoint in &gone {
+                changes.push(Change::delete("endpoint", &endpoint.id));
             }
-            let mut changes = Vec::new();
-            let request = NetworkRequest {
-                name: name.into(),
-                driver: driver.into(),
-                enable_ipv4: true,
-                ipam_driver: "default".into(),
-                ..NetworkRequest::default()
-            };
-            let network = self.plan_network(model, request, &mut changes)?;
-            changes.push(Change::put("network", &network.id, &network)?);
-            self.commit(&changes)?;
-            model.networks.insert(network.id.clone(), network);
+            model.sandboxes.insert(sandbox.id.clone(), after);
+            (gone, self.store.submit(changes))
+        };
+        pending.written().await?;
+        for endpoint in &gone {
+            self.unrealize_endpoint(endpoint).await;
         }
         Ok(())
     }
 
-    async fn reconcile(&self, model: &mut Model) -> Result<()> {
-        let desired = DesiredState {
-            networks: model.networks.values().map(|n| n.number).collect(),
-            endpoints: model.endpoints.values().map(|e| e.number).collect(),
-        };
-        for network in model.networks.values().cloned().collect::<Vec<_>>() {
-            self.realize_network(model, &network).await?;
+    /// Makes the networks that always exist.
+    async fn predefine(&self) -> Result<()> {
+        for (name, driver) in [("bridge", "bridge"), ("host", "host"), ("none", "null")] {
+            let pending = {
+                let mut model = self.write();
+                if model.networks.values().any(|n| n.name == name) {
+                    continue;
+                }
+                let mut changes = Vec::new();
+                let request = NetworkRequest {
+                    name: name.into(),
+                    driver: driver.into(),
+                    enable_ipv4: true,
+                    ipam_driver: "default".into(),
+                    ..NetworkRequest::default()
+                };
+                let network = self.plan_network(&mut model, request, &mut changes)?;
+                changes.push(Change::put("network", &network.id, &network)?);
+                model.networks.insert(network.id.clone(), network);
+                self.store.submit(changes)
+            };
+            pending.written().await?;
         }
-        for endpoint in model.endpoints.values().cloned().collect::<Vec<_>>() {
-            if let Err(e) = self.realize_endpoint(model, &endpoint).await {
+        Ok(())
+    }
+
+    /// Everything that is desired. What has its link and was complete when the last daemon ended gets only its program
+    /// and map entries; the rest is made.
+    async fn realize_all(&self, dirty: &BTreeSet<String>, fresh: &BTreeSet<String>) -> Result<()> {
+        let (networks, mut endpoints): (Vec<Network>, Vec<Endpoint>) = {
+            let model = self.read();
+            let networks = model.networks.values().cloned().collect();
+            (networks, model.endpoints().values().cloned().collect())
+        };
+        for network in &networks {
+            self.realize_network(network).await?;
+        }
+        endpoints.sort_by_key(|e| e.number);
+        let mut incomplete: BTreeSet<String> = dirty.union(fresh).cloned().collect();
+        for endpoint in &endpoints {
+            let linked = self.read().links.contains_key(&endpoint.id);
+            let inside = !linked || incomplete.contains(&endpoint.sandbox);
+            if let Err(e) = self.realize_endpoint(endpoint, inside).await {
                 self.warn(format!("endpoint {}: {e}", endpoint.id));
+                continue;
+            }
+            if inside {
+                incomplete.insert(endpoint.sandbox.clone());
             }
         }
-        self.dataplane.retain(&desired);
+        let sandboxes: Vec<String> = self.read().running.keys().cloned().collect();
+        for id in &sandboxes {
+            self.refresh_publications(id)?;
+            if incomplete.contains(id) {
+                self.refresh_routes(id).await?;
+                self.clean(id);
+            }
+        }
+        self.dataplane.retain(&DesiredState {
+            networks: networks.iter().map(|n| n.number).collect(),
+            endpoints: self.read().endpoints().values().map(|e| e.number).collect(),
+        });
+        self.dataplane.take_mended();
         Ok(())
     }
 }
 
+/// The ports that the host's administrator reserved, as they were before netd added its own.
+async fn kept_ports(store: &Store) -> Result<BTreeSet<u16>> {
+    let text: String = match store.get("meta/reserved_ports")? {
+        Some(text) => text,
+        None => {
+            let text = sysctl::format_ports(&sysctl::reserved_ports()?);
+            let change = Change::put("meta", "reserved_ports", &text)?;
+            store.commit(vec![change]).await?;
+            text
+        }
+    };
+    Ok(sysctl::parse_ports(&text).unwrap_or_default())
+}
+
 fn read(store: &Store) -> Result<Model> {
-    Ok(Model {
-        networks: store
-            .list::<Network>("network")?
-            .into_iter()
-            .map(|n| (n.id.clone(), n))
-            .collect(),
-        endpoints: store
-            .list::<Endpoint>("endpoint")?
-            .into_iter()
-            .map(|e| (e.id.clone(), e))
-            .collect(),
-        sandboxes: store
-            .list::<Sandbox>("sandbox")?
-            .into_iter()
-            .map(|s| (s.id.clone(), s))
-            .collect(),
-        next_number: store.get("meta/number")?.unwrap_or(1),
-        ula: store.get("meta/ula")?,
-        ..Model::default()
-    })
+    let mut model = Model::default();
+    for network in store.list::<Network>("network")? {
+        model.networks.insert(network.id.clone(), network);
+    }
+    for sandbox in store.list::<Sandbox>("sandbox")? {
+        model.sandboxes.insert(sandbox.id.clone(), sandbox);
+    }
+    model.next_number = store.get("meta/number")?.unwrap_or(1);
+    model.ula = store.get("meta/ula")?;
+    let mut endpoints = store.list::<Endpoint>("endpoint")?;
+    // Numbers grow: this is the order in which they were connected.
+    endpoints.sort_by_key(|e| e.number);
+    for endpoint in endpoints {
+        model.insert_endpoint(endpoint);
+    }
+    Ok(model)
 }

@@ -72,6 +72,11 @@ pub fn is_usable(net: &IpNetwork, a: IpAddr) -> bool {
     a.is_ipv4() == net.is_ipv4() && (first..=last).contains(&number(a))
 }
 
+/// Whether an address of the subnet is never given to an endpoint.
+pub fn is_reserved(pool: &Pool, a: IpAddr) -> bool {
+    !is_usable(&pool.subnet, a) || a == pool.gateway || pool.aux.values().any(|x| *x == a)
+}
+
 /// The next free address behind the one given out last (so that a released one rests as long as it can).
 pub fn allocate(pool: &Pool, used: &BTreeSet<IpAddr>) -> Option<IpAddr> {
     let v4 = pool.subnet.is_ipv4();

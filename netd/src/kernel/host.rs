@@ -1,12 +1,14 @@
 //! What the host has of its own: links, addresses, routes, resolvers; and being told when they change.
 
-use std::net::IpAddr;
+use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
 use futures::{StreamExt as _, TryStreamExt as _};
 use ipnetwork::IpNetwork;
 use rtnetlink::{
     MulticastGroup, RouteMessageBuilder, new_multicast_connection,
+    packet_core::{NetlinkMessage, NetlinkPayload},
     packet_route::{
+        RouteNetlinkMessage,
         address::{AddressAttribute, AddressScope},
         link::{LinkAttribute, LinkFlags, LinkLayerType},
         route::{RouteAddress, RouteAttribute, RouteMessage, RouteType},
@@ -54,10 +56,29 @@ pub struct HostState {
     pub links: Vec<HostLink>,
     /// Addresses, loopback ones too.
     pub addresses: Vec<HostAddr>,
-    /// Destinations of unicast routes but the default ones.
-    pub routes: Vec<IpNetwork>,
+    /// Destinations of unicast routes but the default ones, and the interface that each leads to (0: several).
+    pub routes: Vec<(IpNetwork, u32)>,
+    /// Interfaces of default routes.
+    pub egress: BTreeSet<u32>,
     /// Name servers of `/etc/resolv.conf`.
     pub resolvers: Vec<IpAddr>,
+}
+
+impl HostState {
+    /// The smallest MTU of the interfaces that default routes lead to; without such, of all that are up. Bytes, at
+    /// least 1280, which IPv6 needs (RFC 8200, 5).
+    pub fn egress_mtu(&self) -> u32 {
+        let foreign = |l: &&HostLink| l.up && !l.loopback && !l.alias.starts_with("netd:");
+        let of = |egress: bool| {
+            let chosen = |l: &&HostLink| !egress || self.egress.contains(&l.ifindex);
+            let links = self.links.iter().filter(foreign).filter(chosen);
+            links.map(|l| l.mtu).min()
+        };
+        of(true)
+            .or_else(|| of(false))
+            .unwrap_or(1500)
+            .clamp(1280, 65535)
+    }
 }
 
 impl Netlink {
@@ -125,8 +146,13 @@ impl Netlink {
                 .try_collect::<Vec<_>>()
                 .await;
             let found = found.map_err(|e| Error::internal("listing routes", e))?;
-            let unicast = found.iter().filter(|r| r.header.kind == RouteType::Unicast);
-            state.routes.extend(unicast.filter_map(destination));
+            for route in found.iter().filter(|r| r.header.kind == RouteType::Unicast) {
+                let to = output(route).unwrap_or_default();
+                state.routes.extend(destination(route).map(|net| (net, to)));
+                if route.header.destination_prefix_length == 0 {
+                    state.egress.extend(output(route));
+                }
+            }
         }
         // A host without the file has none.
         let resolv = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
@@ -152,8 +178,44 @@ fn destination(route: &RouteMessage) -> Option<IpNetwork> {
     IpNetwork::new(address, route.header.destination_prefix_length).ok()
 }
 
-/// A tick after each change of the host's links, addresses or routes; several changes may make one tick.
-pub fn watch() -> Result<mpsc::Receiver<()>> {
+/// Interface that a route leads to, if it is one alone.
+fn output(route: &RouteMessage) -> Option<u32> {
+    route.attributes.iter().find_map(|a| match a {
+        RouteAttribute::Oif(ifindex) => Some(*ifindex),
+        _ => None,
+    })
+}
+
+/// What changed in the host's namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Interfaces with a change of themselves, their addresses or routes; 0: a change of something else.
+    pub touched: BTreeSet<u32>,
+    /// Interfaces that are gone.
+    pub removed: BTreeSet<u32>,
+}
+
+impl Changes {
+    fn add(&mut self, message: &RouteNetlinkMessage) {
+        use RouteNetlinkMessage as M;
+        match message {
+            M::NewLink(m) => self.touched.insert(m.header.index),
+            M::DelLink(m) => {
+                self.touched.insert(m.header.index);
+                self.removed.insert(m.header.index)
+            }
+            M::NewAddress(m) | M::DelAddress(m) => self.touched.insert(m.header.index),
+            M::NewRoute(m) | M::DelRoute(m) => self.touched.insert(output(m).unwrap_or_default()),
+            _ => false,
+        };
+    }
+}
+
+/// Changes that come close together are told together.
+const SETTLE: Duration = Duration::from_millis(20);
+
+/// The host's changes, as they come.
+pub fn watch() -> Result<mpsc::Receiver<Changes>> {
     let groups = [
         MulticastGroup::Link,
         MulticastGroup::Ipv4Ifaddr,
@@ -166,9 +228,28 @@ pub fn watch() -> Result<mpsc::Receiver<()>> {
     tokio::spawn(connection);
     let (sender, receiver) = mpsc::channel(1);
     tokio::spawn(async move {
-        while messages.next().await.is_some() {
-            // A full channel already holds the tick that will show this change.
-            if let Err(mpsc::error::TrySendError::Closed(())) = sender.try_send(()) {
+        while let Some((first, _)) = messages.next().await {
+            let mut changes = Changes::default();
+            let mut add = |message: NetlinkMessage<RouteNetlinkMessage>| match &message.payload {
+                NetlinkPayload::InnerMessage(inner) => changes.add(inner),
+                // An overrun: something was lost, and nobody knows what.
+                _ => {
+                    changes.touched.insert(0);
+                }
+            };
+            add(first);
+            let settled = tokio::time::sleep(SETTLE);
+            tokio::pin!(settled);
+            loop {
+                tokio::select! {
+                    more = messages.next() => match more {
+                        Some((message, _)) => add(message),
+                        None => break,
+                    },
+                    () = &mut settled => break,
+                }
+            }
+            if sender.send(changes).await.is_err() {
                 break;
             }
         }

@@ -315,7 +315,20 @@ impl Netlink {
             .await
     }
 
-    /// Removes a link and its other end; one that is gone is fine.
+    /// Sets a link's MTU, bytes.
+    pub async fn set_mtu(&self, ifindex: u32, mtu: u32) -> Result<()> {
+        let message = LinkMessageBuilder::<LinkUnspec>::new()
+            .index(ifindex)
+            .mtu(mtu)
+            .build();
+        self.set(
+            message,
+            &format!("setting the MTU of interface {ifindex} to {mtu}"),
+        )
+        .await
+    }
+
+    /// Removes a link and its other end; one that is gone is fine. See [`super::Reaper`] for many.
     pub async fn delete_link(&self, ifindex: u32) -> Result<()> {
         match self.handle.link().del(ifindex).execute().await {
             Err(rtnetlink::Error::NetlinkError(e)) if e.raw_code() == -libc::ENODEV => Ok(()),

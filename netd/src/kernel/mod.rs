@@ -6,8 +6,10 @@ pub mod host;
 pub mod links;
 pub mod netns;
 pub mod ports;
+mod reaper;
 pub mod sandbox;
 pub mod sysctl;
 
 pub use links::{EndpointLinkSpec, Netlink, NetworkDevice, NetworkDeviceSpec, OwnedLink, Role};
 pub use netns::Netns;
+pub use reaper::Reaper;

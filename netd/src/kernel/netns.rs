@@ -89,6 +89,14 @@ impl Netns {
         Self::open(path)
     }
 
+    /// As [`Netns::create`], without holding up the runtime.
+    pub async fn create_async(path: &Path) -> Result<Self> {
+        let path = path.to_owned();
+        tokio::task::spawn_blocking(move || Self::create(&path))
+            .await
+            .unwrap_or_else(|e| Err(Error::internal("making a namespace", e)))
+    }
+
     /// Keeps this namespace reachable at another path.
     pub fn link(&self, path: &Path) -> Result<()> {
         place(path)?;

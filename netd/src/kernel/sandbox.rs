@@ -1,42 +1,87 @@
 //! Work inside a sandbox's namespace: addresses, routes and switches of its interfaces.
 
-use std::net::IpAddr;
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 use futures::TryStreamExt as _;
 use ipnetwork::IpNetwork;
 use rtnetlink::{
-    RouteMessageBuilder,
+    IpVersion, RouteMessageBuilder,
     packet_route::{
         link::LinkAttribute,
-        route::{RouteAttribute, RouteProtocol},
+        route::RouteMessage,
+        rule::{RuleAction, RuleAttribute, RuleMessage},
     },
 };
 
 use super::{Netlink, Netns, sysctl};
 use crate::error::{Error, Result};
 
+/// An interface to be configured.
+#[derive(Clone, Debug)]
+pub struct InterfaceSpec {
+    /// Its name.
+    pub name: String,
+    /// Addresses with prefix lengths.
+    pub addresses: Vec<IpNetwork>,
+}
+
+/// A way out of a sandbox for packets from one of its addresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceRoute {
+    /// The address.
+    pub source: IpAddr,
+    /// Routing table of its own.
+    pub table: u32,
+    /// Gateway of the same family.
+    pub gateway: IpAddr,
+    /// Interface.
+    pub interface: String,
+}
+
+/// Where a sandbox's packets leave it.
+#[derive(Clone, Debug, Default)]
+pub struct RouteSpec {
+    /// Gateway and interface of the default route, at most one of each family.
+    pub defaults: Vec<(IpAddr, String)>,
+    /// With several networks, answers leave by the network whose address they carry. `None`: leave those rules as they
+    /// are.
+    pub sources: Option<Vec<SourceRoute>>,
+}
+
+/// Priority of the rule by which every route but the default ones comes first; the next one is that of the rules of
+/// single addresses. Both stand before the kernel's own 32766.
+const SPECIFIC: u32 = 30_000;
+
 /// Runs async netlink work inside the namespace, on a thread and a runtime of its own.
-fn inside<F, R>(netns: &Netns, work: impl FnOnce(Netlink) -> F + Send) -> Result<R>
+async fn inside<F, R>(netns: &Netns, work: impl FnOnce(Netlink) -> F + Send + 'static) -> Result<R>
 where
     F: Future<Output = Result<R>>,
-    R: Send,
+    R: Send + 'static,
 {
-    netns.run(|| {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|e| Error::internal("starting a runtime", e))?;
-        runtime.block_on(async { work(Netlink::new()?).await })
-    })
+    let netns = netns.clone();
+    let done = tokio::task::spawn_blocking(move || {
+        netns.run(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .map_err(|e| Error::internal("starting a runtime", e))?;
+            runtime.block_on(async { work(Netlink::new()?).await })
+        })
+    });
+    done.await
+        .unwrap_or_else(|e| Err(Error::internal("work in a namespace", e)))
 }
 
 /// Brings a new namespace's loopback up.
-pub fn set_loopback_up(netns: &Netns) -> Result<()> {
-    inside(netns, async |netlink| netlink.set_up(1).await)
+pub async fn set_loopback_up(netns: &Netns) -> Result<()> {
+    inside(netns, async |netlink| netlink.set_up(1).await).await
 }
 
 /// Names of the namespace's interfaces.
-pub fn interfaces(netns: &Netns) -> Result<Vec<String>> {
+pub async fn interfaces(netns: &Netns) -> Result<Vec<String>> {
     inside(netns, async |netlink| {
         let names = netlink
             .dump()
@@ -49,89 +94,196 @@ pub fn interfaces(netns: &Netns) -> Result<Vec<String>> {
             });
         Ok(names.collect())
     })
+    .await
+}
+
+/// Sets an interface's MTU, bytes.
+pub async fn set_mtu(netns: &Netns, name: String, mtu: u32) -> Result<()> {
+    inside(netns, async move |netlink| {
+        match netlink.index_of(&name).await? {
+            Some(ifindex) => netlink.set_mtu(ifindex, mtu).await,
+            None => Ok(()),
+        }
+    })
+    .await
+}
+
+/// Configures an interface, if one is given, then the routes.
+pub async fn configure(
+    netns: &Netns,
+    interface: Option<InterfaceSpec>,
+    routes: RouteSpec,
+) -> Result<()> {
+    inside(netns, async move |netlink| {
+        if let Some(interface) = interface {
+            set_interface(&netlink, &interface).await?;
+        }
+        for (gateway, name) in &routes.defaults {
+            set_default(&netlink, *gateway, name, None).await?;
+        }
+        if let Some(sources) = &routes.sources {
+            set_sources(&netlink, sources).await?;
+        }
+        Ok(())
+    })
+    .await
 }
 
 /// Gives the interface its addresses and brings it up. Without an IPv6 address, IPv6 is switched off on it
 /// (CVE-2024-32473); with one, router advertisements and autoconfiguration are.
-pub fn configure(netns: &Netns, name: &str, addresses: &[IpNetwork]) -> Result<()> {
-    inside(netns, async |netlink| {
-        if addresses.iter().any(IpNetwork::is_ipv6) {
-            sysctl::set_device("ipv6", name, "disable_ipv6", "0")?;
-            sysctl::set_device("ipv6", name, "accept_ra", "0")?;
-            sysctl::set_device("ipv6", name, "autoconf", "0")?;
-            // Link-local addresses made of the MAC (EUI-64) are those that the data plane knows.
-            sysctl::set_device("ipv6", name, "addr_gen_mode", "0")?;
-            sysctl::set_device("ipv6", name, "accept_dad", "0")?;
-        } else {
-            sysctl::set_device("ipv6", name, "disable_ipv6", "1")?;
-        }
-        let missing = || Error::internal(format!("interface {name}"), "gone from its namespace");
-        let ifindex = netlink.index_of(name).await?.ok_or_else(missing)?;
-        for net in addresses {
-            netlink.add_address(ifindex, *net).await?;
-        }
-        netlink.set_up(ifindex).await
-    })
+async fn set_interface(netlink: &Netlink, spec: &InterfaceSpec) -> Result<()> {
+    let name = &spec.name;
+    if spec.addresses.iter().any(IpNetwork::is_ipv6) {
+        sysctl::set_device("ipv6", name, "disable_ipv6", "0")?;
+        sysctl::set_device("ipv6", name, "accept_ra", "0")?;
+        sysctl::set_device("ipv6", name, "autoconf", "0")?;
+        // Link-local addresses made of the MAC (EUI-64) are those that the data plane knows.
+        sysctl::set_device("ipv6", name, "addr_gen_mode", "0")?;
+        sysctl::set_device("ipv6", name, "accept_dad", "0")?;
+    } else {
+        sysctl::set_device("ipv6", name, "disable_ipv6", "1")?;
+    }
+    let missing = || Error::internal(format!("interface {name}"), "gone from its namespace");
+    let ifindex = netlink.index_of(name).await?.ok_or_else(missing)?;
+    for net in &spec.addresses {
+        netlink.add_address(ifindex, *net).await?;
+    }
+    netlink.set_up(ifindex).await
 }
 
-/// Makes these the default routes: a gateway and its interface for each family that has one. Only routes that netd
-/// made (protocol static) are replaced.
-pub fn set_default_routes(netns: &Netns, routes: &[(IpAddr, String)]) -> Result<()> {
-    inside(netns, async |netlink| {
-        remove_defaults(&netlink).await?;
-        for (gateway, name) in routes {
-            let Some(ifindex) = netlink.index_of(name).await? else {
-                continue;
-            };
-            let message = match gateway {
-                IpAddr::V4(g) => RouteMessageBuilder::<std::net::Ipv4Addr>::new()
-                    .gateway(*g)
-                    .output_interface(ifindex)
-                    .build(),
-                IpAddr::V6(g) => RouteMessageBuilder::<std::net::Ipv6Addr>::new()
-                    .gateway(*g)
-                    .output_interface(ifindex)
-                    .build(),
-            };
-            let added = netlink
-                .handle
-                .route()
-                .add(message)
-                .replace()
-                .execute()
-                .await;
-            added.map_err(|e| {
-                Error::internal(format!("default route via {gateway} on {name}"), e)
-            })?;
-        }
-        Ok(())
-    })
+/// Replaces the default route of the gateway's family, in the main table or another one. Routes with another metric
+/// are not netd's and stay.
+async fn set_default(
+    netlink: &Netlink,
+    gateway: IpAddr,
+    name: &str,
+    table: Option<u32>,
+) -> Result<()> {
+    let Some(ifindex) = netlink.index_of(name).await? else {
+        return Ok(());
+    };
+    let mut message: RouteMessage = match gateway {
+        IpAddr::V4(g) => RouteMessageBuilder::<Ipv4Addr>::new()
+            .gateway(g)
+            .output_interface(ifindex)
+            .build(),
+        IpAddr::V6(g) => RouteMessageBuilder::<Ipv6Addr>::new()
+            .gateway(g)
+            .output_interface(ifindex)
+            .build(),
+    };
+    if let Some(table) = table {
+        use rtnetlink::packet_route::route::RouteAttribute;
+        message.header.table = 0;
+        message.attributes.push(RouteAttribute::Table(table));
+    }
+    let added = netlink
+        .handle
+        .route()
+        .add(message)
+        .replace()
+        .execute()
+        .await;
+    added.map_err(|e| Error::internal(format!("default route via {gateway} on {name}"), e))
 }
 
-async fn remove_defaults(netlink: &Netlink) -> Result<()> {
-    let queries = [
-        RouteMessageBuilder::<std::net::Ipv4Addr>::new().build(),
-        RouteMessageBuilder::<std::net::Ipv6Addr>::new().build(),
-    ];
-    for query in queries {
-        let found = netlink
-            .handle
-            .route()
-            .get(query)
-            .execute()
-            .try_collect::<Vec<_>>()
-            .await;
-        for route in found.map_err(|e| Error::internal("listing routes", e))? {
-            let via = route
-                .attributes
-                .iter()
-                .any(|a| matches!(a, RouteAttribute::Gateway(_)));
-            let ours = route.header.protocol == RouteProtocol::Static;
-            if route.header.destination_prefix_length == 0 && via && ours {
-                let removed = netlink.handle.route().del(route).execute().await;
-                removed.map_err(|e| Error::internal("removing a default route", e))?;
+/// A rule of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Rule {
+    /// The main table, but for its default routes.
+    Specific { v4: bool },
+    /// From an address to a table.
+    Source(IpAddr, u32),
+}
+
+impl Rule {
+    fn v4(self) -> bool {
+        match self {
+            Self::Specific { v4 } => v4,
+            Self::Source(address, _) => address.is_ipv4(),
+        }
+    }
+
+    fn parse(message: &RuleMessage, v4: bool) -> Option<Self> {
+        let (mut priority, mut source, mut table) = (0, None, 0);
+        for attribute in &message.attributes {
+            match attribute {
+                RuleAttribute::Priority(p) => priority = *p,
+                RuleAttribute::Source(a) => source = Some(*a),
+                RuleAttribute::Table(t) => table = *t,
+                _ => {}
             }
         }
+        match (priority.checked_sub(SPECIFIC), source) {
+            (Some(0), _) => Some(Self::Specific { v4 }),
+            (Some(1), Some(source)) => Some(Self::Source(source, table)),
+            _ => None,
+        }
+    }
+
+    fn message(self) -> RuleMessage {
+        use rtnetlink::packet_route::AddressFamily;
+        let mut message = RuleMessage::default();
+        message.header.family = if self.v4() {
+            AddressFamily::Inet
+        } else {
+            AddressFamily::Inet6
+        };
+        message.header.action = RuleAction::ToTable;
+        match self {
+            Self::Specific { .. } => {
+                message.header.table = 254;
+                message.attributes.push(RuleAttribute::Priority(SPECIFIC));
+                message.attributes.push(RuleAttribute::SuppressPrefixLen(0));
+            }
+            Self::Source(address, table) => {
+                message.header.src_len = if address.is_ipv4() { 32 } else { 128 };
+                message.attributes.extend([
+                    RuleAttribute::Priority(SPECIFIC + 1),
+                    RuleAttribute::Source(address),
+                    RuleAttribute::Table(table),
+                ]);
+            }
+        }
+        message
+    }
+}
+
+/// Makes exactly these the ways out by source address.
+async fn set_sources(netlink: &Netlink, sources: &[SourceRoute]) -> Result<()> {
+    let mut wanted = BTreeSet::new();
+    for route in sources {
+        let gateway = route.gateway;
+        set_default(netlink, gateway, &route.interface, Some(route.table)).await?;
+        let v4 = route.source.is_ipv4();
+        wanted.insert(Rule::Specific { v4 });
+        wanted.insert(Rule::Source(route.source, route.table));
+    }
+    let fail = |e: rtnetlink::Error| Error::internal("routing rules of a sandbox", e);
+    let mut there = BTreeSet::new();
+    for (version, v4) in [(IpVersion::V4, true), (IpVersion::V6, false)] {
+        let found = netlink.handle.rule().get(version).execute();
+        let found: Vec<RuleMessage> = match found.try_collect().await {
+            Ok(found) => found,
+            // A namespace without IPv6.
+            Err(rtnetlink::Error::NetlinkError(e))
+                if !v4 && e.raw_code() == -libc::EAFNOSUPPORT =>
+            {
+                continue;
+            }
+            Err(e) => return Err(fail(e)),
+        };
+        there.extend(found.iter().filter_map(|m| Rule::parse(m, v4)));
+    }
+    // First give, then take: no packet meets neither.
+    for rule in wanted.difference(&there) {
+        let mut request = netlink.handle.rule().add();
+        *request.message_mut() = rule.message();
+        request.execute().await.map_err(fail)?;
+    }
+    for rule in there.difference(&wanted) {
+        let removed = netlink.handle.rule().del(rule.message()).execute().await;
+        removed.map_err(fail)?;
     }
     Ok(())
 }

@@ -1,10 +1,14 @@
 //! The desired state on disk: one table of JSON records in an embedded transactional store. Every record is decoded
 //! as hostile input. It must not know what the records mean to the kernel.
 
-use std::path::Path;
+use std::{
+    path::Path,
+    sync::{Arc, mpsc},
+};
 
 use redb::{Database, ReadableDatabase as _, TableDefinition};
 use serde::{Serialize, de::DeserializeOwned};
+use tokio::sync::oneshot;
 
 use crate::error::{Error, Kind, Result};
 
@@ -35,10 +39,32 @@ impl Change {
     }
 }
 
-/// The open store.
+/// The open store. One thread writes: changes that wait while a transaction is written share the next one, so that
+/// many requests at once cost few writes to disk. They are written in the order in which they were submitted.
 pub struct Store {
-    database: Database,
+    database: Arc<Database>,
     path: String,
+    writer: mpsc::Sender<Job>,
+}
+
+struct Job {
+    changes: Vec<Change>,
+    done: oneshot::Sender<Result<()>>,
+}
+
+/// Changes that are on their way to the disk.
+#[must_use = "changes count only once they are on disk"]
+pub struct Pending(oneshot::Receiver<Result<()>>);
+
+impl Pending {
+    /// Waits until they are there, or were refused.
+    pub async fn written(self) -> Result<()> {
+        self.0.await.unwrap_or_else(|_| Err(gone()))
+    }
+}
+
+fn gone() -> Error {
+    Error::internal("the store", "its writer has ended")
 }
 
 impl Store {
@@ -54,12 +80,24 @@ impl Store {
         let opened = std::panic::catch_unwind(|| Database::create(&path))
             .map_err(|_| broken(&"it is damaged"))?;
         let database = opened.map_err(|e| broken(&e))?;
+        let database = Arc::new(database);
+        let (writer, jobs) = mpsc::channel();
+        let (for_writer, shown_there) = (Arc::clone(&database), shown.clone());
+        std::thread::Builder::new()
+            .name("store".into())
+            .spawn(move || write_all(&for_writer, &shown_there, &jobs))
+            .map_err(|e| Error::internal("starting the store's thread", e))?;
         let store = Self {
             database,
             path: shown.clone(),
+            writer,
         };
         match store.get::<String>("meta/schema")? {
-            None => store.commit(&[Change::put("meta", "schema", &SCHEMA)?])?,
+            None => write(
+                &store.database,
+                &shown,
+                &[&[Change::put("meta", "schema", &SCHEMA)?]],
+            )?,
             Some(version) if version == SCHEMA => {}
             Some(version) => {
                 return Err(broken(&format!(
@@ -71,23 +109,22 @@ impl Store {
     }
 
     fn fail(&self, e: impl std::fmt::Display) -> Error {
-        Error::internal(format!("store {}", self.path), e)
+        failed(&self.path, e)
     }
 
-    /// Writes all changes or none.
-    pub fn commit(&self, changes: &[Change]) -> Result<()> {
-        let transaction = self.database.begin_write().map_err(|e| self.fail(e))?;
-        {
-            let mut table = transaction.open_table(RECORDS).map_err(|e| self.fail(e))?;
-            for change in changes {
-                match change {
-                    Change::Put(key, value) => table.insert(key.as_str(), value.as_str()).map(drop),
-                    Change::Delete(key) => table.remove(key.as_str()).map(drop),
-                }
-                .map_err(|e| self.fail(e))?;
-            }
+    /// Hands over changes that are written all or not at all, after all that were handed over before.
+    pub fn submit(&self, changes: Vec<Change>) -> Pending {
+        let (done, written) = oneshot::channel();
+        if let Err(mpsc::SendError(job)) = self.writer.send(Job { changes, done }) {
+            // Nobody receives only when the waiting request has gone.
+            let _ = job.done.send(Err(gone()));
         }
-        transaction.commit().map_err(|e| self.fail(e))
+        Pending(written)
+    }
+
+    /// As [`Store::submit`], and waits.
+    pub async fn commit(&self, changes: Vec<Change>) -> Result<()> {
+        self.submit(changes).written().await
     }
 
     /// Reads one record.
@@ -119,6 +156,22 @@ impl Store {
         Ok(found)
     }
 
+    /// Ids of all records of a kind.
+    pub fn keys(&self, kind: &str) -> Result<Vec<String>> {
+        let transaction = self.database.begin_read().map_err(|e| self.fail(e))?;
+        let table = transaction.open_table(RECORDS).map_err(|e| self.fail(e))?;
+        let (from, to) = (format!("{kind}/"), format!("{kind}0"));
+        let mut found = Vec::new();
+        for entry in table
+            .range(from.as_str()..to.as_str())
+            .map_err(|e| self.fail(e))?
+        {
+            let (key, _) = entry.map_err(|e| self.fail(e))?;
+            found.extend(key.value().strip_prefix(&from).map(str::to_owned));
+        }
+        Ok(found)
+    }
+
     fn decode<T: DeserializeOwned>(&self, key: &str, json: &str) -> Result<T> {
         serde_json::from_str(json).map_err(|e| {
             self.fail(format!("record {key}: {e}"))
@@ -127,24 +180,60 @@ impl Store {
     }
 }
 
+fn failed(path: &str, e: impl std::fmt::Display) -> Error {
+    Error::internal(format!("store {path}"), e)
+}
+
+fn write_all(database: &Database, path: &str, jobs: &mpsc::Receiver<Job>) {
+    while let Ok(first) = jobs.recv() {
+        let mut batch = vec![first];
+        batch.extend(jobs.try_iter());
+        let changes: Vec<&[Change]> = batch.iter().map(|job| &*job.changes).collect();
+        let done = write(database, path, &changes);
+        for job in batch {
+            // The request may have gone meanwhile.
+            let _ = job.done.send(done.clone());
+        }
+    }
+}
+
+/// One transaction.
+fn write(database: &Database, path: &str, batch: &[&[Change]]) -> Result<()> {
+    let fail = |e: &dyn std::fmt::Display| failed(path, e);
+    let transaction = database.begin_write().map_err(|e| fail(&e))?;
+    {
+        let mut table = transaction.open_table(RECORDS).map_err(|e| fail(&e))?;
+        for change in batch.iter().copied().flatten() {
+            match change {
+                Change::Put(key, value) => table.insert(key.as_str(), value.as_str()).map(drop),
+                Change::Delete(key) => table.remove(key.as_str()).map(drop),
+            }
+            .map_err(|e| fail(&e))?;
+        }
+    }
+    transaction.commit().map_err(|e| fail(&e))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn records_survive_and_transactions_are_whole() {
+    #[tokio::test]
+    async fn records_survive_and_transactions_are_whole() {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::open(directory.path()).unwrap();
         store
-            .commit(&[
+            .commit(vec![
                 Change::put("network", "a", &1).unwrap(),
                 Change::put("networks", "b", &2).unwrap(),
             ])
+            .await
             .unwrap();
-        drop(store);
-        let store = Store::open(directory.path()).unwrap();
         assert_eq!(store.list::<u32>("network").unwrap(), [1]);
-        store.commit(&[Change::delete("network", "a")]).unwrap();
+        let last = store.submit(vec![Change::put("network", "a", &3).unwrap()]);
+        let gone = store.submit(vec![Change::delete("network", "a")]);
+        last.written().await.unwrap();
+        gone.written().await.unwrap();
         assert!(store.list::<u32>("network").unwrap().is_empty());
     }
 

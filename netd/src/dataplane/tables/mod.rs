@@ -1,0 +1,135 @@
+//! The maps that the daemon writes. What stands in them is remembered, so that no request walks a map.
+
+mod endpoints;
+mod networks;
+mod publications;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aya::{
+    Ebpf, Pod,
+    maps::{HashMap, MapData, PerCpuArray, PerCpuHashMap, lpm_trie},
+};
+use netd_common::{
+    abi::{
+        AddressKey, Counters, Device, DropCount, DropKey, HostAddress, MemberKey, Network,
+        Publication, PublicationData, SubnetData, Target, TrustedKey, Uplink,
+    },
+    addr::Addr,
+};
+
+use super::{DesiredState, MapRow, PublicationSpec, counters, object};
+use crate::error::{Error, Kind, Result};
+use endpoints::KnownEndpoint;
+use networks::KnownNetwork;
+
+type Subnets = lpm_trie::LpmTrie<MapData, SubnetData, u32>;
+type Publications = lpm_trie::LpmTrie<MapData, PublicationData, Publication>;
+
+/// The maps, and what the daemon must remember of them.
+pub struct Tables {
+    pub(super) devices: HashMap<MapData, u32, Device>,
+    networks: HashMap<MapData, u32, Network>,
+    gateways: HashMap<MapData, u32, u32>,
+    addresses: HashMap<MapData, AddressKey, Target>,
+    subnets: Subnets,
+    members: HashMap<MapData, MemberKey, u32>,
+    pub(super) uplinks: HashMap<MapData, u32, Uplink>,
+    trusted: HashMap<MapData, TrustedKey, u32>,
+    host_addresses: HashMap<MapData, Addr, HostAddress>,
+    publications: Publications,
+    pub(super) counters: PerCpuArray<MapData, Counters>,
+    pub(super) drops: PerCpuHashMap<MapData, DropKey, DropCount>,
+    known_networks: BTreeMap<u32, KnownNetwork>,
+    known_endpoints: BTreeMap<u32, KnownEndpoint>,
+    /// Slots of `COUNTERS` that no endpoint uses, below `next_slot`.
+    free_slots: BTreeSet<u32>,
+    next_slot: u32,
+    /// What each endpoint has published.
+    published: BTreeMap<u32, Vec<PublicationSpec>>,
+    /// Writes that found something else than what should have stood there.
+    pub(super) mended: u64,
+}
+
+/// The map said no.
+fn refused(map: &str, e: &dyn std::fmt::Display) -> Error {
+    Error::new(Kind::Exhausted, format!("writing map {map}: {e}"))
+        .hint("if it is full, raise [limits] in the configuration file")
+}
+
+/// Writes where something else stands. Says whether it had to.
+fn put<K: Pod, V: Pod + PartialEq>(
+    map: &mut HashMap<MapData, K, V>,
+    name: &str,
+    key: &K,
+    value: V,
+) -> Result<bool> {
+    if map.get(key, 0).is_ok_and(|there| there == value) {
+        return Ok(false);
+    }
+    map.insert(key, value, 0).map_err(|e| refused(name, &e))?;
+    Ok(true)
+}
+
+impl Tables {
+    /// Takes the maps out of the object and reads what is in them.
+    pub fn take(o: &mut Ebpf) -> Result<Self> {
+        let mut tables = Self {
+            devices: object::take(o, "DEVICES")?,
+            networks: object::take(o, "NETWORKS")?,
+            gateways: object::take(o, "GATEWAYS")?,
+            addresses: object::take(o, "ADDRESSES")?,
+            subnets: object::take(o, "SUBNETS")?,
+            members: object::take(o, "MEMBERS")?,
+            uplinks: object::take(o, "UPLINKS")?,
+            trusted: object::take(o, "TRUSTED")?,
+            host_addresses: object::take(o, "HOST_ADDRESSES")?,
+            publications: object::take(o, "PUBLICATIONS")?,
+            counters: object::take(o, "COUNTERS")?,
+            drops: object::take(o, "DROPS")?,
+            known_networks: BTreeMap::new(),
+            known_endpoints: BTreeMap::new(),
+            free_slots: BTreeSet::new(),
+            next_slot: 1,
+            published: BTreeMap::new(),
+            mended: 0,
+        };
+        tables.read_networks();
+        tables.read_endpoints();
+        Ok(tables)
+    }
+
+    /// Removes what is not desired; returns the endpoints that went. Publications are written anew after a start.
+    pub fn retain(&mut self, desired: &DesiredState) -> Vec<u32> {
+        let gone: Vec<u32> = self
+            .known_endpoints
+            .keys()
+            .filter(|n| !desired.endpoints.contains(n))
+            .copied()
+            .collect();
+        for number in &gone {
+            self.remove_endpoint(*number);
+        }
+        let networks: Vec<u32> = self
+            .known_networks
+            .keys()
+            .filter(|n| !desired.networks.contains(n))
+            .copied()
+            .collect();
+        for number in networks {
+            self.remove_network(number);
+        }
+        self.retain_publications();
+        gone
+    }
+
+    /// How full the maps are.
+    pub fn usage(&self) -> Vec<MapRow> {
+        vec![
+            counters::usage("DEVICES", self.devices.keys().count()),
+            counters::usage("NETWORKS", self.networks.keys().count()),
+            counters::usage("ADDRESSES", self.addresses.keys().count()),
+            counters::usage("PUBLICATIONS", self.published_blocks()),
+        ]
+    }
+}

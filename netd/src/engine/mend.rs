@@ -1,0 +1,162 @@
+//! Mending what others broke while the daemon runs: links that were deleted, map entries that are gone.
+
+use std::collections::BTreeSet;
+
+use super::Engine;
+use crate::{
+    error::Result,
+    kernel::Role,
+    model::{Endpoint, Network},
+};
+
+impl Engine {
+    /// Compares kernel and maps with the desired state and mends the difference. Returns what was mended.
+    pub async fn reconcile(&self) -> Result<Vec<String>> {
+        let mut mended = Vec::new();
+        self.refresh_host().await?;
+        self.dataplane.take_mended();
+        let mut there = BTreeSet::new();
+        for link in self.netlink.find_links(&self.instance.name).await? {
+            let wanted = {
+                let model = self.read();
+                match link.role {
+                    Role::Endpoint => model.endpoints().contains_key(&link.id),
+                    Role::Network | Role::Peer => model.networks.contains_key(&link.id),
+                }
+            };
+            if wanted {
+                there.insert(link.ifindex);
+            } else if self.reaper.remove(link.ifindex).await.is_ok() {
+                mended.push(format!("removed the left-over interface {}", link.name));
+            }
+        }
+        let lost: BTreeSet<u32> = {
+            let model = self.read();
+            let known = model.links.values().copied();
+            let devices = model.devices.values().flat_map(|(a, b)| [*a, *b]);
+            known
+                .chain(devices)
+                .filter(|i| !there.contains(i))
+                .collect()
+        };
+        mended.extend(self.mend_links(&lost).await);
+        let networks: Vec<Network> = self.read().networks.values().cloned().collect();
+        for network in networks {
+            let _shared = self.network_locks.shared(&network.id).await;
+            if self.read().networks.contains_key(&network.id) {
+                self.realize_network(&network).await?;
+            }
+        }
+        let sandboxes: Vec<String> = self.read().running.keys().cloned().collect();
+        for id in sandboxes {
+            let _alone = self.sandbox_locks.alone(&id).await;
+            let endpoints: Vec<Endpoint> = self.read().endpoints_of(&id).cloned().collect();
+            for endpoint in endpoints {
+                self.realize_endpoint(&endpoint, true).await?;
+            }
+            self.refresh_publications(&id)?;
+            self.refresh_routes(&id).await?;
+        }
+        self.reserve_ports()?;
+        let entries = self.dataplane.take_mended();
+        if entries > 0 {
+            mended.push(format!(
+                "wrote the map entries of {entries} networks, endpoints or publications anew"
+            ));
+        }
+        Ok(mended)
+    }
+
+    /// Makes links anew that were deleted behind netd's back. Returns what was made.
+    pub(super) async fn mend_links(&self, lost: &BTreeSet<u32>) -> Vec<String> {
+        let mut mended = Vec::new();
+        let networks: Vec<Network> = {
+            let model = self.read();
+            let gone = |id: &&String| {
+                let device = model.devices.get(*id);
+                device.is_some_and(|(a, b)| lost.contains(a) || lost.contains(b))
+            };
+            let ids = model.devices.keys().filter(gone);
+            ids.filter_map(|id| model.networks.get(id))
+                .cloned()
+                .collect()
+        };
+        for network in networks {
+            match self.mend_network(&network, lost).await {
+                Ok(true) => {
+                    mended.push(format!("made the device of network {} anew", network.name))
+                }
+                Ok(false) => {}
+                Err(e) => self.warn(format!(
+                    "making the device of network {} anew: {e}",
+                    network.name
+                )),
+            }
+        }
+        let endpoints: Vec<Endpoint> = {
+            let model = self.read();
+            let gone = model.links.iter().filter(|(_, i)| lost.contains(i));
+            gone.filter_map(|(id, _)| model.endpoints().get(id))
+                .cloned()
+                .collect()
+        };
+        for endpoint in endpoints {
+            match self.mend_endpoint(&endpoint, lost).await {
+                Ok(true) => mended.push(format!(
+                    "made interface {} of endpoint {} anew",
+                    endpoint.interface, endpoint.id
+                )),
+                Ok(false) => {}
+                Err(e) => self.warn(format!("making endpoint {} anew: {e}", endpoint.id)),
+            }
+        }
+        for text in &mended {
+            self.warn(format!("an interface of netd's was deleted: {text}"));
+        }
+        mended
+    }
+
+    async fn mend_network(&self, network: &Network, lost: &BTreeSet<u32>) -> Result<bool> {
+        let _alone = self.network_locks.alone(&network.id).await;
+        {
+            let mut model = self.write();
+            let device = model.devices.get(&network.id).copied();
+            match device {
+                Some((a, b)) if lost.contains(&a) || lost.contains(&b) => {}
+                // Removed or mended meanwhile.
+                _ => return Ok(false),
+            }
+            model.devices.remove(&network.id);
+        }
+        self.netlink.delete_by_name(&network.device).await?;
+        self.realize_network(network).await?;
+        // Endpoints know their gateway by its interface.
+        let endpoints: Vec<(Endpoint, u32)> = {
+            let model = self.read();
+            let linked = model.endpoints_on(&network.id);
+            linked
+                .filter_map(|e| Some((e.clone(), *model.links.get(&e.id)?)))
+                .collect()
+        };
+        for (endpoint, ifindex) in endpoints {
+            self.tell_endpoint(&endpoint, ifindex)?;
+        }
+        Ok(true)
+    }
+
+    async fn mend_endpoint(&self, endpoint: &Endpoint, lost: &BTreeSet<u32>) -> Result<bool> {
+        let _alone = self.sandbox_locks.alone(&endpoint.sandbox).await;
+        {
+            let mut model = self.write();
+            match model.links.get(&endpoint.id) {
+                Some(ifindex) if lost.contains(ifindex) => {}
+                _ => return Ok(false),
+            }
+            model.links.remove(&endpoint.id);
+        }
+        self.realize_endpoint(endpoint, true).await?;
+        self.refresh_publications(&endpoint.sandbox)?;
+        self.refresh_routes(&endpoint.sandbox).await?;
+        Ok(true)
+    }
+}

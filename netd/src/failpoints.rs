@@ -1,0 +1,20 @@
+//! Places where a test kills the daemon: `NETD_FAILPOINT=name` ends it there as kill -9 would, at the first request that
+//! comes by. Only in builds with the feature `failpoints`.
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+/// Arms the place that the environment names, if it names one.
+pub fn arm() {
+    let Ok(name) = std::env::var("NETD_FAILPOINT") else {
+        return;
+    };
+    let armed = fail::cfg_callback(name.as_str(), move || {
+        let _ = kill(Pid::this(), Signal::SIGKILL);
+    });
+    if let Err(e) = armed {
+        tracing::error!("arming a failpoint: {e}");
+    }
+}
