@@ -7,6 +7,7 @@
 
 pub mod abi;
 pub mod addr;
+pub mod begin;
 pub mod checksum;
 pub mod container;
 pub mod drop_reason;
@@ -14,6 +15,7 @@ pub mod flow;
 pub mod host;
 pub mod neighbour;
 pub mod packet;
+pub mod pool;
 pub mod socket;
 pub mod tables;
 pub mod translate;

@@ -56,6 +56,10 @@ pub struct Work {
     pub flow: Flow,
     /// The answers' entry.
     pub back: Flow,
+    /// An entry found where a new one was to be written.
+    pub old: Flow,
+    /// The endpoint that `flow` leads to, unless that is the outside.
+    pub target: Target,
     /// Where it leaves the host.
     pub route: Route,
 }

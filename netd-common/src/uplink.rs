@@ -3,6 +3,7 @@
 use crate::{
     abi::network_flags,
     addr::Addr,
+    begin,
     drop_reason::DropReason,
     flow,
     packet::{Class, Packet, parse},
@@ -47,7 +48,7 @@ pub fn from_uplink<P: Packet, T: Tables>(
         if host.flags & network_flags::INTERNAL != 0 {
             return Err(DropReason::Internal);
         }
-        let Some(found) = flow::publication(t, &w.h).filter(|found| found.addr.is_v4() == v4)
+        let Some(found) = begin::publication(t, &w.h).filter(|found| found.addr.is_v4() == v4)
         else {
             return Ok(Verdict::Pass);
         };
@@ -60,7 +61,7 @@ pub fn from_uplink<P: Packet, T: Tables>(
         {
             return Err(DropReason::SpoofedAddress);
         }
-        flow::begin_published(t, &found, 0, &Addr::UNSPECIFIED, w)?;
+        begin::begin_published(t, &found, 0, &Addr::UNSPECIFIED, w)?;
         return flow::forward(p, t, ifindex, w);
     }
     if t.subnet(w.h.dst).is_some() {
