@@ -10,18 +10,45 @@ use crate::{
     tables::{Refused, Tables, Work},
 };
 
-/// The publication that a packet to an address of the host meets, if it may begin a flow.
+/// Whether a packet to a port may begin a flow.
 #[inline(always)]
-pub fn publication<T: Tables>(t: &T, h: &Headers) -> Option<Publication> {
+pub fn begins_at_port(h: &Headers) -> bool {
     let begins = match h.protocol {
         protocol::TCP => h.is_first_syn(),
         protocol::UDP | protocol::SCTP => true,
         _ => false,
     };
-    if !begins || h.class != Class::Plain {
+    begins && h.class == Class::Plain
+}
+
+/// Whether a packet may begin a flow, ports or not.
+#[inline(always)]
+pub fn begins(h: &Headers) -> bool {
+    match h.class {
+        Class::Plain => h.protocol != protocol::TCP || h.is_first_syn(),
+        Class::Echo => matches!(h.icmp_type, 8 | 128),
+        _ => false,
+    }
+}
+
+/// The publication that a packet to an address of the host meets, if it may begin a flow.
+#[inline(always)]
+pub fn publication<T: Tables>(t: &T, h: &Headers) -> Option<Publication> {
+    if !begins_at_port(h) {
         return None;
     }
     published(t, h.dst, h.protocol, h.dport, h.v4)
+}
+
+/// The publication of this port of this very address.
+#[inline(always)]
+pub fn published_at<T: Tables>(t: &T, addr: Addr, number: u8, port: Be16) -> Option<Publication> {
+    t.publication(&PublicationData {
+        addr,
+        protocol: number,
+        pad: 0,
+        port,
+    })
 }
 
 /// The publication of this port of this very address, or of all addresses of its family.
@@ -33,21 +60,15 @@ pub fn published<T: Tables>(
     port: Be16,
     v4: bool,
 ) -> Option<Publication> {
-    let mut data = PublicationData {
-        addr,
-        protocol: number,
-        pad: 0,
-        port,
-    };
-    if let Some(found) = t.publication(&data) {
+    if let Some(found) = published_at(t, addr, number, port) {
         return Some(found);
     }
-    data.addr = if v4 {
+    let all = if v4 {
         Addr::UNSPECIFIED_V4
     } else {
         Addr::UNSPECIFIED
     };
-    t.publication(&data)
+    published_at(t, all, number, port)
 }
 
 /// The endpoint's port that a publication leads this host port to.
@@ -123,6 +144,33 @@ pub fn begin_published<T: Tables>(
     w.back.dport = w.h.sport;
     w.back.target = sender;
     w.back.network = sender_network;
+    insert_pair(t, w)
+}
+
+/// Begins a flow from outside to the endpoint `endpoint` of `network` at its own address, without translation; `w.key`
+/// is the packet's. Its answers keep their source even where the network masquerades.
+#[inline(never)]
+pub fn begin_identity<T: Tables>(
+    t: &T,
+    network: u32,
+    endpoint: u32,
+    w: &mut Work,
+) -> Result<(), DropReason> {
+    w.flow.src = w.h.src;
+    w.flow.sport = w.h.sport;
+    w.flow.dst = w.h.dst;
+    w.flow.dport = w.h.dport;
+    w.flow.target = endpoint;
+    w.flow.network = network;
+    if !locate(t, w) {
+        return Err(DropReason::StaleTarget);
+    }
+    w.back.src = w.h.dst;
+    w.back.sport = w.h.dport;
+    w.back.dst = w.h.src;
+    w.back.dport = w.h.sport;
+    w.back.target = 0;
+    w.back.network = 0;
     insert_pair(t, w)
 }
 

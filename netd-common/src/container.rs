@@ -230,12 +230,7 @@ fn outside<P: Packet, T: Tables>(
             Err(DropReason::Isolated)
         };
     }
-    let begins = match h.class {
-        Class::Plain => h.protocol != protocol::TCP || h.is_first_syn(),
-        Class::Echo => matches!(h.icmp_type, 8 | 128),
-        _ => false,
-    };
-    if !begins {
+    if !begin::begins(h) {
         return Err(DropReason::NoFlow);
     }
     w.flow.src = h.src;

@@ -85,6 +85,8 @@ pub trait Tables {
     fn target(&self, key: &AddressKey) -> Option<&Target>;
     /// `SUBNETS`.
     fn subnet(&self, addr: Addr) -> Option<u32>;
+    /// `TRUSTED`: whether this network trusts this uplink.
+    fn trusted(&self, network: u32, ifindex: u32) -> bool;
     /// `HOST_ADDRESSES`.
     fn host_address(&self, addr: Addr) -> Option<HostAddress>;
     /// `PUBLICATIONS`.

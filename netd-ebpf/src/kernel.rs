@@ -11,7 +11,7 @@ use netd_common::{
     abi::{
         AddressKey, Device, Flow, FlowKey, FragmentKey, FragmentPorts, HostAddress, Mapping,
         MappingKey, Network, OutsidePort, PUBLICATION_PREFIX, Publication, PublicationData,
-        Settings, Target, seen,
+        Settings, Target, TrustedKey, seen,
     },
     addr::Addr,
     drop_reason::DropReason,
@@ -72,6 +72,12 @@ impl Tables for Kernel<'_> {
     #[inline(always)]
     fn subnet(&self, addr: Addr) -> Option<u32> {
         maps::SUBNETS.get(Key::new(128, addr.v6_bytes())).copied()
+    }
+
+    #[inline(always)]
+    fn trusted(&self, network: u32, ifindex: u32) -> bool {
+        // SAFETY: as above.
+        unsafe { maps::TRUSTED.get(TrustedKey { network, ifindex }) }.is_some()
     }
 
     #[inline(always)]

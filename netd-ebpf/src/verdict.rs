@@ -73,8 +73,25 @@ fn neighbour(ifindex: u32, next_hop: Addr) -> i32 {
 fn replicate(context: &TcContext, number: u32, host: u32) -> i32 {
     // SAFETY: the context's pointer is valid while the program runs.
     let sender = unsafe { (*context.skb.skb).ifindex };
+    let Some(room) = maps::SCRATCH.get_ptr_mut(0) else {
+        return TC_ACT_SHOT;
+    };
+    // Numbers that went through memory are unknown to the verifier, so that it follows the loop once, not once for
+    // every constant that a path brings.
+    // SAFETY: this CPU's entry has one user, see `scratch`; the decision that used it is over.
+    let (number, host) = unsafe {
+        (&raw mut (*room).flow.network).write_volatile(number);
+        (&raw mut (*room).route.ifindex).write_volatile(host);
+        (
+            (&raw const (*room).flow.network).read_volatile(),
+            (&raw const (*room).route.ifindex).read_volatile(),
+        )
+    };
     // SAFETY: a reader sees the old or the new value, both valid.
-    let members = unsafe { maps::NETWORKS.get(number) }.map_or(0, |n| n.members);
+    let Some(network) = (unsafe { maps::NETWORKS.get(number) }) else {
+        return TC_ACT_SHOT;
+    };
+    let members = network.members;
     let mut index: u32 = 0;
     while index < MAX_MEMBERS {
         if index >= members {

@@ -76,6 +76,8 @@ pub struct Maps {
     pub subnets: Vec<(Addr, usize, u32)>,
     pub hosts: HashMap<Addr, HostAddress>,
     pub publications: HashMap<PublicationData, Publication>,
+    /// Network and interface index.
+    pub trusted: HashSet<(u32, u32)>,
     pub settings: Settings,
     pub uplink: u32,
     pub sources: HashSet<Addr>,
@@ -98,6 +100,9 @@ impl Tables for Maps {
     fn subnet(&self, addr: Addr) -> Option<u32> {
         let within = |s: &&(Addr, usize, u32)| s.0.v6_bytes()[..s.1] == addr.v6_bytes()[..s.1];
         self.subnets.iter().find(within).map(|s| s.2)
+    }
+    fn trusted(&self, network: u32, ifindex: u32) -> bool {
+        self.trusted.contains(&(network, ifindex))
     }
     fn host_address(&self, addr: Addr) -> Option<HostAddress> {
         self.hosts.get(&addr).copied()
