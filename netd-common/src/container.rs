@@ -34,6 +34,7 @@ pub fn from_container<P: Packet, T: Tables>(
         return Err(DropReason::FamilyDisabled);
     }
     parse(p, ETHERNET, v4, false, &mut w.h)?;
+    w.near_mtu = dev.mtu;
     match w.h.class {
         Class::Discovery => {
             return neighbour::discovery(p, t, dev, &w.h).map(|()| Verdict::Egress(ifindex));

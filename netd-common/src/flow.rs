@@ -3,6 +3,7 @@
 use crate::{
     abi::{AddressKey, Flow, FlowKey, FragmentKey, FragmentPorts, Target, seen},
     drop_reason::DropReason,
+    mss,
     packet::{Class, Headers, Packet, ether_type, protocol, tcp},
     tables::{Tables, Verdict, Work},
     translate,
@@ -177,6 +178,15 @@ pub fn forward<P: Packet, T: Tables>(
 pub fn send<P: Packet, T: Tables>(p: &mut P, t: &T, w: &mut Work) -> Result<Verdict, DropReason> {
     translate::hop(p, &w.h)?;
     translate::packet(p, &w.h, &w.flow).ok_or(DropReason::Unsupported)?;
+    if mss::is_syn(&w.h) {
+        let far = if w.flow.target == 0 {
+            w.route.mtu
+        } else {
+            w.target.mtu
+        };
+        // Nothing to lower is no failure.
+        let _ = mss::clamp(p, &w.h, far.min(w.near_mtu), &mut w.cell);
+    }
     if w.flow.target == 0 {
         return Ok(Verdict::Neighbour(w.route.ifindex, w.route.next_hop));
     }

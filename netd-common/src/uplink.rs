@@ -5,7 +5,7 @@ use crate::{
     addr::Addr,
     begin,
     drop_reason::DropReason,
-    flow,
+    flow, mss,
     packet::{Class, Headers, Packet, parse},
     tables::{Tables, Verdict, Work},
 };
@@ -29,6 +29,10 @@ pub fn from_uplink<P: Packet, T: Tables>(
         || w.h.dst.is_multicast_or_broadcast()
     {
         return Ok(Verdict::Pass);
+    }
+    w.near_mtu = 0;
+    if mss::is_syn(&w.h) {
+        w.near_mtu = t.uplink_mtu(ifindex).unwrap_or(0);
     }
     if w.h.class == Class::Error {
         if parse(p, w.h.l4 + 8, v4, true, &mut w.inner).is_err() {

@@ -9,7 +9,7 @@ use netd_common::{
     abi::{DropCount, DropKey, MAX_MEMBERS, MemberKey},
     addr::Addr,
     drop_reason::DropReason,
-    tables::Verdict,
+    tables::{Verdict, forget},
 };
 
 use crate::maps;
@@ -76,17 +76,9 @@ fn replicate(context: &TcContext, number: u32, host: u32) -> i32 {
     let Some(room) = maps::SCRATCH.get_ptr_mut(0) else {
         return TC_ACT_SHOT;
     };
-    // Numbers that went through memory are unknown to the verifier, so that it follows the loop once, not once for
-    // every constant that a path brings.
     // SAFETY: this CPU's entry has one user, see `scratch`; the decision that used it is over.
-    let (number, host) = unsafe {
-        (&raw mut (*room).flow.network).write_volatile(number);
-        (&raw mut (*room).route.ifindex).write_volatile(host);
-        (
-            (&raw const (*room).flow.network).read_volatile(),
-            (&raw const (*room).route.ifindex).read_volatile(),
-        )
-    };
+    let cell = unsafe { &mut (*room).cell };
+    let (number, host) = (forget(cell, number), forget(cell, host));
     // SAFETY: a reader sees the old or the new value, both valid.
     let Some(network) = (unsafe { maps::NETWORKS.get(number) }) else {
         return TC_ACT_SHOT;

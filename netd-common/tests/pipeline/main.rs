@@ -4,5 +4,6 @@
 mod gateway;
 mod masquerade;
 mod memory;
+mod mss;
 mod stale;
 mod world;

@@ -80,6 +80,8 @@ pub struct Maps {
     pub trusted: HashSet<(u32, u32)>,
     pub settings: Settings,
     pub uplink: u32,
+    /// The uplink's.
+    pub mtu: u32,
     pub sources: HashSet<Addr>,
     pub random: RefCell<u32>,
 }
@@ -100,6 +102,9 @@ impl Tables for Maps {
     fn subnet(&self, addr: Addr) -> Option<u32> {
         let within = |s: &&(Addr, usize, u32)| s.0.v6_bytes()[..s.1] == addr.v6_bytes()[..s.1];
         self.subnets.iter().find(within).map(|s| s.2)
+    }
+    fn uplink_mtu(&self, ifindex: u32) -> Option<u32> {
+        (ifindex == self.uplink).then_some(self.mtu)
     }
     fn trusted(&self, network: u32, ifindex: u32) -> bool {
         self.trusted.contains(&(network, ifindex))
@@ -152,6 +157,7 @@ impl Tables for Maps {
         *out = Route {
             ifindex: self.uplink,
             next_hop: flow.dst,
+            mtu: self.mtu,
             source: source.copied().unwrap_or_default(),
         };
         Ok(())

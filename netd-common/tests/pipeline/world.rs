@@ -65,6 +65,8 @@ pub struct World {
     pub work: Work,
     /// Flags of every device.
     pub flags: u32,
+    /// MTU of endpoints placed from now on.
+    pub mtu: u32,
 }
 
 impl World {
@@ -72,6 +74,7 @@ impl World {
     pub fn new() -> Self {
         let mut maps = Maps {
             uplink: UPLINK,
+            mtu: 1500,
             settings: Settings {
                 pool_first: 50000,
                 pool_last: 50999,
@@ -101,6 +104,7 @@ impl World {
             maps,
             work: Work::default(),
             flags,
+            mtu: 1500,
         };
         for network in [1, 2] {
             for last in [2, 3] {
@@ -121,7 +125,7 @@ impl World {
                 ifindex: 10 + endpoint,
                 endpoint,
                 slot: endpoint,
-                mtu: 1500,
+                mtu: self.mtu,
                 mac: mac(network, last),
                 gateway_mac: mac(network, 1),
             };
@@ -166,7 +170,7 @@ impl World {
             slot: endpoint,
             flags: self.flags,
             gateway_ifindex: network,
-            mtu: 1500,
+            mtu: self.mtu,
             ipv4: inside(true, network, last),
             ipv6: inside(false, network, last),
             link_local: Addr::UNSPECIFIED,
@@ -219,7 +223,8 @@ pub const SYN: u8 = 2;
 /// As [`SYN`].
 pub const ACK: u8 = 16;
 
-fn builder(from: Addr, to: Addr) -> etherparse::PacketBuilderStep<etherparse::IpHeaders> {
+/// Both headers below the transport.
+pub fn builder(from: Addr, to: Addr) -> etherparse::PacketBuilderStep<etherparse::IpHeaders> {
     let ethernet = PacketBuilder::ethernet2(FOREIGN_MAC, FOREIGN_MAC);
     if from.is_v4() {
         ethernet.ipv4(from.v4_bytes(), to.v4_bytes(), 64)
