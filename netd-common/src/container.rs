@@ -4,6 +4,7 @@
 use crate::{
     abi::{AddressKey, Device, Target, network_flags},
     addr::{Addr, Mac},
+    begin,
     drop_reason::DropReason,
     flow, neighbour,
     packet::{Class, ETHERNET, Headers, Packet, ether_type, parse, protocol},
@@ -33,6 +34,7 @@ pub fn from_container<P: Packet, T: Tables>(
         return Err(DropReason::FamilyDisabled);
     }
     parse(p, ETHERNET, v4, false, &mut w.h)?;
+    w.near_mtu = dev.mtu;
     match w.h.class {
         Class::Discovery => {
             return neighbour::discovery(p, t, dev, &w.h).map(|()| Verdict::Egress(ifindex));
@@ -173,7 +175,7 @@ fn to_host_address<P: Packet, T: Tables>(
     dev: &Device,
     w: &mut Work,
 ) -> Result<Verdict, DropReason> {
-    if let Some(found) = flow::publication(t, &w.h)
+    if let Some(found) = begin::publication(t, &w.h)
         && found.addr.is_v4() == w.h.v4
     {
         let own = match t.network(dev.network) {
@@ -186,7 +188,7 @@ fn to_host_address<P: Packet, T: Tables>(
             }
             None => Addr::UNSPECIFIED,
         };
-        flow::begin_published(t, &found, dev.network, &own, w)?;
+        begin::begin_published(t, &found, dev.network, &own, w)?;
         return flow::forward(p, t, dev.gateway_ifindex, w);
     }
     to_host(p, dev)
@@ -229,17 +231,12 @@ fn outside<P: Packet, T: Tables>(
             Err(DropReason::Isolated)
         };
     }
-    let begins = match h.class {
-        Class::Plain => h.protocol != protocol::TCP || h.is_first_syn(),
-        Class::Echo => matches!(h.icmp_type, 8 | 128),
-        _ => false,
-    };
-    if !begins {
+    if !begin::begins(h) {
         return Err(DropReason::NoFlow);
     }
     w.flow.src = h.src;
     w.flow.dst = h.dst;
     t.route(dev.gateway_ifindex, &w.h, &w.flow, &mut w.route)?;
-    flow::begin_outgoing(t, dev, w)?;
+    begin::begin_outgoing(t, dev, w)?;
     flow::send(p, t, w)
 }

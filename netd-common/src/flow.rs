@@ -1,21 +1,16 @@
-//! Beginning flows: masquerading with endpoint-independent mappings, publications, and finding flows again.
+//! Finding flows again, and sending their packets on.
 
 use crate::{
-    abi::{
-        AddressKey, Device, FlowKey, FragmentKey, FragmentPorts, Mapping, MappingKey, OutsidePort,
-        Publication, PublicationData, network_flags, seen,
-    },
-    addr::{Addr, Be16},
+    abi::{AddressKey, Flow, FlowKey, FragmentKey, FragmentPorts, Target, seen},
     drop_reason::DropReason,
+    mss,
     packet::{Class, Headers, Packet, ether_type, protocol, tcp},
-    tables::{Refused, Tables, Verdict, Work},
+    tables::{Tables, Verdict, Work},
     translate,
 };
 
-/// How often a random port is tried before the pool counts as exhausted.
-const PORT_TRIES: u32 = 64;
-
-/// Finds the flow of a packet that `endpoint` (0: outside) sent.
+/// Finds the flow of a packet that `endpoint` (0: outside) sent, and where its target is. A flow whose target is gone
+/// counts as none: entries of removed endpoints stay in the table until they expire or are written over.
 #[inline(always)]
 pub fn find<T: Tables>(t: &T, w: &mut Work, endpoint: u32) -> bool {
     w.key = FlowKey {
@@ -27,7 +22,7 @@ pub fn find<T: Tables>(t: &T, w: &mut Work, endpoint: u32) -> bool {
         protocol: w.h.protocol,
         pad: [0; 3],
     };
-    t.flow(&w.key, seen_of(&w.h), &mut w.flow)
+    t.flow(&w.key, seen_of(&w.h), &mut w.flow) && locate(t, w)
 }
 
 /// Finds the flow that the answer to the packet inside an ICMP error, sent by `endpoint`, would take.
@@ -43,7 +38,38 @@ pub fn find_inner<T: Tables>(t: &T, w: &mut Work, endpoint: u32) -> bool {
         protocol: w.inner.protocol,
         pad: [0; 3],
     };
-    t.flow(&w.key, 0, &mut w.flow)
+    t.flow(&w.key, 0, &mut w.flow) && locate(t, w)
+}
+
+/// The endpoint that a flow's packets go to, if it is there and still the same one.
+#[inline(always)]
+fn target_of<'a, T: Tables>(t: &'a T, flow: &Flow) -> Option<&'a Target> {
+    t.target(&AddressKey {
+        network: flow.network,
+        addr: flow.dst,
+    })
+    .filter(|found| found.endpoint == flow.target)
+}
+
+/// Whether a flow leads somewhere: to the outside, or to an endpoint that is there.
+#[inline(always)]
+pub fn is_live<T: Tables>(t: &T, flow: &Flow) -> bool {
+    flow.target == 0 || target_of(t, flow).is_some()
+}
+
+/// As [`is_live`] for `w.flow`; its endpoint becomes `w.target`.
+#[inline(always)]
+pub fn locate<T: Tables>(t: &T, w: &mut Work) -> bool {
+    if w.flow.target == 0 {
+        return true;
+    }
+    match target_of(t, &w.flow) {
+        Some(found) => {
+            w.target = *found;
+            true
+        }
+        None => false,
+    }
 }
 
 /// What a packet says of its flow's state.
@@ -104,231 +130,10 @@ fn fragment_ports<T: Tables>(t: &T, h: &mut Headers, endpoint: u32) -> Result<()
     Ok(())
 }
 
-/// The publication that a packet to an address of the host meets, if it may begin a flow.
-#[inline(always)]
-pub fn publication<T: Tables>(t: &T, h: &Headers) -> Option<Publication> {
-    let begins = match h.protocol {
-        protocol::TCP => h.is_first_syn(),
-        protocol::UDP | protocol::SCTP => true,
-        _ => false,
-    };
-    if !begins || h.class != Class::Plain {
-        return None;
-    }
-    published(t, h.dst, h.protocol, h.dport, h.v4)
-}
-
-/// The publication of this port of this very address, or of all addresses of its family.
-#[inline(always)]
-pub fn published<T: Tables>(
-    t: &T,
-    addr: Addr,
-    number: u8,
-    port: Be16,
-    v4: bool,
-) -> Option<Publication> {
-    let mut data = PublicationData {
-        addr,
-        protocol: number,
-        pad: 0,
-        port,
-    };
-    if let Some(found) = t.publication(&data) {
-        return Some(found);
-    }
-    data.addr = if v4 {
-        Addr::UNSPECIFIED_V4
-    } else {
-        Addr::UNSPECIFIED
-    };
-    t.publication(&data)
-}
-
-/// The endpoint's port that a publication leads this host port to.
-#[inline(always)]
-pub fn target_port(found: &Publication, port: Be16) -> Be16 {
-    Be16::new(
-        found
-            .target_port
-            .wrapping_add(port.get().wrapping_sub(found.first_port)),
-    )
-}
-
-/// Begins a flow of a masquerading or routed endpoint to the outside, along `w.route`. `w.key` is the packet's.
-#[inline(never)]
-pub fn begin_outgoing<T: Tables>(t: &T, dev: &Device, w: &mut Work) -> Result<(), DropReason> {
-    let wanted = if w.h.v4 {
-        network_flags::MASQUERADE_V4
-    } else {
-        network_flags::MASQUERADE_V6
-    };
-    let mut src = w.h.src;
-    let mut sport = w.h.sport;
-    if dev.flags & wanted != 0 {
-        if w.route.source.is_unspecified() {
-            return Err(DropReason::NoUplinkAddress);
-        }
-        src = w.route.source;
-        sport = outside_port(t, dev.endpoint, &w.h, &src)?;
-    }
-    w.flow.src = src;
-    w.flow.sport = sport;
-    w.flow.dst = w.h.dst;
-    w.flow.dport = w.h.dport;
-    w.flow.target = 0;
-    w.flow.network = 0;
-    w.back.src = w.h.dst;
-    w.back.sport = w.h.dport;
-    w.back.dst = w.h.src;
-    w.back.dport = w.h.sport;
-    w.back.target = dev.endpoint;
-    w.back.network = dev.network;
-    insert_pair(t, w)
-}
-
-/// Begins a flow to a published port; `w.key` is the packet's. `sender_network`: of the sending endpoint, or 0.
-/// `own`: the gateway address that stands in when an endpoint reaches itself.
-#[inline(never)]
-pub fn begin_published<T: Tables>(
-    t: &T,
-    found: &Publication,
-    sender_network: u32,
-    own: &Addr,
-    w: &mut Work,
-) -> Result<(), DropReason> {
-    let sender = w.key.endpoint;
-    w.flow.src = w.h.src;
-    w.flow.sport = w.h.sport;
-    if sender != 0 && sender == found.endpoint {
-        // A packet from its own address would be a martian to the endpoint's kernel.
-        w.flow.sport = outside_port(t, sender, &w.h, own)?;
-        w.flow.src = *own;
-    }
-    w.flow.dst = found.addr;
-    w.flow.dport = target_port(found, w.h.dport);
-    w.flow.target = found.endpoint;
-    w.flow.network = found.network;
-    w.back.src = w.h.dst;
-    w.back.sport = w.h.dport;
-    w.back.dst = w.h.src;
-    w.back.dport = w.h.sport;
-    w.back.target = sender;
-    w.back.network = sender_network;
-    insert_pair(t, w)
-}
-
-/// Writes both entries, the answering direction's first: that one must be new, or belong to the same two ends.
-#[inline(always)]
-fn insert_pair<T: Tables>(t: &T, w: &mut Work) -> Result<(), DropReason> {
-    let now = t.now();
-    w.flow.last_seen = now;
-    w.flow.seen = seen_of(&w.h);
-    w.flow.pad = [0; 3];
-    w.back.last_seen = now;
-    w.back.seen = 0;
-    w.back.pad = [0; 3];
-    w.reverse = w.flow.reverse_key(w.h.protocol);
-    match t.insert_flow(&w.reverse, &w.back, true) {
-        Ok(()) => {}
-        Err(Refused::Full) => return Err(DropReason::FlowTableFull),
-        Err(Refused::Exists) => {
-            let (dst, dport, target) = (w.back.dst, w.back.dport, w.back.target);
-            let there = t.flow(&w.reverse, 0, &mut w.back);
-            if !there || dst != w.back.dst || dport != w.back.dport || target != w.back.target {
-                return Err(DropReason::FlowConflict);
-            }
-        }
-    }
-    if t.insert_flow(&w.key, &w.flow, false).is_err() {
-        t.remove_flow(&w.reverse);
-        return Err(DropReason::FlowTableFull);
-    }
-    Ok(())
-}
-
-/// The outside port of an inside socket: the one it has, or a random free one of the pool (RFC 4787, REQ-1).
-#[inline(never)]
-fn outside_port<T: Tables>(
-    t: &T,
-    endpoint: u32,
-    h: &Headers,
-    outside: &Addr,
-) -> Result<Be16, DropReason> {
-    let outside = *outside;
-    // Without ports there is nothing to map; SCTP keeps its port because its checksum cannot be updated in place.
-    if !h.has_ports()
-        || h.protocol == protocol::SCTP
-        || (h.class == Class::Echo && h.sport == Be16::ZERO)
-    {
-        return Ok(h.sport);
-    }
-    let key = MappingKey {
-        inside: h.src,
-        outside,
-        endpoint,
-        port: h.sport,
-        protocol: h.protocol,
-        pad: 0,
-    };
-    if let Some(mapping) = t.mapping(&key) {
-        return Ok(mapping.port);
-    }
-    let settings = t.settings().ok_or(DropReason::NoPort)?;
-    let first = u32::from(settings.pool_first);
-    let size = u32::from(settings.pool_last)
-        .wrapping_sub(first)
-        .wrapping_add(1);
-    if size == 0 || size > 0xffff {
-        return Err(DropReason::NoPort);
-    }
-    let mut i = 0;
-    while i < PORT_TRIES {
-        i += 1;
-        let port = Be16::new((first + t.random() % size) as u16);
-        if published(t, outside, h.protocol, port, h.v4).is_some() {
-            continue;
-        }
-        let taken = OutsidePort {
-            addr: outside,
-            port,
-            protocol: h.protocol,
-            pad: 0,
-        };
-        match t.take_port(&taken, &key) {
-            Ok(()) => {}
-            Err(Refused::Exists) => continue,
-            Err(Refused::Full) => return Err(DropReason::FlowTableFull),
-        }
-        let mapping = Mapping {
-            last_used: t.now(),
-            port,
-            pad: [0; 6],
-        };
-        return match t.insert_mapping(&key, &mapping) {
-            Ok(()) => Ok(port),
-            Err(refused) => {
-                t.free_port(&taken);
-                // Another CPU mapped the same socket at the same moment: one mapping for both.
-                match (refused, t.mapping(&key)) {
-                    (Refused::Exists, Some(other)) => Ok(other.port),
-                    _ => Err(DropReason::FlowTableFull),
-                }
-            }
-        };
-    }
-    Err(DropReason::NoPort)
-}
-
-/// Sends a translated packet on to the endpoint of its flow: sets the Ethernet addresses.
+/// Sends a translated packet on to `w.target`, the endpoint of its flow: sets the Ethernet addresses.
 #[inline(always)]
 fn deliver<P: Packet, T: Tables>(p: &mut P, t: &T, w: &Work) -> Result<Verdict, DropReason> {
-    let target = t
-        .target(&AddressKey {
-            network: w.flow.network,
-            addr: w.flow.dst,
-        })
-        .filter(|found| found.endpoint == w.flow.target)
-        .ok_or(DropReason::StaleTarget)?;
+    let target = &w.target;
     if !p.is_gso() && p.len() - w.h.l3 > target.mtu {
         return Err(DropReason::TooBig);
     }
@@ -373,6 +178,15 @@ pub fn forward<P: Packet, T: Tables>(
 pub fn send<P: Packet, T: Tables>(p: &mut P, t: &T, w: &mut Work) -> Result<Verdict, DropReason> {
     translate::hop(p, &w.h)?;
     translate::packet(p, &w.h, &w.flow).ok_or(DropReason::Unsupported)?;
+    if mss::is_syn(&w.h) {
+        let far = if w.flow.target == 0 {
+            w.route.mtu
+        } else {
+            w.target.mtu
+        };
+        // Nothing to lower is no failure.
+        let _ = mss::clamp(p, &w.h, far.min(w.near_mtu), &mut w.cell);
+    }
     if w.flow.target == 0 {
         return Ok(Verdict::Neighbour(w.route.ifindex, w.route.next_hop));
     }

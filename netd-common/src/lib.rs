@@ -7,13 +7,16 @@
 
 pub mod abi;
 pub mod addr;
+pub mod begin;
 pub mod checksum;
 pub mod container;
 pub mod drop_reason;
 pub mod flow;
 pub mod host;
+pub mod mss;
 pub mod neighbour;
 pub mod packet;
+pub mod pool;
 pub mod socket;
 pub mod tables;
 pub mod translate;

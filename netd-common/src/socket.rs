@@ -3,7 +3,7 @@
 use crate::{
     abi::Publication,
     addr::{Addr, Be16},
-    flow,
+    begin,
     tables::Tables,
 };
 
@@ -28,6 +28,6 @@ pub fn resolve<T: Tables>(
     if !addr.is_loopback() && t.host_address(addr).is_none() {
         return None;
     }
-    let found = flow::published(t, addr, protocol, port, addr.is_v4())?;
-    Some((found, flow::target_port(&found, port)))
+    let found = begin::published(t, addr, protocol, port, addr.is_v4())?;
+    Some((found, begin::target_port(&found, port)))
 }

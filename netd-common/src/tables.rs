@@ -37,6 +37,8 @@ pub struct Route {
     pub ifindex: u32,
     /// Address of the next hop.
     pub next_hop: Addr,
+    /// MTU of the way, bytes.
+    pub mtu: u32,
     /// Address that the host itself would use there, `::` when it has none.
     pub source: Addr,
 }
@@ -56,8 +58,28 @@ pub struct Work {
     pub flow: Flow,
     /// The answers' entry.
     pub back: Flow,
+    /// An entry found where a new one was to be written.
+    pub old: Flow,
+    /// The endpoint that `flow` leads to, unless that is the outside.
+    pub target: Target,
+    /// Room for [`forget`].
+    pub cell: u32,
+    /// MTU of the link that the packet came by; of an uplink only where it matters ([`crate::mss::is_syn`]), else 0.
+    pub near_mtu: u32,
     /// Where it leaves the host.
     pub route: Route,
+}
+
+/// Gives a number back by way of `cell`, which must lie in a map: what the verifier knew of it is lost, so that it
+/// follows a loop once, not once for every value that a path brings.
+#[inline(always)]
+pub fn forget(cell: &mut u32, number: u32) -> u32 {
+    let cell: *mut u32 = cell;
+    // SAFETY: the pointer comes from a reference; volatile keeps the compiler from seeing through.
+    unsafe {
+        cell.write_volatile(number);
+        cell.read_volatile()
+    }
 }
 
 /// Why an entry was not written.
@@ -81,6 +103,10 @@ pub trait Tables {
     fn target(&self, key: &AddressKey) -> Option<&Target>;
     /// `SUBNETS`.
     fn subnet(&self, addr: Addr) -> Option<u32>;
+    /// `UPLINKS`: the interface's MTU.
+    fn uplink_mtu(&self, ifindex: u32) -> Option<u32>;
+    /// `TRUSTED`: whether this network trusts this uplink.
+    fn trusted(&self, network: u32, ifindex: u32) -> bool;
     /// `HOST_ADDRESSES`.
     fn host_address(&self, addr: Addr) -> Option<HostAddress>;
     /// `PUBLICATIONS`.

@@ -11,7 +11,7 @@ use netd_common::{
     abi::{
         AddressKey, Device, Flow, FlowKey, FragmentKey, FragmentPorts, HostAddress, Mapping,
         MappingKey, Network, OutsidePort, PUBLICATION_PREFIX, Publication, PublicationData,
-        Settings, Target, seen,
+        Settings, Target, TrustedKey, seen,
     },
     addr::Addr,
     drop_reason::DropReason,
@@ -72,6 +72,18 @@ impl Tables for Kernel<'_> {
     #[inline(always)]
     fn subnet(&self, addr: Addr) -> Option<u32> {
         maps::SUBNETS.get(Key::new(128, addr.v6_bytes())).copied()
+    }
+
+    #[inline(always)]
+    fn uplink_mtu(&self, ifindex: u32) -> Option<u32> {
+        // SAFETY: as above.
+        unsafe { maps::UPLINKS.get(ifindex) }.map(|uplink| uplink.mtu)
+    }
+
+    #[inline(always)]
+    fn trusted(&self, network: u32, ifindex: u32) -> bool {
+        // SAFETY: as above.
+        unsafe { maps::TRUSTED.get(TrustedKey { network, ifindex }) }.is_some()
     }
 
     #[inline(always)]
@@ -255,13 +267,21 @@ fn route(
             flags,
         )
     };
+    // SAFETY: a union of two numbers of one size.
+    let found = u32::from(unsafe { fib.__bindgen_anon_1.mtu_result });
+    // SAFETY: see `Tables::device`.
+    let uplink = unsafe { maps::UPLINKS.get(fib.ifindex) };
     match answer as i64 {
-        RET_SUCCESS | RET_NO_NEIGH => {}
-        RET_FRAG_NEEDED => return Err(DropReason::TooBig),
+        // The route's own MTU (path MTU discovery included), which a lookup without a length leaves out.
+        RET_SUCCESS if found != 0 => out.mtu = found,
+        RET_SUCCESS | RET_NO_NEIGH => out.mtu = uplink.map_or(0, |u| u.mtu),
+        RET_FRAG_NEEDED => {
+            out.mtu = found;
+            return Err(DropReason::TooBig);
+        }
         _ => return Err(DropReason::NoRoute),
     }
-    // SAFETY: see `Tables::device`.
-    let uplink = unsafe { maps::UPLINKS.get(fib.ifindex) }.ok_or(DropReason::NoRoute)?;
+    let uplink = uplink.ok_or(DropReason::NoRoute)?;
     // SAFETY: every union member is plain integers, set by the kernel for the family.
     let (next_hop, source) = unsafe {
         if h.v4 {
@@ -283,10 +303,8 @@ fn route(
     } else {
         uplink.ipv6
     };
-    *out = Route {
-        ifindex: fib.ifindex,
-        next_hop,
-        source,
-    };
+    out.ifindex = fib.ifindex;
+    out.next_hop = next_hop;
+    out.source = source;
     Ok(())
 }

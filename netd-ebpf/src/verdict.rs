@@ -9,7 +9,7 @@ use netd_common::{
     abi::{DropCount, DropKey, MAX_MEMBERS, MemberKey},
     addr::Addr,
     drop_reason::DropReason,
-    tables::Verdict,
+    tables::{Verdict, forget},
 };
 
 use crate::maps;
@@ -73,8 +73,17 @@ fn neighbour(ifindex: u32, next_hop: Addr) -> i32 {
 fn replicate(context: &TcContext, number: u32, host: u32) -> i32 {
     // SAFETY: the context's pointer is valid while the program runs.
     let sender = unsafe { (*context.skb.skb).ifindex };
+    let Some(room) = maps::SCRATCH.get_ptr_mut(0) else {
+        return TC_ACT_SHOT;
+    };
+    // SAFETY: this CPU's entry has one user, see `scratch`; the decision that used it is over.
+    let cell = unsafe { &mut (*room).cell };
+    let (number, host) = (forget(cell, number), forget(cell, host));
     // SAFETY: a reader sees the old or the new value, both valid.
-    let members = unsafe { maps::NETWORKS.get(number) }.map_or(0, |n| n.members);
+    let Some(network) = (unsafe { maps::NETWORKS.get(number) }) else {
+        return TC_ACT_SHOT;
+    };
+    let members = network.members;
     let mut index: u32 = 0;
     while index < MAX_MEMBERS {
         if index >= members {

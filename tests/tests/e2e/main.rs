@@ -8,6 +8,7 @@ mod bad_input;
 mod drivers;
 mod egress;
 mod networks;
+mod path;
 mod ports;
 mod spoofing;
 mod survival;

@@ -1,0 +1,86 @@
+//! Outside ports of masquerading: endpoint-independent mappings (RFC 4787 REQ-1) from a pool of random ports.
+
+use crate::{
+    abi::{Mapping, MappingKey, OutsidePort},
+    addr::{Addr, Be16},
+    begin::published,
+    drop_reason::DropReason,
+    packet::{Class, Headers, protocol},
+    tables::{Refused, Tables},
+};
+
+/// How often a random port is tried before the pool counts as exhausted.
+const PORT_TRIES: u32 = 64;
+
+/// The outside port of an inside socket: the one it has, or a random free one of the pool (RFC 4787, REQ-1).
+#[inline(never)]
+pub fn outside_port<T: Tables>(
+    t: &T,
+    endpoint: u32,
+    h: &Headers,
+    outside: &Addr,
+) -> Result<Be16, DropReason> {
+    let outside = *outside;
+    // Without ports there is nothing to map; SCTP keeps its port because its checksum cannot be updated in place.
+    if !h.has_ports()
+        || h.protocol == protocol::SCTP
+        || (h.class == Class::Echo && h.sport == Be16::ZERO)
+    {
+        return Ok(h.sport);
+    }
+    let key = MappingKey {
+        inside: h.src,
+        outside,
+        endpoint,
+        port: h.sport,
+        protocol: h.protocol,
+        pad: 0,
+    };
+    if let Some(mapping) = t.mapping(&key) {
+        return Ok(mapping.port);
+    }
+    let settings = t.settings().ok_or(DropReason::NoPort)?;
+    let first = u32::from(settings.pool_first);
+    let size = u32::from(settings.pool_last)
+        .wrapping_sub(first)
+        .wrapping_add(1);
+    if size == 0 || size > 0xffff {
+        return Err(DropReason::NoPort);
+    }
+    let mut i = 0;
+    while i < PORT_TRIES {
+        i += 1;
+        let port = Be16::new((first + t.random() % size) as u16);
+        if published(t, outside, h.protocol, port, h.v4).is_some() {
+            continue;
+        }
+        let taken = OutsidePort {
+            addr: outside,
+            port,
+            protocol: h.protocol,
+            pad: 0,
+        };
+        match t.take_port(&taken, &key) {
+            Ok(()) => {}
+            Err(Refused::Exists) => continue,
+            Err(Refused::Full) => return Err(DropReason::FlowTableFull),
+        }
+        let mapping = Mapping {
+            last_used: t.now(),
+            port,
+            pad: [0; 6],
+        };
+        return match t.insert_mapping(&key, &mapping) {
+            Ok(()) => Ok(port),
+            Err(refused) => {
+                t.free_port(&taken);
+                // Another CPU mapped the same socket at the same moment: one mapping for both.
+                match (refused, t.mapping(&key)) {
+                    (Refused::Exists, Some(other)) => Ok(other.port),
+                    _ => Err(DropReason::FlowTableFull),
+                }
+            }
+        };
+    }
+    Err(DropReason::NoPort)
+}

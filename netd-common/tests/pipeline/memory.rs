@@ -1,0 +1,174 @@
+//! A packet and maps in memory.
+
+use std::{
+    cell::RefCell,
+    collections::{HashMap, HashSet},
+};
+
+use netd_common::{
+    abi::*,
+    addr::Addr,
+    checksum,
+    drop_reason::DropReason,
+    packet::{Headers, Packet},
+    tables::{Refused, Route, Tables},
+};
+
+/// A packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bytes(pub Vec<u8>);
+
+impl Packet for Bytes {
+    fn len(&self) -> u32 {
+        self.0.len() as u32
+    }
+    fn is_gso(&self) -> bool {
+        false
+    }
+    fn load<const N: usize>(&self, at: u32) -> Option<[u8; N]> {
+        self.0.get(at as usize..at as usize + N)?.try_into().ok()
+    }
+    fn load_words<const N: usize>(&self, at: u32) -> Option<[u32; N]> {
+        let bytes = self.0.get(at as usize..at as usize + 4 * N)?;
+        Some(std::array::from_fn(|i| {
+            u32::from_ne_bytes(bytes[4 * i..4 * i + 4].try_into().unwrap())
+        }))
+    }
+    fn store<const N: usize>(&mut self, at: u32, bytes: &[u8; N]) -> Option<()> {
+        self.0
+            .get_mut(at as usize..at as usize + N)?
+            .copy_from_slice(bytes);
+        Some(())
+    }
+    fn store_words<const N: usize>(&mut self, at: u32, words: &[u32; N]) -> Option<()> {
+        for (i, word) in words.iter().enumerate() {
+            self.store(at + 4 * i as u32, &word.to_ne_bytes())?;
+        }
+        Some(())
+    }
+    fn fix_transport(&mut self, at: u32, diff: u32, _pseudo: bool, udp: bool) -> Option<()> {
+        let old: [u8; 2] = self.load(at)?;
+        if udp && old == [0, 0] {
+            return Some(());
+        }
+        let new = checksum::update(old, diff);
+        let none = udp && new == [0, 0];
+        self.store(at, if none { &[0xff; 2] } else { &new })
+    }
+    fn push_ethernet(&mut self, kind: [u8; 2]) -> Option<()> {
+        let mut whole = vec![0; 12];
+        whole.extend(kind);
+        whole.append(&mut self.0);
+        self.0 = whole;
+        Some(())
+    }
+}
+
+/// The maps, and a routing table with one way: everything leaves by interface `uplink`, straight to its destination.
+#[derive(Default)]
+pub struct Maps {
+    pub flows: RefCell<HashMap<FlowKey, Flow>>,
+    pub mappings: RefCell<HashMap<MappingKey, Mapping>>,
+    pub ports: RefCell<HashMap<OutsidePort, MappingKey>>,
+    pub targets: HashMap<AddressKey, Target>,
+    pub networks: HashMap<u32, Network>,
+    /// Address, length of the prefix in bytes, number.
+    pub subnets: Vec<(Addr, usize, u32)>,
+    pub hosts: HashMap<Addr, HostAddress>,
+    pub publications: HashMap<PublicationData, Publication>,
+    /// Network and interface index.
+    pub trusted: HashSet<(u32, u32)>,
+    pub settings: Settings,
+    pub uplink: u32,
+    /// The uplink's.
+    pub mtu: u32,
+    pub sources: HashSet<Addr>,
+    pub random: RefCell<u32>,
+}
+
+impl Tables for Maps {
+    fn device(&self, _: u32) -> Option<&Device> {
+        None
+    }
+    fn network(&self, number: u32) -> Option<&Network> {
+        self.networks.get(&number)
+    }
+    fn gateway_network(&self, _: u32) -> Option<u32> {
+        None
+    }
+    fn target(&self, key: &AddressKey) -> Option<&Target> {
+        self.targets.get(key)
+    }
+    fn subnet(&self, addr: Addr) -> Option<u32> {
+        let within = |s: &&(Addr, usize, u32)| s.0.v6_bytes()[..s.1] == addr.v6_bytes()[..s.1];
+        self.subnets.iter().find(within).map(|s| s.2)
+    }
+    fn uplink_mtu(&self, ifindex: u32) -> Option<u32> {
+        (ifindex == self.uplink).then_some(self.mtu)
+    }
+    fn trusted(&self, network: u32, ifindex: u32) -> bool {
+        self.trusted.contains(&(network, ifindex))
+    }
+    fn host_address(&self, addr: Addr) -> Option<HostAddress> {
+        self.hosts.get(&addr).copied()
+    }
+    fn publication(&self, data: &PublicationData) -> Option<Publication> {
+        self.publications.get(data).copied()
+    }
+    fn settings(&self) -> Option<&Settings> {
+        Some(&self.settings)
+    }
+    fn flow(&self, key: &FlowKey, _: u8, out: &mut Flow) -> bool {
+        self.flows.borrow().get(key).map(|f| *out = *f).is_some()
+    }
+    fn insert_flow(&self, key: &FlowKey, flow: &Flow, new: bool) -> Result<(), Refused> {
+        if new && self.flows.borrow().contains_key(key) {
+            return Err(Refused::Exists);
+        }
+        self.flows.borrow_mut().insert(*key, *flow);
+        Ok(())
+    }
+    fn remove_flow(&self, key: &FlowKey) {
+        self.flows.borrow_mut().remove(key);
+    }
+    fn mapping(&self, key: &MappingKey) -> Option<Mapping> {
+        self.mappings.borrow().get(key).copied()
+    }
+    fn insert_mapping(&self, key: &MappingKey, mapping: &Mapping) -> Result<(), Refused> {
+        self.mappings.borrow_mut().insert(*key, *mapping);
+        Ok(())
+    }
+    fn take_port(&self, port: &OutsidePort, holder: &MappingKey) -> Result<(), Refused> {
+        if self.ports.borrow().contains_key(port) {
+            return Err(Refused::Exists);
+        }
+        self.ports.borrow_mut().insert(*port, *holder);
+        Ok(())
+    }
+    fn free_port(&self, port: &OutsidePort) {
+        self.ports.borrow_mut().remove(port);
+    }
+    fn fragment(&self, _: &FragmentKey) -> Option<FragmentPorts> {
+        None
+    }
+    fn insert_fragment(&self, _: &FragmentKey, _: &FragmentPorts) {}
+    fn route(&self, _: u32, h: &Headers, flow: &Flow, out: &mut Route) -> Result<(), DropReason> {
+        let source = self.sources.iter().find(|a| a.is_v4() == h.v4);
+        *out = Route {
+            ifindex: self.uplink,
+            next_hop: flow.dst,
+            mtu: self.mtu,
+            source: source.copied().unwrap_or_default(),
+        };
+        Ok(())
+    }
+    fn received(&self, _: u32, _: u32) {}
+    fn now(&self) -> u64 {
+        1
+    }
+    fn random(&self) -> u32 {
+        let mut n = self.random.borrow_mut();
+        *n += 7;
+        *n
+    }
+}

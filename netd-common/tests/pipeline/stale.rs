@@ -1,0 +1,119 @@
+//! Flows whose endpoint is gone count as none: nobody inherits them, and nobody is kept out by them.
+
+use netd_common::{addr::Addr, drop_reason::DropReason, packet::protocol, tables::Verdict};
+
+use crate::world::*;
+
+const PORT: u16 = 8080;
+
+/// Network 1's endpoint 2 has the published port; a client on the LAN spoke to it.
+fn spoken_to(protocol: u8, v4: bool) -> World {
+    let mut world = World::new();
+    world.publish(host(v4), protocol, PORT, (1, 2, 80));
+    let mut p = first(protocol, (lan(v4), 1000), (host(v4), PORT));
+    assert_eq!(world.arrives(&mut p), peer(1, 2));
+    world
+}
+
+/// C08: the next datagram of an old flow reaches the container that took the port over.
+#[test]
+fn c08_a_flow_of_a_replaced_container_reaches_the_new_one() {
+    for protocol in PROTOCOLS {
+        for v4 in FAMILIES {
+            let mut world = spoken_to(protocol, v4);
+            world.remove(1, 2);
+            world.publish(host(v4), protocol, PORT, (2, 3, 80));
+            let client = (lan(v4), 1000);
+            let mut p = first(protocol, client, (host(v4), PORT));
+            assert_eq!(world.arrives(&mut p), peer(2, 3));
+            assert_eq!(ends(&p), (client, (inside(v4, 2, 3), 80)));
+            let mut p = packet(protocol, (inside(v4, 2, 3), 80), client, ACK, b"x");
+            assert_eq!(world.sends(2, 3, &mut p), outside(lan(v4)));
+            assert_eq!(ends(&p), ((host(v4), PORT), client));
+            assert_eq!(
+                world.maps.flows.borrow().len(),
+                2,
+                "the dead entries are gone"
+            );
+        }
+    }
+}
+
+/// Whoever gets the address next gets none of the old packets, nor is it kept from the same ports.
+#[test]
+fn an_address_used_again_inherits_nothing() {
+    for protocol in PROTOCOLS {
+        for v4 in FAMILIES {
+            let mut world = spoken_to(protocol, v4);
+            let client = (lan(v4), 1000);
+            world.maps.publications.clear();
+            world.place(1, 2, 77);
+            let mut p = packet(protocol, client, (host(v4), PORT), ACK, b"x");
+            assert_eq!(world.arrives(&mut p), Ok(Verdict::Pass));
+            // Its own packets are not the old one's answers: they begin a flow or are refused.
+            let mut p = packet(protocol, (inside(v4, 1, 2), 80), client, SYN | ACK, b"x");
+            let sent = world.sends_as(1, 2, 77, &mut p);
+            if protocol == protocol::TCP {
+                assert_eq!(sent, Err(DropReason::NoFlow));
+            } else {
+                assert_eq!(sent, outside(lan(v4)));
+                assert_ne!(ends(&p).0, (host(v4), PORT));
+            }
+        }
+    }
+}
+
+/// The same for what a container sent to a published port of another network.
+#[test]
+fn a_hairpin_flow_follows_the_port() {
+    for protocol in PROTOCOLS {
+        for v4 in FAMILIES {
+            let mut world = World::new();
+            world.publish(host(v4), protocol, PORT, (1, 2, 80));
+            let client = (inside(v4, 2, 2), 1000);
+            let mut p = first(protocol, client, (host(v4), PORT));
+            assert_eq!(world.sends(2, 2, &mut p), peer(1, 2));
+            world.remove(1, 2);
+            world.publish(host(v4), protocol, PORT, (1, 3, 80));
+            let mut p = first(protocol, client, (host(v4), PORT));
+            assert_eq!(world.sends(2, 2, &mut p), peer(1, 3));
+            assert_eq!(ends(&p), (client, (inside(v4, 1, 3), 80)));
+            // And when the publication is gone too, it is the host's.
+            world.remove(1, 3);
+            world.maps.publications.clear();
+            let mut p = first(protocol, client, (host(v4), PORT));
+            assert_eq!(world.sends(2, 2, &mut p), Ok(Verdict::Ingress(2)));
+        }
+    }
+}
+
+/// A dead answers' entry under the key that a new flow needs is written over.
+#[test]
+fn a_dead_entry_is_no_conflict() {
+    for protocol in PROTOCOLS {
+        for v4 in FAMILIES {
+            let mut world = World::new();
+            world.publish(host(v4), protocol, PORT, (1, 2, 80));
+            let client = (inside(v4, 2, 2), 1000);
+            let mut p = first(protocol, client, (host(v4), PORT));
+            assert_eq!(world.sends(2, 2, &mut p), peer(1, 2));
+            world.place(2, 2, 78);
+            let mut p = first(protocol, client, (host(v4), PORT));
+            assert_eq!(world.sends_as(2, 2, 78, &mut p), peer(1, 2));
+            let mut p = packet(protocol, (inside(v4, 1, 2), 80), client, SYN | ACK, b"x");
+            assert_eq!(world.sends(1, 2, &mut p), Ok(Verdict::Peer(88)));
+            assert_eq!(ends(&p), ((host(v4), PORT), client));
+        }
+    }
+}
+
+/// A publication whose endpoint is not there (yet) begins no flow.
+#[test]
+fn a_publication_without_its_endpoint_makes_no_flow() {
+    let mut world = World::new();
+    world.publish(Addr::UNSPECIFIED_V4, protocol::UDP, PORT, (1, 2, 80));
+    world.remove(1, 2);
+    let mut p = first(protocol::UDP, (lan(true), 1), (host(true), PORT));
+    assert_eq!(world.arrives(&mut p), Err(DropReason::StaleTarget));
+    assert!(world.maps.flows.borrow().is_empty());
+}
