@@ -7,6 +7,7 @@
 //! of its command, or 125, 126 and 127 as `docker` does.
 
 mod address;
+mod attachment;
 mod cli;
 mod client;
 mod commands;
@@ -14,6 +15,7 @@ mod failure;
 mod format;
 mod ipam;
 mod spec;
+mod when;
 
 use std::process::ExitCode;
 

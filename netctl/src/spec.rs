@@ -18,6 +18,26 @@ pub struct Spec {
     pub protocol: Protocol,
 }
 
+/// What `--expose` takes: `port[-range][/proto]`, nothing of the host.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Exposed(pub Spec);
+
+impl FromStr for Exposed {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (port, _) = text.split_once('/').unwrap_or((text, ""));
+        if port.contains(':') {
+            return Err(format!(
+                "invalid port format for --expose: {text:?} (the form is port[-range][/tcp|udp|sctp]; -p publishes)"
+            ));
+        }
+        Ok(Self(
+            text.parse().map_err(|error: SpecError| error.to_string())?,
+        ))
+    }
+}
+
 /// Why a text is no specification; names the part.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SpecError {
@@ -75,7 +95,14 @@ fn parse(text: &str) -> Result<Spec, Wrong> {
         && last - first != port.1 - port.0
     {
         let (theirs, ours) = (u32::from(last - first) + 1, u32::from(port.1 - port.0) + 1);
-        let why = format!("{theirs} ports on the host for {ours} in the sandbox");
+        let why = if ours == 1 {
+            format!(
+                "netd does not choose one of {theirs} ports of the host for the sandbox port {}; name one, or none and it takes a free one",
+                port.0
+            )
+        } else {
+            format!("{theirs} ports on the host for {ours} in the sandbox")
+        };
         return Err(("ranges", why));
     }
     Ok(Spec {

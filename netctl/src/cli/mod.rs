@@ -1,6 +1,7 @@
 //! The command line: commands and flags. Knows neither the daemon nor how answers look.
 
 pub mod network;
+pub mod sandbox;
 pub mod values;
 
 use std::path::PathBuf;
@@ -53,7 +54,7 @@ pub enum Command {
     Network(network::Command),
     /// Sandboxes: network namespaces that networks are connected to.
     #[command(subcommand)]
-    Sandbox(SandboxCommand),
+    Sandbox(sandbox::Command),
     /// Ports of the host that lead to sandboxes.
     #[command(subcommand)]
     Port(PortCommand),
@@ -64,7 +65,10 @@ pub enum Command {
     /// The daemon's health, versions and attached programs.
     Status,
     /// Prints events as they happen, until interrupted.
-    Events,
+    Events(Events),
+    /// The daemon as a whole.
+    #[command(subcommand)]
+    System(SystemCommand),
     /// Prints the completions of a shell.
     Completions {
         /// The shell.
@@ -80,76 +84,22 @@ pub enum Command {
     },
 }
 
-/// Commands for sandboxes.
-#[derive(Subcommand, Debug)]
-pub enum SandboxCommand {
-    /// Makes a sandbox and prints its id.
-    Create(SandboxCreate),
-    /// Lists sandboxes.
-    #[command(visible_alias = "list")]
-    Ls {
-        /// Ids only.
-        #[arg(short, long)]
-        quiet: bool,
-        /// Ids in full.
-        #[arg(long)]
-        no_trunc: bool,
-    },
-    /// Shows all of one or more sandboxes.
-    Inspect {
-        /// Template of the output, as in '{{.NetnsPath}}'.
-        #[arg(short, long)]
-        format: Option<String>,
-        /// Names, ids or unique prefixes of ids.
-        #[arg(required = true, value_name = "SANDBOX")]
-        sandboxes: Vec<String>,
-    },
-    /// Removes sandboxes: their endpoints, their published ports, and a namespace that netd made.
-    #[command(visible_alias = "remove")]
-    Rm {
-        /// Does not mind a sandbox that does not exist.
-        #[arg(short, long)]
-        force: bool,
-        /// Names, ids or unique prefixes of ids.
-        #[arg(required = true, value_name = "SANDBOX")]
-        sandboxes: Vec<String>,
-    },
-    /// Runs a command in a sandbox's network namespace.
-    ///
-    /// Ends with the command's exit code; 125 when the namespace cannot be entered, 126 when the command cannot be run, 127
-    /// when it is not found.
-    Exec {
-        /// Name, id or unique prefix of an id.
-        sandbox: String,
-        /// The command and its arguments.
-        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
-        command: Vec<std::ffi::OsString>,
-    },
+/// Flags of `events`.
+#[derive(Args, Debug)]
+pub struct Events {
+    /// Only those with name=value; type, event, network, sandbox, label. Several of one name: any of them.
+    #[arg(short, long = "filter", value_name = "NAME=VALUE", value_parser = values::filter)]
+    pub filters: Vec<(String, String)>,
+    /// json, or a template of one event, as in '{{.Action}} {{.Actor.Attributes.name}}'.
+    #[arg(long)]
+    pub format: Option<String>,
 }
 
-/// Flags of `sandbox create`.
-#[derive(Args, Debug)]
-pub struct SandboxCreate {
-    /// Its name.
-    pub name: String,
-    /// An existing network namespace; without this and --pid, netd makes one.
-    #[arg(long, value_name = "PATH", conflicts_with = "pid")]
-    pub netns: Option<PathBuf>,
-    /// The network namespace of a process.
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
-    pub pid: Option<u32>,
-    /// Its host name.
-    #[arg(long, value_name = "NAME")]
-    pub hostname: Option<String>,
-    /// Labels.
-    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = values::label)]
-    pub labels: Vec<(String, String)>,
-    /// Published ports, as docker -p: [ip:][hostport[-range]:]port[-range][/tcp|udp|sctp].
-    #[arg(short, long = "publish", value_name = "SPEC")]
-    pub ports: Vec<Spec>,
-    /// Networks to connect to, in order.
-    #[arg(long = "network", value_name = "NETWORK")]
-    pub networks: Vec<String>,
+/// Commands for the daemon.
+#[derive(Subcommand, Debug)]
+pub enum SystemCommand {
+    /// Compares the kernel with what is wanted, mends the difference as a start does, and says what it mended.
+    Reconcile,
 }
 
 /// Commands for published ports.

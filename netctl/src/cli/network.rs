@@ -1,10 +1,10 @@
 //! Docker's `network` commands and flags. Knows neither the daemon nor how answers look.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use clap::{Args, Subcommand};
 
-use super::values::{boolean, filter, label};
+use super::values::{boolean, filter, label, link};
 
 /// Commands for networks.
 #[derive(Subcommand, Debug)]
@@ -16,9 +16,12 @@ pub enum Command {
     Ls(List),
     /// Shows all of one or more networks.
     Inspect {
-        /// Template of the output, as in '{{.IPAM.Config}}'.
+        /// json, or a template of one network, as in '{{range .IPAM.Config}}{{.Subnet}} {{end}}'.
         #[arg(short, long)]
         format: Option<String>,
+        /// Taken as Docker takes it; everything is shown anyway.
+        #[arg(short, long)]
+        verbose: bool,
         /// Names, ids or unique prefixes of ids.
         #[arg(required = true, value_name = "NETWORK")]
         networks: Vec<String>,
@@ -34,6 +37,16 @@ pub enum Command {
         network: String,
         /// Name, id or unique prefix of an id.
         sandbox: String,
+    },
+    /// Removes all networks that no running sandbox is connected to; never bridge, host and none.
+    Prune {
+        /// Does not ask.
+        #[arg(short, long)]
+        force: bool,
+        /// Only those with until=TIME (10m, 1h30m, 2026-01-31, 2026-01-31T10:00:00Z, seconds of Unix time),
+        /// label=KEY[=VALUE] or label!=KEY[=VALUE].
+        #[arg(long = "filter", value_name = "NAME=VALUE", value_parser = filter)]
+        filters: Vec<(String, String)>,
     },
     /// Removes networks.
     #[command(visible_alias = "remove")]
@@ -145,12 +158,12 @@ pub struct Connect {
     /// Further names on the network.
     #[arg(long = "alias", value_name = "NAME")]
     pub aliases: Vec<String>,
-    /// Link to another sandbox (not there yet).
-    #[arg(long = "link", value_name = "SANDBOX[:ALIAS]")]
+    /// A further name for another sandbox, for this one only; the other need not exist yet.
+    #[arg(long = "link", value_name = "SANDBOX[:ALIAS]", value_parser = link)]
     pub links: Vec<String>,
-    /// Link-local address (not there yet).
-    #[arg(long = "link-local-ip", value_name = "ADDRESS")]
-    pub link_local_ips: Vec<String>,
+    /// Additional address of 169.254.0.0/16 or fe80::/10.
+    #[arg(long = "link-local-ip", value_name = "ADDRESS", value_delimiter = ',')]
+    pub link_local_ips: Vec<IpAddr>,
     /// Options of the endpoint.
     #[arg(long = "driver-opt", value_name = "KEY=VALUE", value_parser = label)]
     pub driver_options: Vec<(String, String)>,
@@ -161,4 +174,7 @@ pub struct Connect {
     /// Ethernet address of the interface.
     #[arg(long, value_name = "ADDRESS")]
     pub mac_address: Option<String>,
+    /// Name of the interface in the sandbox; else the first free one of eth0, eth1, ...
+    #[arg(long, value_name = "NAME")]
+    pub interface: Option<String>,
 }

@@ -46,7 +46,7 @@ fn p02_exec_leaves_the_command_alone() {
         "sandbox exec web -- ls --output x -f",
         "sandbox exec web ls --output x -f",
     ] {
-        let Command::Sandbox(SandboxCommand::Exec { command, .. }) = parse(line).unwrap().command
+        let Command::Sandbox(sandbox::Command::Exec { command, .. }) = parse(line).unwrap().command
         else {
             panic!("another command")
         };

@@ -34,3 +34,17 @@ pub fn boolean(text: &str) -> Result<bool, String> {
         _ => Err("neither true nor false".to_owned()),
     }
 }
+
+/// `SANDBOX[:ALIAS]` as `SANDBOX:ALIAS`; without an alias it is the sandbox's own name.
+///
+/// # Errors
+/// An empty part, or more than two.
+pub fn link(text: &str) -> Result<String, String> {
+    let (target, alias) = text.split_once(':').unwrap_or((text, text));
+    if target.is_empty() || alias.is_empty() || alias.contains(':') {
+        return Err(format!(
+            "bad format for links: {text:?}; the form is sandbox[:alias]"
+        ));
+    }
+    Ok(format!("{target}:{alias}"))
+}

@@ -1,6 +1,7 @@
 //! `network ls`: filters, order, formats, all on the client as the API lists everything. Asks nothing of the daemon.
 
 use netd_proto::v1::Network;
+use regex::Regex;
 use serde_json::{Map, Value};
 
 use crate::{
@@ -48,7 +49,7 @@ pub fn check(flags: &List) -> Result<()> {
     // A field that is not there is said even if there is no row.
     match form {
         Form::Table(template) | Form::Rows(template) => {
-            template.render(&heads(), ROW).map_err(Failure::new)?;
+            head(&template)?;
         }
         Form::Ids | Form::Lines => {}
     }
@@ -69,10 +70,9 @@ impl Form {
         // In a shell's quotes a tab is two characters.
         let format = format.trim().replace("\\t", "\t").replace("\\n", "\n");
         let parse = |text: &str| Template::parse(text).map_err(Failure::new);
-        if flags.quiet {
-            return Ok(Self::Ids);
-        }
         match format.as_str() {
+            // As in Docker, a template of the user's own is stronger.
+            "" | "table" if flags.quiet => Ok(Self::Ids),
             "" | "table" => Ok(Self::Table(parse(TABLE)?)),
             "json" => Ok(Self::Lines),
             format => match format.strip_prefix("table ") {
@@ -88,6 +88,17 @@ fn heads() -> Value {
     Value::Object(Map::from_iter(heads))
 }
 
+/// The head of a table. A label's is the last part of its key, as Docker makes it.
+fn head(template: &Template) -> Result<String> {
+    let label = |key: &str| {
+        let last = key.rsplit('.').next().unwrap_or(key);
+        last.replace(['-', '_'], " ").to_uppercase()
+    };
+    template
+        .render_row(&heads(), ROW, Some(&label))
+        .map_err(Failure::new)
+}
+
 /// The text to print.
 ///
 /// # Errors
@@ -101,27 +112,33 @@ pub fn show(mut networks: Vec<Network>, flags: &List, output: Output) -> Result<
     }
     let rows = networks
         .iter()
-        .map(|network| docker::row(network, flags.no_trunc));
+        .map(|network| (network, docker::row(network, flags.no_trunc)));
+    let filled = |template: &Template, (network, row): (&Network, Value)| {
+        let label = |key: &str| network.labels.get(key).cloned().unwrap_or_default();
+        template
+            .render_row(&row, ROW, Some(&label))
+            .map_err(Failure::new)
+    };
     let mut text = String::new();
     match Form::new(flags)? {
         Form::Ids => {
-            for row in rows {
+            for (_, row) in rows {
                 text.push_str(row["ID"].as_str().unwrap_or_default());
                 text.push('\n');
             }
         }
-        Form::Lines => rows.for_each(|row| text.push_str(&format!("{row}\n"))),
+        Form::Lines => rows.for_each(|(_, row)| text.push_str(&format!("{row}\n"))),
         Form::Table(template) => {
             let mut table = Table::default();
-            for row in std::iter::once(heads()).chain(rows) {
-                let line = template.render(&row, ROW).map_err(Failure::new)?;
-                table.row(line.split('\t'));
+            table.row(head(&template)?.split('\t'));
+            for row in rows {
+                table.row(filled(&template, row)?.split('\t'));
             }
             text = table.render();
         }
         Form::Rows(template) => {
             for row in rows {
-                text.push_str(&template.render(&row, ROW).map_err(Failure::new)?);
+                text.push_str(&filled(&template, row)?);
                 text.push('\n');
             }
         }
@@ -160,18 +177,9 @@ fn matches(network: &Network, name: &str, value: &str) -> bool {
     }
 }
 
-/// Whether `text` holds `part`; `^` and `$` tie it to an end, as in Docker's expressions.
+/// Whether the expression is found in `text`; what is none is looked for as it is, as Docker does.
 fn part(text: &str, part: &str) -> bool {
-    let (start, rest) = match part.strip_prefix('^') {
-        Some(rest) => (true, rest),
-        None => (false, part),
-    };
-    match (start, rest.strip_suffix('$')) {
-        (true, Some(whole)) => text == whole,
-        (true, None) => text.starts_with(rest),
-        (false, Some(end)) => text.ends_with(end),
-        (false, None) => text.contains(rest),
-    }
+    text == part || Regex::new(part).is_ok_and(|expression| expression.is_match(text))
 }
 
 #[cfg(test)]

@@ -53,6 +53,8 @@ fn n03_filters() {
         names(&[("name", "^b"), ("name", "nt$")]),
         "back bridge front"
     );
+    assert_eq!(names(&[("name", "^(front|b.*k)$")]), "back front");
+    assert_eq!(names(&[("name", "(")]), "");
     assert_eq!(names(&[("id", "aaaa")]), "front");
     assert_eq!(names(&[("label", "tier")]), "front");
     assert_eq!(names(&[("label", "tier=web")]), "front");
@@ -93,6 +95,21 @@ fn n03_formats() {
         "NAME      IPV4\nnone      false\n"
     );
     assert_eq!(text(Some(r"{{.Name}}\t{{.ID}}")), "none\t111111111111\n");
+    let labels = |format| {
+        show(
+            networks(),
+            &flags(&[("name", "front")], Some(format)),
+            Output::Text,
+        )
+    };
+    assert_eq!(
+        labels(r#"{{.Name}} {{.Label "tier"}} {{.Label "no"}}"#).unwrap(),
+        "front web \n"
+    );
+    assert_eq!(
+        labels(r#"table {{.Label "a.tier_of"}}\t{{.Labels}}"#).unwrap(),
+        "TIER OF   LABELS\n          tier=web\n"
+    );
     assert!(text(Some("json")).starts_with(r#"{"CreatedAt":"#));
     let mut ids = flags(&[], None);
     (ids.quiet, ids.no_trunc) = (true, true);

@@ -1,10 +1,12 @@
 //! Runs the commands: one call or a few of the API each, then print. Knows flags, API and formats; has no rules of its own.
 
 mod docs;
+mod events;
 mod exec;
 mod list;
 mod network;
 mod port;
+mod prune;
 mod sandbox;
 mod system;
 
@@ -13,7 +15,7 @@ use std::io::Write;
 use serde_json::Value;
 
 use crate::{
-    cli::{Cli, Command, Output},
+    cli::{Cli, Command, Output, SystemCommand},
     client::Client,
     failure::{Failure, Result},
     format::{
@@ -32,9 +34,11 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Man { command, directory } => return docs::man(&command, directory.as_deref()),
         command => command,
     };
-    if let Command::Network(command) = &command {
-        // What the command line alone decides is said without a daemon.
-        network::check(command)?;
+    // What the command line alone decides is said without a daemon.
+    match &command {
+        Command::Network(command) => network::check(command)?,
+        Command::Events(flags) => events::check(flags)?,
+        _ => {}
     }
     let client = Client::connect(&cli.address).await?;
     match command {
@@ -44,7 +48,8 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Drops => system::drops(&client, cli.output).await,
         Command::Stats => system::stats(&client, cli.output).await,
         Command::Status => system::status(&client, cli.output).await,
-        Command::Events => system::events(&client, cli.output).await,
+        Command::Events(flags) => events::run(&client, &flags, cli.output).await,
+        Command::System(SystemCommand::Reconcile) => system::reconcile(&client, cli.output).await,
         Command::Completions { .. } | Command::Man { .. } => Ok(()),
     }
 }
@@ -66,6 +71,16 @@ fn answer(
         Output::Text => print(&text()),
         Output::Json => print(&pretty(&json())),
     }
+}
+
+/// The template of `--format`; `json` is a line of JSON for each object, as in Docker.
+fn wanted(format: Option<String>) -> Result<Option<Template>> {
+    let text = match format.as_deref() {
+        None | Some("") => return Ok(None),
+        Some("json") => "{{json .}}",
+        Some(text) => text,
+    };
+    Template::parse(text).map(Some).map_err(Failure::new)
 }
 
 /// Prints what `inspect` found, then says what it did not; the array is printed even if it is empty.
@@ -92,8 +107,8 @@ fn ended(failures: &[Failure]) -> Result<()> {
     }
 }
 
-/// Prints the names of what was removed, then says what could not be. A missing one is fine with `force`.
-fn removed(output: Output, outcomes: Vec<(String, Result<()>)>, force: bool) -> Result<()> {
+/// Prints the names of what was removed or stopped, then says what could not be. A missing one is fine with `force`.
+fn done(output: Output, outcomes: Vec<(String, Result<()>)>, force: bool) -> Result<()> {
     let mut names = Vec::new();
     let mut failures = Vec::new();
     for (name, outcome) in outcomes {

@@ -1,4 +1,6 @@
-//! `network`: create, inspect, connect, disconnect, rm. `ls` has a file of its own.
+//! `network`: create, inspect, connect, disconnect, rm. `ls` and `prune` have files of their own.
+
+use std::net::IpAddr;
 
 use netd_proto::v1::{
     ConnectRequest, CreateNetworkRequest, DisconnectRequest, GetNetworkRequest, Ipam,
@@ -6,7 +8,7 @@ use netd_proto::v1::{
 };
 use serde_json::json;
 
-use super::{answer, inspected, list, print, removed};
+use super::{answer, done, inspected, list, print, prune, wanted};
 use crate::{
     cli::{
         Output,
@@ -14,14 +16,14 @@ use crate::{
     },
     client::Client,
     failure::{Failure, Result},
-    format::{docker, json, template::Template},
+    format::{docker, json},
     ipam,
 };
 
 /// Refuses what needs no daemon to be refused.
 ///
 /// # Errors
-/// Addresses without a subnet, unknown filters and templates, flags that are not there yet.
+/// Addresses without a subnet, unknown filters and templates.
 pub fn check(command: &Command) -> Result<()> {
     match command {
         Command::Create(create) => pools(create).map(|_| ()),
@@ -29,21 +31,8 @@ pub fn check(command: &Command) -> Result<()> {
         Command::Inspect {
             format: Some(format),
             ..
-        } => Template::parse(format).map(|_| ()).map_err(Failure::new),
-        Command::Connect(connect) => {
-            for (flag, given) in [
-                ("--link", &connect.links),
-                ("--link-local-ip", &connect.link_local_ips),
-            ] {
-                if let Some(value) = given.first() {
-                    return Err(Failure::new(format!(
-                        "{flag} {value}: netd does not know {flag} yet"
-                    ))
-                    .hint("connect without it"));
-                }
-            }
-            Ok(())
-        }
+        } => wanted(Some(format.clone())).map(|_| ()),
+        Command::Prune { filters, .. } => prune::request(filters).map(|_| ()),
         _ => Ok(()),
     }
 }
@@ -60,7 +49,9 @@ pub async fn run(client: &Client, command: Command, output: Output) -> Result<()
             let networks = client.networks().list_networks(request).await?.into_inner();
             print(&list::show(networks.networks, &flags, output)?)
         }
-        Command::Inspect { format, networks } => inspect(client, format, networks).await,
+        Command::Inspect {
+            format, networks, ..
+        } => inspect(client, format, networks).await,
         Command::Connect(flags) => connect(client, flags, output).await,
         Command::Disconnect {
             force,
@@ -80,6 +71,7 @@ pub async fn run(client: &Client, command: Command, output: Output) -> Result<()
                 || json!({"EndpointID": id.endpoint_id}),
             )
         }
+        Command::Prune { force, filters } => prune::run(client, force, &filters, output).await,
         Command::Rm { force, networks } => {
             let mut service = client.networks();
             let mut outcomes = Vec::new();
@@ -90,7 +82,7 @@ pub async fn run(client: &Client, command: Command, output: Output) -> Result<()
                 let outcome = service.remove_network(request).await;
                 outcomes.push((network, outcome.map(|_| ()).map_err(Failure::from)));
             }
-            removed(output, outcomes, force)
+            done(output, outcomes, force)
         }
     }
 }
@@ -139,10 +131,7 @@ async fn create(client: &Client, create: Create, output: Output) -> Result<()> {
 }
 
 async fn inspect(client: &Client, format: Option<String>, names: Vec<String>) -> Result<()> {
-    let template = format
-        .map(|text| Template::parse(&text))
-        .transpose()
-        .map_err(Failure::new)?;
+    let template = wanted(format)?;
     let mut service = client.networks();
     let (mut found, mut failures) = (Vec::new(), Vec::new());
     for network in names {
@@ -164,7 +153,9 @@ async fn connect(client: &Client, flags: Connect, output: Output) -> Result<()> 
         aliases: flags.aliases,
         driver_options: flags.driver_options.into_iter().collect(),
         gateway_priority: flags.gw_priority,
-        ..Default::default()
+        links: flags.links,
+        link_local_addresses: flags.link_local_ips.iter().map(IpAddr::to_string).collect(),
+        interface_name: flags.interface.unwrap_or_default(),
     };
     let mut service = client.endpoints();
     let endpoint = service.connect_sandbox(request).await?.into_inner();

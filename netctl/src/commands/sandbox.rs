@@ -1,27 +1,33 @@
-//! `sandbox`: create, ls, inspect, rm. `exec` has a file of its own.
+//! `sandbox`: create, ls, inspect, start, stop, rm. `exec` has a file of its own.
+
+use std::path::Path;
 
 use netd_proto::v1::{
     ConnectRequest, CreateSandboxRequest, GetSandboxRequest, ListSandboxesRequest,
-    RemoveSandboxRequest, Sandbox, create_sandbox_request::Namespace,
+    RemoveSandboxRequest, Sandbox, StartSandboxRequest, StopSandboxRequest, create_sandbox_request,
+    start_sandbox_request,
 };
 use serde_json::Value;
 
-use super::{answer, exec, inspected, removed};
+use super::{answer, done, exec, inspected, wanted};
 use crate::{
-    cli::{Output, SandboxCommand, SandboxCreate},
+    cli::{
+        Output,
+        sandbox::{Command, Create},
+    },
     client::Client,
     failure::{Failure, Result},
-    format::{docker::short, json, table::Table, template::Template},
+    format::{docker::short, json, table::Table},
 };
 
 /// Runs a command.
 ///
 /// # Errors
 /// The daemon's refusal.
-pub async fn run(client: &Client, command: SandboxCommand, output: Output) -> Result<()> {
+pub async fn run(client: &Client, command: Command, output: Output) -> Result<()> {
     match command {
-        SandboxCommand::Create(flags) => create(client, flags, output).await,
-        SandboxCommand::Ls { quiet, no_trunc } => {
+        Command::Create(flags) => create(client, flags, output).await,
+        Command::Ls { quiet, no_trunc } => {
             let request = ListSandboxesRequest {};
             let mut service = client.sandboxes();
             let all = service
@@ -35,8 +41,38 @@ pub async fn run(client: &Client, command: SandboxCommand, output: Output) -> Re
                 || Value::Array(all.iter().map(json::sandbox).collect()),
             )
         }
-        SandboxCommand::Inspect { format, sandboxes } => inspect(client, format, sandboxes).await,
-        SandboxCommand::Rm { force, sandboxes } => {
+        Command::Inspect { format, sandboxes } => inspect(client, format, sandboxes).await,
+        Command::Start {
+            netns,
+            pid,
+            sandbox,
+        } => {
+            let namespace = match (netns, pid) {
+                (Some(path), _) => Some(start_sandbox_request::Namespace::NetnsPath(whole(&path)?)),
+                (None, pid) => pid.map(start_sandbox_request::Namespace::Pid),
+            };
+            let name = sandbox.clone();
+            let request = StartSandboxRequest { sandbox, namespace };
+            let started = client
+                .sandboxes()
+                .start_sandbox(request)
+                .await?
+                .into_inner();
+            answer(output, || name + "\n", || json::sandbox(&started))
+        }
+        Command::Stop { sandboxes } => {
+            let mut service = client.sandboxes();
+            let mut outcomes = Vec::new();
+            for sandbox in sandboxes {
+                let request = StopSandboxRequest {
+                    sandbox: sandbox.clone(),
+                };
+                let outcome = service.stop_sandbox(request).await;
+                outcomes.push((sandbox, outcome.map(|_| ()).map_err(Failure::from)));
+            }
+            done(output, outcomes, false)
+        }
+        Command::Rm { force, sandboxes } => {
             let mut service = client.sandboxes();
             let mut outcomes = Vec::new();
             for sandbox in sandboxes {
@@ -46,9 +82,9 @@ pub async fn run(client: &Client, command: SandboxCommand, output: Output) -> Re
                 let outcome = service.remove_sandbox(request).await;
                 outcomes.push((sandbox, outcome.map(|_| ()).map_err(Failure::from)));
             }
-            removed(output, outcomes, force)
+            done(output, outcomes, force)
         }
-        SandboxCommand::Exec { sandbox, command } => {
+        Command::Exec { sandbox, command } => {
             let request = GetSandboxRequest { sandbox };
             let sandbox = client.sandboxes().get_sandbox(request).await?.into_inner();
             Err(exec::exec(&sandbox, &command))
@@ -56,24 +92,24 @@ pub async fn run(client: &Client, command: SandboxCommand, output: Output) -> Re
     }
 }
 
-async fn create(client: &Client, flags: SandboxCreate, output: Output) -> Result<()> {
+/// The daemon has a working directory of its own.
+fn whole(path: &Path) -> Result<String> {
+    let whole = std::path::absolute(path)
+        .map_err(|error| Failure::new(format!("the namespace {}: {error}", path.display())))?;
+    whole
+        .into_os_string()
+        .into_string()
+        .map_err(|path| Failure::new(format!("the namespace {} is not UTF-8", path.display())))
+}
+
+async fn create(client: &Client, flags: Create, output: Output) -> Result<()> {
     let namespace = match (flags.netns, flags.pid) {
-        (Some(path), _) => {
-            // The daemon has a working directory of its own.
-            let whole = std::path::absolute(&path).map_err(|error| {
-                Failure::new(format!("the namespace {}: {error}", path.display()))
-            })?;
-            let text = whole.into_os_string().into_string().map_err(|path| {
-                Failure::new(format!("the namespace {} is not UTF-8", path.display()))
-            })?;
-            Some(Namespace::NetnsPath(text))
-        }
-        (None, pid) => pid.map(Namespace::Pid),
+        (Some(path), _) => Some(create_sandbox_request::Namespace::NetnsPath(whole(&path)?)),
+        (None, pid) => pid.map(create_sandbox_request::Namespace::Pid),
     };
-    let networks = flags.networks.into_iter().map(|network| ConnectRequest {
-        network,
+    let networks = flags.networks.into_iter().map(|attachment| ConnectRequest {
         sandbox: flags.name.clone(),
-        ..Default::default()
+        ..attachment.0
     });
     let request = CreateSandboxRequest {
         networks: networks.collect(),
@@ -82,7 +118,13 @@ async fn create(client: &Client, flags: SandboxCreate, output: Output) -> Result
         hostname: flags.hostname.unwrap_or_default(),
         labels: flags.labels.into_iter().collect(),
         ports: flags.ports.into_iter().map(Into::into).collect(),
-        ..Default::default()
+        stopped: flags.stopped,
+        exposed: flags
+            .exposed
+            .into_iter()
+            .map(|port| port.0.into())
+            .collect(),
+        publish_all: flags.publish_all,
     };
     let mut service = client.sandboxes();
     let sandbox = service.create_sandbox(request).await?.into_inner();
@@ -91,6 +133,15 @@ async fn create(client: &Client, flags: SandboxCreate, output: Output) -> Result
         || format!("{}\n", sandbox.id),
         || json::sandbox(&sandbox),
     )
+}
+
+/// A sandbox whose namespace went away by itself is neither running nor stopped.
+fn state(sandbox: &Sandbox) -> &'static str {
+    match (sandbox.running, sandbox.netns_path.as_str()) {
+        (true, _) => "running",
+        (false, "") => "stopped",
+        (false, _) => "gone",
+    }
 }
 
 fn list(sandboxes: &[Sandbox], quiet: bool, no_trunc: bool) -> String {
@@ -114,6 +165,7 @@ fn list(sandboxes: &[Sandbox], quiet: bool, no_trunc: bool) -> String {
         "NAMESPACE",
     ]);
     for sandbox in sandboxes {
+        let asked = sandbox.attachments.iter().map(|one| one.network.clone());
         let networks = sandbox.endpoints.iter().map(|endpoint| {
             // The address without its prefix length, which is the network's.
             let address = [&endpoint.ipv4_address, &endpoint.ipv6_address]
@@ -135,8 +187,12 @@ fn list(sandboxes: &[Sandbox], quiet: bool, no_trunc: bool) -> String {
         table.row([
             id(sandbox),
             sandbox.name.clone(),
-            if sandbox.running { "running" } else { "gone" }.to_owned(),
-            networks.collect::<Vec<_>>().join(","),
+            state(sandbox).to_owned(),
+            if sandbox.endpoints.is_empty() {
+                asked.collect::<Vec<_>>().join(",")
+            } else {
+                networks.collect::<Vec<_>>().join(",")
+            },
             ports.collect::<Vec<_>>().join(","),
             sandbox.netns_path.clone(),
         ]);
@@ -145,10 +201,7 @@ fn list(sandboxes: &[Sandbox], quiet: bool, no_trunc: bool) -> String {
 }
 
 async fn inspect(client: &Client, format: Option<String>, names: Vec<String>) -> Result<()> {
-    let template = format
-        .map(|text| Template::parse(&text))
-        .transpose()
-        .map_err(Failure::new)?;
+    let template = wanted(format)?;
     let mut service = client.sandboxes();
     let (mut found, mut failures) = (Vec::new(), Vec::new());
     for sandbox in names {

@@ -1,14 +1,12 @@
-//! `drops`, `stats`, `status`, `events`.
-
-use std::fmt::Write;
+//! `drops`, `stats`, `status`, `system reconcile`.
 
 use netd_proto::v1::{
-    Drop, EndpointStats, Event, GetStatusRequest, GetStatusResponse, ListDropsRequest,
-    ListStatsRequest, WatchRequest,
+    Drop, EndpointStats, GetStatusRequest, GetStatusResponse, ListDropsRequest, ListStatsRequest,
+    ReconcileRequest,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::{answer, print};
+use super::answer;
 use crate::{
     cli::Output,
     client::Client,
@@ -151,34 +149,16 @@ fn status_text(status: &GetStatusResponse) -> String {
     text
 }
 
-/// Events, a line each, until the daemon ends or the user interrupts.
+/// Has the daemon mend what differs from the desired state.
 ///
 /// # Errors
-/// The daemon's refusal or end.
-pub async fn events(client: &Client, output: Output) -> Result<()> {
-    let mut stream = client.events().watch(WatchRequest {}).await?.into_inner();
-    while let Some(event) = stream.message().await? {
-        match output {
-            Output::Text => print(&event_line(&event))?,
-            Output::Json => print(&format!("{}\n", json::event(&event)))?,
-        }
-    }
-    Ok(())
-}
-
-/// As `docker events` prints it.
-fn event_line(event: &Event) -> String {
-    let mut attributes: Vec<String> = event
-        .attributes
-        .iter()
-        .map(|(key, value)| format!("{key}={value}"))
-        .collect();
-    attributes.sort();
-    let mut line = rfc3339(event.time.as_ref());
-    // Writing to memory cannot fail.
-    let _ = write!(line, " {} {} {}", event.r#type, event.action, event.id);
-    if !attributes.is_empty() {
-        let _ = write!(line, " ({})", attributes.join(", "));
-    }
-    line + "\n"
+/// The daemon's refusal.
+pub async fn reconcile(client: &Client, output: Output) -> Result<()> {
+    let mut service = client.system();
+    let answered = service.reconcile(ReconcileRequest {}).await?.into_inner();
+    let text = || match answered.mended.as_slice() {
+        [] => "Nothing to mend.\n".to_owned(),
+        sentences => sentences.join("\n") + "\n",
+    };
+    answer(output, text, || json!({"Mended": answered.mended}))
 }

@@ -1,7 +1,8 @@
 //! netd's own objects as JSON: names in Docker's manner, times as RFC 3339. Networks are in `docker`.
 
 use netd_proto::v1::{
-    Drop, Endpoint, EndpointStats, Event, GetStatusResponse, PortSpec, Publication, Sandbox,
+    ConnectRequest, Drop, Endpoint, EndpointStats, Event, GetStatusResponse, PortSpec, Publication,
+    Sandbox,
 };
 use serde::Serialize;
 use serde_json::{Value, json, ser::PrettyFormatter};
@@ -41,6 +42,9 @@ pub fn endpoint(endpoint: &Endpoint) -> Value {
         "DriverOpts": map(&endpoint.driver_options),
         "GwPriority": endpoint.gateway_priority,
         "DefaultRoute": endpoint.default_route,
+        "DefaultRouteIPv6": endpoint.default_route_v6,
+        "Links": endpoint.links,
+        "LinkLocalIPs": endpoint.link_local_addresses,
     })
 }
 
@@ -57,6 +61,24 @@ pub fn sandbox(sandbox: &Sandbox) -> Value {
         "Running": sandbox.running,
         "Endpoints": sandbox.endpoints.iter().map(endpoint).collect::<Vec<_>>(),
         "Ports": sandbox.publications.iter().map(publication).collect::<Vec<_>>(),
+        "Attachments": sandbox.attachments.iter().map(attachment).collect::<Vec<_>>(),
+        "Exposed": sandbox.exposed.iter().map(sandbox_side).collect::<Vec<_>>(),
+    })
+}
+
+/// How a sandbox was asked to be on a network.
+fn attachment(request: &ConnectRequest) -> Value {
+    json!({
+        "Network": request.network,
+        "IPv4Address": request.ipv4_address,
+        "IPv6Address": request.ipv6_address,
+        "MacAddress": request.mac_address,
+        "Aliases": request.aliases,
+        "Links": request.links,
+        "LinkLocalIPs": request.link_local_addresses,
+        "DriverOpts": map(&request.driver_options),
+        "GwPriority": request.gateway_priority,
+        "Interface": request.interface_name,
     })
 }
 
