@@ -81,12 +81,14 @@ pub async fn run(instance: Instance, config: Config) -> Result<()> {
     let _lock = lock(&instance)?;
     raise_file_limit();
     #[cfg(feature = "failpoints")]
-    crate::failpoints::arm();
+    crate::failpoints::arm("NETD_FAILPOINT_START");
     let store = Store::open(&instance.state)?;
     let netlink = Netlink::new()?;
     let dataplane = Arc::new(Dataplane::open(&instance, &config)?);
     let path = socket(&instance.run);
     let engine = Engine::start(instance, config, store, dataplane, netlink).await?;
+    #[cfg(feature = "failpoints")]
+    crate::failpoints::arm("NETD_FAILPOINT");
     let listener = api::bind(&path)?;
     tracing::info!("serving on {}", path.display());
     let mut terminate =

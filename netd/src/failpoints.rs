@@ -1,14 +1,14 @@
 //! Places where a test kills the daemon: `NETD_FAILPOINT=name` ends it there as kill -9 would, at the first request that
-//! comes by. Only in builds with the feature `failpoints`.
+//! comes by; `NETD_FAILPOINT_START=name` already while it starts. Only in builds with the feature `failpoints`.
 
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
 
-/// Arms the place that the environment names, if it names one.
-pub fn arm() {
-    let Ok(name) = std::env::var("NETD_FAILPOINT") else {
+/// Arms the place that this variable of the environment names, if it names one.
+pub fn arm(variable: &str) {
+    let Ok(name) = std::env::var(variable) else {
         return;
     };
     let armed = fail::cfg_callback(name.as_str(), move || {

@@ -7,7 +7,7 @@ use crate::{
     daemon,
     dataplane::Dataplane,
     error::{Error, Result},
-    kernel::{Netlink, Netns, sysctl},
+    kernel::{Netlink, Netns, Reaper, sysctl},
     store::Store,
 };
 
@@ -15,9 +15,9 @@ use crate::{
 pub async fn run(instance: &Instance) -> Result<()> {
     let lock = daemon::lock(instance)?;
     let netlink = Netlink::new()?;
-    for link in netlink.find_links(&instance.name).await? {
-        netlink.delete_link(link.ifindex).await?;
-    }
+    let reaper = Reaper::start(netlink.clone());
+    let links = netlink.find_links(&instance.name).await?;
+    futures::future::try_join_all(links.iter().map(|link| reaper.remove(link.ifindex))).await?;
     Dataplane::purge(instance)?;
     let namespaces = instance.run.join("netns");
     if let Ok(found) = fs::read_dir(&namespaces) {

@@ -54,6 +54,14 @@ impl World {
     /// # Errors
     /// When it ends instead; its message is on standard error and in the log.
     pub fn start(&mut self) -> Result<()> {
+        self.start_with(&[])
+    }
+
+    /// As [`World::start`], with more environment.
+    ///
+    /// # Errors
+    /// As [`World::start`].
+    pub fn start_with(&mut self, environment: &[(&str, &str)]) -> Result<()> {
         let words = self.daemon_words(&[]);
         let log = self.log_path();
         let file = fs::OpenOptions::new()
@@ -61,10 +69,11 @@ impl World {
             .append(true)
             .open(&log)?;
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        let mut process = self
-            .host_scope()
-            .env("RUST_BACKTRACE", "1")
-            .spawn_logged(&words, file)?;
+        let mut scope = self.host_scope().env("RUST_BACKTRACE", "1");
+        for (name, value) in environment {
+            scope = scope.env(name, value);
+        }
+        let mut process = scope.spawn_logged(&words, file)?;
         let ready = wait_for("netd to answer", 30, || {
             if !process.running() {
                 return Some(false);
@@ -85,6 +94,17 @@ impl World {
     /// What the daemon wrote.
     pub fn log(&self) -> String {
         fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    /// Waits until the daemon has ended by itself.
+    ///
+    /// # Errors
+    /// When it runs on.
+    pub fn wait_for_end(&mut self) -> Result<()> {
+        let mut daemon = self.daemon.take().context("the daemon is not running")?;
+        let ended = daemon.ended_within(Duration::from_secs(20));
+        ensure!(ended, "netd runs on");
+        Ok(())
     }
 
     /// Sends SIGKILL to the daemon and waits for its end.
@@ -152,5 +172,61 @@ impl World {
         ensure!(purged.ok, "netd --purge: {}", purged.text());
         ensure!(left.is_empty(), "left behind: {}", left.join("; "));
         Ok(())
+    }
+}
+
+/// What befalls a host.
+impl World {
+    /// Takes away what a reboot takes away: links, programs, maps and namespaces. The daemon must not run.
+    ///
+    /// # Errors
+    /// When a step fails.
+    pub fn forget_kernel_state(&self) -> Result<()> {
+        ensure!(self.daemon.is_none(), "the daemon runs");
+        let pins = Path::new("/sys/fs/bpf/netd").join(&self.instance);
+        fs::remove_dir_all(&pins).with_context(|| pins.display().to_string())?;
+        let namespaces = self.run_directory().join("netns");
+        for entry in fs::read_dir(&namespaces)?.flatten() {
+            // An unmounted file stays on a disk, but RUN is usually a tmpfs.
+            nix::mount::umount2(&entry.path(), nix::mount::MntFlags::MNT_DETACH)?;
+            fs::remove_file(entry.path())?;
+        }
+        let links = self.host.ip("-o link show type veth")?;
+        let alias = format!("alias netd:{}:", self.instance);
+        for line in links.lines().filter(|line| line.contains(&alias)) {
+            let name = line.split(": ").nth(1).unwrap_or_default();
+            let name = name.split('@').next().unwrap_or_default();
+            // The other end of one that went has gone with it.
+            let _ = self.host.ip(&format!("link del {name}"));
+        }
+        Ok(())
+    }
+
+    /// Removes every entry of one of the data plane's maps; returns how many there were.
+    ///
+    /// # Errors
+    /// When bpftool cannot read it.
+    pub fn empty_map(&self, name: &str) -> Result<usize> {
+        let root = Path::new("/sys/fs/bpf/netd").join(&self.instance);
+        let version = fs::read_dir(&root)?
+            .flatten()
+            .next()
+            .context("no pinned maps")?;
+        let path = version.path().join(name).display().to_string();
+        let dump = self
+            .host_scope()
+            .run(&["bpftool", "-j", "map", "dump", "pinned", &path])?;
+        ensure!(dump.ok, "bpftool: {}", dump.text());
+        let entries: Vec<serde_json::Value> = serde_json::from_str(&dump.stdout)?;
+        for entry in &entries {
+            let bytes = entry["key"].as_array().context("an entry without a key")?;
+            let mut words = vec!["bpftool", "map", "delete", "pinned", &path, "key", "hex"];
+            let bytes: Vec<&str> = bytes.iter().filter_map(|b| b.as_str()).collect();
+            let bytes: Vec<&str> = bytes.iter().map(|b| b.trim_start_matches("0x")).collect();
+            words.extend(bytes);
+            let done = self.host_scope().run(&words)?;
+            ensure!(done.ok, "bpftool: {}", done.text());
+        }
+        Ok(entries.len())
     }
 }

@@ -13,6 +13,8 @@ pub fn lint() -> Result<()> {
         "--workspace",
         "--all-targets",
         "--locked",
+        "--features",
+        crate::test::FEATURES,
         "--",
         "-D",
         "warnings",

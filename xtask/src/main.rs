@@ -19,6 +19,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   demo               show what netd does, step by step, in network namespaces
   lab                a shell in such a world, with the daemon running
   bench              speed against plain veth, a Linux bridge and kernel masquerading
+  scale              cost of control operations, alone and at scale, beside a real Docker Engine
   test               set-up, checks, build and all tests
   lint               rustfmt and clippy, of the eBPF programs too
   tidy               rules for files that no compiler knows";
@@ -49,6 +50,10 @@ fn dispatch() -> Result<()> {
         ["demo"] => world("demo", &[]),
         ["lab"] => world("lab", &[]),
         ["bench"] => world("bench", &["--release"]),
+        ["scale"] => {
+            setup::packages(&setup::DOCKER)?;
+            world("scale", &["--release"])
+        }
         ["test"] => test::test(),
         ["lint"] => {
             setup::setup()?;

@@ -23,6 +23,9 @@ const TOOLS: [&str; 13] = [
     "libc6-dev",
 ];
 
+/// What the comparison with a real Docker Engine needs; its service is not started.
+pub const DOCKER: [&str; 2] = ["docker.io", "busybox-static"];
+
 /// Debian's compiler for the eBPF programs, with the LLVM that its linker needs.
 const COMPILER: [&str; 8] = [
     "rustc-web",
@@ -80,7 +83,8 @@ fn debian_rust() -> Option<u32> {
         .ok()
 }
 
-fn packages(wanted: &[&str]) -> Result<()> {
+/// Installs the Debian packages that are missing.
+pub fn packages(wanted: &[&str]) -> Result<()> {
     let missing: Vec<&str> = wanted
         .iter()
         .copied()

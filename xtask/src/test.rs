@@ -10,6 +10,9 @@ use anyhow::{Context, Result, ensure};
 
 use crate::{check, run, setup, tidy};
 
+/// The tested daemon can be killed at chosen places; nothing else tells it from the shipped one.
+pub const FEATURES: &str = "netd/failpoints";
+
 /// Set-up, checks, build, tests; the last line says how many passed and failed.
 pub fn test() -> Result<()> {
     ensure!(
@@ -20,7 +23,7 @@ pub fn test() -> Result<()> {
     tidy::tidy()?;
     check::lint()?;
     // The tests drive these binaries, which cargo test alone does not build.
-    run::cargo(&["build", "--workspace", "--locked"])?;
+    run::cargo(&["build", "--workspace", "--locked", "--features", FEATURES])?;
     let (passed, failed, ok) = tests()?;
     println!("{passed} passed, {failed} failed");
     ensure!(ok && failed == 0, "some tests failed");
@@ -30,7 +33,16 @@ pub fn test() -> Result<()> {
 /// Runs cargo test to the end of the last crate, shows its output and adds up its results.
 fn tests() -> Result<(u64, u64, bool)> {
     let cargo = env::var("CARGO").unwrap_or_else(|_| "cargo".into());
-    let mut child = run::command(&[&cargo, "test", "--workspace", "--locked", "--no-fail-fast"])
+    let words = [
+        &cargo,
+        "test",
+        "--workspace",
+        "--locked",
+        "--no-fail-fast",
+        "--features",
+        FEATURES,
+    ];
+    let mut child = run::command(&words)
         .stdout(Stdio::piped())
         .spawn()
         .context("cargo test")?;

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
     sync::{Arc, Mutex, RwLock},
 };
 
@@ -142,7 +143,32 @@ impl Engine {
             };
             self.write().running.insert(sandbox.id, netns);
         }
+        self.remove_stray_namespaces()?;
         Ok(fresh)
+    }
+
+    /// Namespaces that netd made for sandboxes that have stopped or gone meanwhile.
+    fn remove_stray_namespaces(&self) -> Result<()> {
+        let directory = self.instance.run.join("netns");
+        let wanted: BTreeSet<PathBuf> = {
+            let model = self.read();
+            let paths = model.sandboxes.values().filter_map(|s| s.netns.clone());
+            paths.collect()
+        };
+        // Nothing was ever made there.
+        let Ok(found) = std::fs::read_dir(&directory) else {
+            return Ok(());
+        };
+        for path in found.flatten().map(|entry| entry.path()) {
+            if !wanted.contains(&path) {
+                Netns::remove(&path)?;
+                self.warn(format!(
+                    "removed the left-over namespace {}",
+                    path.display()
+                ));
+            }
+        }
+        Ok(())
     }
 
     async fn remake(&self, sandbox: &Sandbox, path: &std::path::Path) -> Result<Netns> {

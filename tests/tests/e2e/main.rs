@@ -11,6 +11,7 @@ mod networks;
 mod path;
 mod ports;
 mod spoofing;
+mod state;
 mod survival;
 
 use std::net::IpAddr;
