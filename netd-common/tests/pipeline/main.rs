@@ -6,5 +6,6 @@ mod gateway;
 mod masquerade;
 mod memory;
 mod mss;
+mod socket;
 mod stale;
 mod world;
