@@ -384,6 +384,22 @@ pub struct DropCount {
     pub bytes: u64,
 }
 
+/// `ERRORS`: per-CPU array, slot (u32) → ICMP errors about packets of an endpoint; slot 0 for those from outside.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct ErrorBudget {
+    /// When the present span of time began, nanoseconds of CLOCK_MONOTONIC.
+    pub began: u64,
+    /// Errors sent.
+    pub sent: u64,
+    /// Errors not sent because too many were.
+    pub withheld: u64,
+    /// Errors sent in the present span of time.
+    pub used: u32,
+    /// Zero.
+    pub pad: u32,
+}
+
 /// Key of `SOCKET_PEERS`: LRU hash, for host sockets whose destination was replaced by an endpoint → [`SocketPeer`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(C)]
@@ -458,6 +474,7 @@ plain! {
     Counters = 32;
     DropKey = 8;
     DropCount = 16;
+    ErrorBudget = 32;
     SocketPeerKey = 32;
     SocketPeer = 20;
     Settings = 16;

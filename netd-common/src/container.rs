@@ -6,9 +6,9 @@ use crate::{
     addr::{Addr, Mac},
     begin,
     drop_reason::DropReason,
-    flow, neighbour,
+    flow, icmp, neighbour,
     packet::{Class, ETHERNET, Headers, Packet, ether_type, parse, protocol},
-    tables::{Tables, Verdict, Work},
+    tables::{Next, Step, Tables, Verdict, Work},
 };
 
 /// Judges one packet from the endpoint `dev` behind the veth host end `ifindex`.
@@ -20,6 +20,37 @@ pub fn from_container<P: Packet, T: Tables>(
     dev: &Device,
     w: &mut Work,
 ) -> Result<Verdict, DropReason> {
+    let step = judge(p, t, ifindex, dev, w);
+    let done = step.and_then(|step| flow::finish(p, t, dev.gateway_ifindex, step, w));
+    match done {
+        Err(reason @ (DropReason::TooBig | DropReason::TtlExceeded)) => {
+            w.answer = gateway(t, dev, &w.h);
+            icmp::answer(p, t, dev.slot, reason, w)?;
+            Ok(Verdict::Back(ifindex, reason))
+        }
+        done => done,
+    }
+}
+
+/// The gateway's address as the packet's sender knows it, or `::`.
+#[inline(always)]
+fn gateway<T: Tables>(t: &T, dev: &Device, h: &Headers) -> Addr {
+    match t.network(dev.network) {
+        Some(network) if h.v4 => network.gateway_v4,
+        Some(network) if h.src.is_link_local() => network.gateway_link_local,
+        Some(network) => network.gateway_v6,
+        None => Addr::UNSPECIFIED,
+    }
+}
+
+#[inline(always)]
+fn judge<P: Packet, T: Tables>(
+    p: &mut P,
+    t: &T,
+    ifindex: u32,
+    dev: &Device,
+    w: &mut Work,
+) -> Result<Step, DropReason> {
     let eth: [u8; 14] = p.load(0).ok_or(DropReason::Malformed)?;
     if [eth[6], eth[7], eth[8], eth[9], eth[10], eth[11]] != dev.mac {
         return Err(DropReason::SpoofedMac);
@@ -27,7 +58,9 @@ pub fn from_container<P: Packet, T: Tables>(
     let v4 = match [eth[12], eth[13]] {
         ether_type::IPV4 => true,
         ether_type::IPV6 => false,
-        ether_type::ARP => return neighbour::arp(p, t, dev).map(|()| Verdict::Egress(ifindex)),
+        ether_type::ARP => {
+            return neighbour::arp(p, t, dev).map(|()| Step::to(Next::Egress, ifindex));
+        }
         _ => return Err(DropReason::UnknownProtocol),
     };
     if (if v4 { dev.ipv4 } else { dev.ipv6 }).is_unspecified() {
@@ -37,7 +70,7 @@ pub fn from_container<P: Packet, T: Tables>(
     w.near_mtu = dev.mtu;
     match w.h.class {
         Class::Discovery => {
-            return neighbour::discovery(p, t, dev, &w.h).map(|()| Verdict::Egress(ifindex));
+            return neighbour::discovery(p, t, dev, &w.h).map(|()| Step::to(Next::Egress, ifindex));
         }
         Class::Membership => return Err(DropReason::NeighbourControl),
         _ => {}
@@ -57,12 +90,12 @@ pub fn from_container<P: Packet, T: Tables>(
     if peer.is_none() || dev.flags & network_flags::PUBLISHED != 0 {
         if w.h.class == Class::Error {
             if error_of_flow(p, t, dev, w)? {
-                return flow::forward_error(p, t, dev.gateway_ifindex, w);
+                return Ok(Step::new(Next::Error));
             }
         } else {
             let whole = flow::fragments(t, &mut w.h, dev.endpoint);
             if whole.is_ok() && flow::find(t, w, dev.endpoint) {
-                return flow::forward(p, t, dev.gateway_ifindex, w);
+                return Ok(Step::new(Next::Forward));
             }
         }
     }
@@ -73,6 +106,7 @@ pub fn from_container<P: Packet, T: Tables>(
             dev,
             peer,
             [eth[0], eth[1], eth[2], eth[3], eth[4], eth[5]],
+            w,
         );
     }
     if let Some(host) = t.host_address(w.h.dst) {
@@ -103,7 +137,7 @@ fn check_source(dev: &Device, h: &Headers) -> Result<(), DropReason> {
 }
 
 #[inline(always)]
-fn replicate(dev: &Device) -> Result<Verdict, DropReason> {
+fn replicate(dev: &Device) -> Result<Step, DropReason> {
     if dev.flags & network_flags::NO_ICC != 0 {
         return Err(DropReason::InterContainer);
     }
@@ -112,7 +146,11 @@ fn replicate(dev: &Device) -> Result<Verdict, DropReason> {
     } else {
         dev.gateway_ifindex
     };
-    Ok(Verdict::Replicate(dev.network, host))
+    Ok(Step {
+        next: Next::Replicate,
+        first: dev.network,
+        second: host,
+    })
 }
 
 /// The subnet's own broadcast address, else `reason`.
@@ -122,7 +160,7 @@ fn broadcast_or<T: Tables>(
     dev: &Device,
     h: &Headers,
     reason: DropReason,
-) -> Result<Verdict, DropReason> {
+) -> Result<Step, DropReason> {
     match t.network(dev.network) {
         Some(network) if h.v4 && network.broadcast_v4 == h.dst => replicate(dev),
         _ => Err(reason),
@@ -137,18 +175,20 @@ fn to_peer<P: Packet, T: Tables>(
     dev: &Device,
     peer: &Target,
     mac: Mac,
-) -> Result<Verdict, DropReason> {
+    w: &mut Work,
+) -> Result<Step, DropReason> {
     if dev.flags & network_flags::NO_ICC != 0 && peer.endpoint != dev.endpoint {
         return Err(DropReason::InterContainer);
     }
-    if !p.is_gso() && p.len() - ETHERNET > peer.mtu {
+    if w.h.size > peer.mtu {
+        w.limit = peer.mtu;
         return Err(DropReason::TooBig);
     }
     if mac != peer.mac {
         p.store(0, &peer.mac).ok_or(DropReason::Unsupported)?;
     }
     t.received(peer.slot, p.len());
-    Ok(Verdict::Peer(peer.ifindex))
+    Ok(Step::to(Next::Peer, peer.ifindex))
 }
 
 /// Whether an ICMP error is about a packet of a translated flow, which is then `w.flow`.
@@ -174,32 +214,23 @@ fn to_host_address<P: Packet, T: Tables>(
     t: &T,
     dev: &Device,
     w: &mut Work,
-) -> Result<Verdict, DropReason> {
+) -> Result<Step, DropReason> {
     if let Some(found) = begin::publication(t, &w.h)
         && found.addr.is_v4() == w.h.v4
     {
-        let own = match t.network(dev.network) {
-            Some(network) => {
-                if w.h.v4 {
-                    network.gateway_v4
-                } else {
-                    network.gateway_v6
-                }
-            }
-            None => Addr::UNSPECIFIED,
-        };
+        let own = gateway(t, dev, &w.h);
         begin::begin_published(t, &found, dev.network, &own, w)?;
-        return flow::forward(p, t, dev.gateway_ifindex, w);
+        return Ok(Step::new(Next::Forward));
     }
     to_host(p, dev)
 }
 
 /// Up into the host's stack, as if the network's device had received it.
 #[inline(always)]
-fn to_host<P: Packet>(p: &mut P, dev: &Device) -> Result<Verdict, DropReason> {
+fn to_host<P: Packet>(p: &mut P, dev: &Device) -> Result<Step, DropReason> {
     p.store(0, &dev.gateway_mac)
         .ok_or(DropReason::Unsupported)?;
-    Ok(Verdict::Ingress(dev.gateway_ifindex))
+    Ok(Step::to(Next::Ingress, dev.gateway_ifindex))
 }
 
 /// Neither a peer nor the host: the outside, if it is one.
@@ -209,7 +240,7 @@ fn outside<P: Packet, T: Tables>(
     t: &T,
     dev: &Device,
     w: &mut Work,
-) -> Result<Verdict, DropReason> {
+) -> Result<Step, DropReason> {
     let h = &w.h;
     if h.dst.is_loopback() || h.dst.is_unspecified() {
         return Err(DropReason::Martian);
@@ -234,9 +265,13 @@ fn outside<P: Packet, T: Tables>(
     if !begin::begins(h) {
         return Err(DropReason::NoFlow);
     }
+    // What goes no further needs no flow.
+    if h.ttl <= 1 {
+        return Err(DropReason::TtlExceeded);
+    }
     w.flow.src = h.src;
     w.flow.dst = h.dst;
-    t.route(dev.gateway_ifindex, &w.h, &w.flow, &mut w.route)?;
+    flow::route(t, dev.gateway_ifindex, w)?;
     begin::begin_outgoing(t, dev, w)?;
-    flow::send(p, t, w)
+    Ok(Step::new(Next::Routed))
 }

@@ -5,7 +5,7 @@ use crate::{
     drop_reason::DropReason,
     mss,
     packet::{Class, Headers, Packet, ether_type, protocol, tcp},
-    tables::{Tables, Verdict, Work},
+    tables::{Next, Step, Tables, Verdict, Work},
     translate,
 };
 
@@ -134,9 +134,6 @@ fn fragment_ports<T: Tables>(t: &T, h: &mut Headers, endpoint: u32) -> Result<()
 #[inline(always)]
 fn deliver<P: Packet, T: Tables>(p: &mut P, t: &T, w: &Work) -> Result<Verdict, DropReason> {
     let target = &w.target;
-    if !p.is_gso() && p.len() - w.h.l3 > target.mtu {
-        return Err(DropReason::TooBig);
-    }
     if w.h.l3 == 0 {
         p.push_ethernet(if w.h.v4 {
             ether_type::IPV4
@@ -158,34 +155,63 @@ fn deliver<P: Packet, T: Tables>(p: &mut P, t: &T, w: &Work) -> Result<Verdict, 
     Ok(Verdict::Peer(target.ifindex))
 }
 
-/// Translates a packet of the flow `w.flow` and sends it on: to its endpoint, or by the host's route as if it had come
-/// in by `ifindex`.
-#[inline(never)]
-pub fn forward<P: Packet, T: Tables>(
+/// Does what is left to do with a packet that came in by `ifindex`, or by a network whose device that is.
+#[inline(always)]
+pub fn finish<P: Packet, T: Tables>(
     p: &mut P,
     t: &T,
     ifindex: u32,
+    step: Step,
     w: &mut Work,
 ) -> Result<Verdict, DropReason> {
-    if w.flow.target == 0 {
-        t.route(ifindex, &w.h, &w.flow, &mut w.route)?;
+    match step.next {
+        Next::Pass => return Ok(Verdict::Pass),
+        Next::Peer => return Ok(Verdict::Peer(step.first)),
+        Next::Ingress => return Ok(Verdict::Ingress(step.first)),
+        Next::Egress => return Ok(Verdict::Egress(step.first)),
+        Next::Replicate => return Ok(Verdict::Replicate(step.first, step.second)),
+        Next::Error => return forward_error(p, t, ifindex, w),
+        Next::Forward if w.flow.target == 0 => route(t, ifindex, w)?,
+        Next::Forward | Next::Routed => {}
     }
     send(p, t, w)
 }
 
-/// As [`forward`], with `w.route` known.
+/// Finds the host's route for a packet of `w.flow`.
 #[inline(always)]
-pub fn send<P: Packet, T: Tables>(p: &mut P, t: &T, w: &mut Work) -> Result<Verdict, DropReason> {
+pub fn route<T: Tables>(t: &T, ifindex: u32, w: &mut Work) -> Result<(), DropReason> {
+    let found = t.route(ifindex, &w.h, &w.flow, &mut w.route);
+    w.limit = w.route.mtu;
+    found
+}
+
+/// Whether the packet fits its way out or its endpoint's interface.
+#[inline(always)]
+fn fits(w: &mut Work) -> Result<(), DropReason> {
+    w.limit = if w.flow.target == 0 {
+        w.route.mtu
+    } else {
+        w.target.mtu
+    };
+    if w.h.size > w.limit {
+        return Err(DropReason::TooBig);
+    }
+    Ok(())
+}
+
+/// Translates a packet of `w.flow` and sends it on: to its endpoint, or along `w.route`. Refused, it is as it was: an
+/// ICMP error must quote what its sender sent.
+#[inline(never)]
+fn send<P: Packet, T: Tables>(p: &mut P, t: &T, w: &mut Work) -> Result<Verdict, DropReason> {
+    if w.h.ttl <= 1 {
+        return Err(DropReason::TtlExceeded);
+    }
+    fits(w)?;
     translate::hop(p, &w.h)?;
     translate::packet(p, &w.h, &w.flow).ok_or(DropReason::Unsupported)?;
     if mss::is_syn(&w.h) {
-        let far = if w.flow.target == 0 {
-            w.route.mtu
-        } else {
-            w.target.mtu
-        };
         // Nothing to lower is no failure.
-        let _ = mss::clamp(p, &w.h, far.min(w.near_mtu), &mut w.cell);
+        let _ = mss::clamp(p, &w.h, w.limit.min(w.near_mtu), &mut w.cell);
     }
     if w.flow.target == 0 {
         return Ok(Verdict::Neighbour(w.route.ifindex, w.route.next_hop));
@@ -193,19 +219,22 @@ pub fn send<P: Packet, T: Tables>(p: &mut P, t: &T, w: &mut Work) -> Result<Verd
     deliver(p, t, w)
 }
 
-/// As [`forward`] for an ICMP error about a packet of the flow's other direction.
+/// As [`send`] for an ICMP error about a packet of the flow's other direction.
 #[inline(never)]
-pub fn forward_error<P: Packet, T: Tables>(
+fn forward_error<P: Packet, T: Tables>(
     p: &mut P,
     t: &T,
     ifindex: u32,
     w: &mut Work,
 ) -> Result<Verdict, DropReason> {
+    if w.flow.target == 0 {
+        route(t, ifindex, w)?;
+    }
+    fits(w)?;
     translate::hop(p, &w.h)?;
     translate::icmp_error(p, &w.h, &w.inner, &w.flow).ok_or(DropReason::Unsupported)?;
-    if w.flow.target != 0 {
-        return deliver(p, t, w);
+    if w.flow.target == 0 {
+        return Ok(Verdict::Neighbour(w.route.ifindex, w.route.next_hop));
     }
-    t.route(ifindex, &w.h, &w.flow, &mut w.route)?;
-    Ok(Verdict::Neighbour(w.route.ifindex, w.route.next_hop))
+    deliver(p, t, w)
 }

@@ -46,7 +46,7 @@ pub fn from_host<P: Packet, T: Tables>(
             addr: h.dst,
         })
         .ok_or(DropReason::NoEndpoint)?;
-    if !p.is_gso() && p.len() - ETHERNET > target.mtu {
+    if h.size > target.mtu {
         return Err(DropReason::TooBig);
     }
     p.store(0, &target.mac).ok_or(DropReason::Unsupported)?;

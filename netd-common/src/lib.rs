@@ -13,6 +13,7 @@ pub mod container;
 pub mod drop_reason;
 pub mod flow;
 pub mod host;
+pub mod icmp;
 pub mod mss;
 pub mod neighbour;
 pub mod packet;

@@ -30,8 +30,7 @@ pub fn clamp<P: Packet>(p: &mut P, h: &Headers, mtu: u32, cell: &mut u32) -> Opt
         return None;
     }
     let room = mtu - headers;
-    let [words] = p.load(h.l4 + 12)?;
-    let end = h.l4 + u32::from(words >> 4) * 4;
+    let end = h.l4 + u32::from(h.tcp_header);
     let mut at = h.l4 + 20;
     let mut i = 0;
     while i < MAX_OPTIONS {

@@ -53,8 +53,8 @@ pub mod tcp {
 pub trait Packet {
     /// Whole length, bytes; of a GSO packet all its segments.
     fn len(&self) -> u32;
-    /// Whether it will still be cut into segments (its length says nothing about MTUs).
-    fn is_gso(&self) -> bool;
+    /// Bytes of payload of each segment that it will still be cut into (GSO), 0 when it stays whole.
+    fn segment(&self) -> u32;
     /// `N` bytes at `offset`, `None` beyond the end.
     fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]>;
     /// `N` words of network order at `offset`, `None` beyond the end. Aligned where they land, which bytes are not: eBPF
@@ -69,6 +69,9 @@ pub trait Packet {
     fn fix_transport(&mut self, offset: u32, diff: u32, pseudo: bool, udp: bool) -> Option<()>;
     /// Puts an Ethernet header with this EtherType in front of a packet that has none.
     fn push_ethernet(&mut self, ether_type: [u8; 2]) -> Option<()>;
+    /// Cuts the IP packet at `l3` to its first `keep` bytes and makes `room` bytes, zero or not, in front of it. What it
+    /// was to be cut into, and what was known of its checksums, is forgotten.
+    fn quote(&mut self, l3: u32, keep: u32, room: u32) -> Option<()>;
 }
 
 /// What kind of packet it is for the flow table.
@@ -103,6 +106,8 @@ pub struct Headers {
     pub l3: u32,
     /// Offset of the transport header.
     pub l4: u32,
+    /// Bytes of the largest IP packet that it will be on a link; 0 when that is not known.
+    pub size: u32,
     /// Identification of the fragmented datagram, 0 when not a fragment.
     pub fragment_id: u32,
     /// Source port, or the identifier of an echo request.
@@ -115,6 +120,8 @@ pub struct Headers {
     pub ttl: u8,
     /// TCP flags.
     pub tcp_flags: u8,
+    /// Bytes of the TCP header with its options.
+    pub tcp_header: u8,
     /// ICMP type.
     pub icmp_type: u8,
     /// What kind of packet.
@@ -161,6 +168,7 @@ pub fn parse<P: Packet>(
     h.sport = Be16::ZERO;
     h.dport = Be16::ZERO;
     h.tcp_flags = 0;
+    h.tcp_header = 0;
     h.icmp_type = 0;
     h.fragment_id = 0;
     h.fragmented = false;
@@ -170,10 +178,31 @@ pub fn parse<P: Packet>(
     } else {
         parse_v6(p, h)?
     }
+    h.size = p.len() - l3;
     if h.class == Class::LaterFragment {
         return Ok(());
     }
-    parse_transport(p, h, embedded)
+    parse_transport(p, h, embedded)?;
+    let segment = p.segment();
+    if segment != 0 {
+        h.size = segment_size(h, segment);
+    }
+    Ok(())
+}
+
+/// [`Headers::size`] of a packet that will be cut into segments.
+#[inline(always)]
+fn segment_size(h: &Headers, segment: u32) -> u32 {
+    // SCTP is cut at its chunks, wherever these end (GSO_BY_FRAGS).
+    if segment == 0xffff {
+        return 0;
+    }
+    let header = match h.protocol {
+        protocol::TCP => u32::from(h.tcp_header),
+        protocol::UDP => 8,
+        _ => 0,
+    };
+    h.l4 - h.l3 + header + segment
 }
 
 #[inline(always)]
@@ -264,6 +293,7 @@ fn parse_transport<P: Packet>(p: &P, h: &mut Headers, embedded: bool) -> Result<
             h.dport = Be16::from_bytes([b[2], b[3]]);
             if h.protocol == protocol::TCP && !embedded {
                 let b: [u8; 2] = p.load(h.l4 + 12).ok_or(DropReason::Malformed)?;
+                h.tcp_header = (b[0] >> 4) * 4;
                 h.tcp_flags = b[1];
             }
         }

@@ -1,4 +1,5 @@
-//! Host processes that reach publications: the destination of their sockets is replaced before a packet exists.
+//! Host processes and publications: the destination of their sockets is replaced before a packet exists, and they
+//! cannot take a port that is published.
 
 use crate::{
     abi::Publication,
@@ -30,4 +31,18 @@ pub fn resolve<T: Tables>(
     }
     let found = begin::published(t, addr, protocol, port, addr.is_v4())?;
     Some((found, begin::target_port(&found, port)))
+}
+
+/// Whether a port that a host process wants for itself is published: it would get no packet from anywhere.
+#[inline(always)]
+pub fn is_taken<T: Tables>(t: &T, addr: Addr, port: Be16, protocol: u8) -> bool {
+    // Any free port: the kernel's choice is not a published one, for these are reserved.
+    if port == Be16::ZERO {
+        return false;
+    }
+    // An endpoint's own address is not the host's to bind, whatever is published there.
+    if !addr.is_unspecified() && !addr.is_loopback() && t.host_address(addr).is_none() {
+        return false;
+    }
+    begin::published(t, addr, protocol, port, addr.is_v4()).is_some()
 }

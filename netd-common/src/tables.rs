@@ -26,8 +26,60 @@ pub enum Verdict {
     Egress(u32),
     /// Sent out of this interface, to this neighbour (`bpf_redirect_neigh`).
     Neighbour(u32, Addr),
+    /// Refused and counted, and sent out of this interface: it has become the ICMP error that says so.
+    Back(u32, DropReason),
     /// A copy to each member of this network and, with the second field, to that interface's ingress.
     Replicate(u32, u32),
+}
+
+/// What is left to do with a packet once it is judged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub enum Next {
+    /// [`Verdict::Pass`].
+    Pass,
+    /// [`Verdict::Peer`].
+    Peer,
+    /// [`Verdict::Ingress`].
+    Ingress,
+    /// [`Verdict::Egress`].
+    Egress,
+    /// [`Verdict::Replicate`].
+    Replicate,
+    /// It belongs to `Work::flow`.
+    Forward,
+    /// It belongs to `Work::flow` and leaves along `Work::route`.
+    Routed,
+    /// It is an ICMP error about a packet of the other direction of `Work::flow`.
+    Error,
+}
+
+/// What is left to do with a packet, with the numbers of the verdict. Not an enum with fields: the compiler would copy
+/// those that a variant does not have from registers that the verifier knows to be empty.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Step {
+    /// What.
+    pub next: Next,
+    /// First number of the verdict, or 0.
+    pub first: u32,
+    /// Second number of the verdict, or 0.
+    pub second: u32,
+}
+
+impl Step {
+    /// A step without numbers.
+    pub const fn new(next: Next) -> Self {
+        Self::to(next, 0)
+    }
+
+    /// A step with one number.
+    pub const fn to(next: Next, first: u32) -> Self {
+        Self {
+            next,
+            first,
+            second: 0,
+        }
+    }
 }
 
 /// Where the host would route a packet.
@@ -62,6 +114,10 @@ pub struct Work {
     pub old: Flow,
     /// The endpoint that `flow` leads to, unless that is the outside.
     pub target: Target,
+    /// After `TooBig`: what would have fitted, bytes; 0 when that is not known.
+    pub limit: u32,
+    /// Source address of an ICMP error about the packet, `::` for none.
+    pub answer: Addr,
     /// Room for [`forget`].
     pub cell: u32,
     /// MTU of the link that the packet came by; of an uplink only where it matters ([`crate::mss::is_syn`]), else 0.
@@ -133,7 +189,7 @@ pub trait Tables {
     /// Remembers the ports of a fragmented datagram.
     fn insert_fragment(&self, key: &FragmentKey, ports: &FragmentPorts);
     /// The host's route for a packet that came in by `ifindex` and has the addresses of `flow`.
-    /// Errors: `NoRoute`, `TooBig`.
+    /// Errors: `NoRoute`; `TooBig`, with the MTU.
     fn route(
         &self,
         ifindex: u32,
@@ -141,6 +197,8 @@ pub trait Tables {
         flow: &Flow,
         out: &mut Route,
     ) -> Result<(), DropReason>;
+    /// Whether the sender with this slot may be sent one more ICMP error; it counts as sent.
+    fn may_answer(&self, slot: u32) -> bool;
     /// Counts a packet delivered to the endpoint with this slot of `COUNTERS`.
     fn received(&self, slot: u32, bytes: u32);
     /// CLOCK_MONOTONIC, nanoseconds.

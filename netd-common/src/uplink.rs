@@ -1,13 +1,13 @@
 //! `from_uplink`: what arrives on the host's own interfaces. What no map says is netd's passes untouched.
 
 use crate::{
-    abi::{AddressKey, network_flags},
+    abi::{AddressKey, HOST_SLOT, network_flags},
     addr::Addr,
     begin,
     drop_reason::DropReason,
-    flow, mss,
+    flow, icmp, mss,
     packet::{Class, Headers, Packet, parse},
-    tables::{Tables, Verdict, Work},
+    tables::{Next, Step, Tables, Verdict, Work},
 };
 
 /// Judges one IP packet that arrived on the uplink `ifindex`; `l3`: offset of its IP header (0 on interfaces without
@@ -21,14 +21,36 @@ pub fn from_uplink<P: Packet, T: Tables>(
     v4: bool,
     w: &mut Work,
 ) -> Result<Verdict, DropReason> {
+    let step = judge(p, t, ifindex, l3, v4, w);
+    let done = step.and_then(|step| flow::finish(p, t, ifindex, step, w));
+    match done {
+        Err(reason @ (DropReason::TooBig | DropReason::TtlExceeded)) => {
+            check_source(t, &w.h).map_err(|_| reason)?;
+            w.answer = w.h.dst;
+            icmp::answer(p, t, HOST_SLOT, reason, w)?;
+            Ok(Verdict::Back(ifindex, reason))
+        }
+        done => done,
+    }
+}
+
+#[inline(always)]
+fn judge<P: Packet, T: Tables>(
+    p: &mut P,
+    t: &T,
+    ifindex: u32,
+    l3: u32,
+    v4: bool,
+    w: &mut Work,
+) -> Result<Step, DropReason> {
     // What cannot be read is not ours: the stack has its own checks.
     if parse(p, l3, v4, false, &mut w.h).is_err() {
-        return Ok(Verdict::Pass);
+        return Ok(Step::new(Next::Pass));
     }
     if matches!(w.h.class, Class::Discovery | Class::Membership)
         || w.h.dst.is_multicast_or_broadcast()
     {
-        return Ok(Verdict::Pass);
+        return Ok(Step::new(Next::Pass));
     }
     w.near_mtu = 0;
     if mss::is_syn(&w.h) {
@@ -36,16 +58,16 @@ pub fn from_uplink<P: Packet, T: Tables>(
     }
     if w.h.class == Class::Error {
         if parse(p, w.h.l4 + 8, v4, true, &mut w.inner).is_err() {
-            return Ok(Verdict::Pass);
+            return Ok(Step::new(Next::Pass));
         }
         // The packet inside left with an address of the host: the error must come back to that one.
         if w.inner.src == w.h.dst && flow::find_inner(t, w, 0) {
-            return flow::forward_error(p, t, ifindex, w);
+            return Ok(Step::new(Next::Error));
         }
     } else {
         let whole = flow::fragments(t, &mut w.h, 0);
         if whole.is_ok() && flow::find(t, w, 0) {
-            return flow::forward(p, t, ifindex, w);
+            return Ok(Step::new(Next::Forward));
         }
     }
     if let Some(host) = t.host_address(w.h.dst) {
@@ -54,17 +76,17 @@ pub fn from_uplink<P: Packet, T: Tables>(
         }
         let Some(found) = begin::publication(t, &w.h).filter(|found| found.addr.is_v4() == v4)
         else {
-            return Ok(Verdict::Pass);
+            return Ok(Step::new(Next::Pass));
         };
         check_source(t, &w.h)?;
         begin::begin_published(t, &found, 0, &Addr::UNSPECIFIED, w)?;
-        return flow::forward(p, t, ifindex, w);
+        return Ok(Step::new(Next::Forward));
     }
     if let Some(network) = t.subnet(w.h.dst) {
         into_network(t, ifindex, network, w)?;
-        return flow::forward(p, t, ifindex, w);
+        return Ok(Step::new(Next::Forward));
     }
-    Ok(Verdict::Pass)
+    Ok(Step::new(Next::Pass))
 }
 
 /// From outside nobody may speak with the host's own or a container's voice.

@@ -198,6 +198,15 @@ impl Tables for Kernel<'_> {
     }
 
     #[inline(always)]
+    fn may_answer(&self, slot: u32) -> bool {
+        match maps::ERRORS.get_ptr_mut(slot) {
+            // SAFETY: a per-CPU value, touched only by this CPU's programs.
+            Some(budget) => unsafe { (*budget).take(self.now()) },
+            None => false,
+        }
+    }
+
+    #[inline(always)]
     fn received(&self, slot: u32, bytes: u32) {
         if let Some(counters) = maps::COUNTERS.get_ptr_mut(slot) {
             // SAFETY: a per-CPU value, touched only by this CPU's programs.
@@ -235,14 +244,8 @@ fn route(
     fib.sport = u16::from_ne_bytes(h.sport.to_bytes());
     fib.dport = u16::from_ne_bytes(h.dport.to_bytes());
     fib.ifindex = ifindex;
-    // SAFETY: the context's pointer is valid while the program runs.
-    let gso = unsafe { (*context.skb.skb).gso_size } != 0;
-    // A GSO packet will be cut to segments; its own length says nothing.
-    fib.__bindgen_anon_1.tot_len = if gso {
-        0
-    } else {
-        (context.len() - h.l3) as u16
-    };
+    // With 0, the kernel looks at the device's MTU only.
+    fib.__bindgen_anon_1.tot_len = h.size.min(0xffff) as u16;
     if h.v4 {
         fib.family = AF_INET;
         fib.__bindgen_anon_3.ipv4_src = flow.src.v4_word();

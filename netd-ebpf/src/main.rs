@@ -13,7 +13,11 @@ mod skb;
 mod sock;
 mod verdict;
 
-use aya_ebpf::{bindings::TC_ACT_SHOT, macros::classifier, programs::TcContext};
+use aya_ebpf::{
+    bindings::{TC_ACT_OK, TC_ACT_SHOT},
+    macros::classifier,
+    programs::TcContext,
+};
 use netd_common::{
     abi::HOST_SLOT,
     container,
@@ -47,17 +51,18 @@ pub fn from_container(context: TcContext) -> i32 {
     let kernel = Kernel(Some(&context));
     let index = ifindex(&context);
     let Some(device) = kernel.device(index) else {
-        return verdict::apply::<true>(&context, HOST_SLOT, Err(DropReason::UnknownDevice));
+        let unknown = Err(DropReason::UnknownDevice);
+        return verdict::apply::<true>(&context, HOST_SLOT, context.len(), unknown);
     };
     let Some(room) = scratch() else {
         return TC_ACT_SHOT;
     };
     let bytes = context.len();
     let decided = container::from_container(&mut Skb(&context), &kernel, index, device, room);
-    if decided.is_ok() {
+    if !matches!(decided, Err(_) | Ok(Verdict::Back(..))) {
         verdict::count_sent(device.slot, bytes);
     }
-    verdict::apply::<true>(&context, device.slot, decided)
+    verdict::apply::<true>(&context, device.slot, bytes, decided)
 }
 
 /// TC ingress of the inner end of a network's device pair: what the host sends into the network.
@@ -72,7 +77,7 @@ pub fn from_host(context: TcContext) -> i32 {
         ifindex(&context),
         &mut room.h,
     );
-    verdict::apply::<true>(&context, HOST_SLOT, decided)
+    verdict::apply::<true>(&context, HOST_SLOT, context.len(), decided)
 }
 
 #[inline(always)]
@@ -80,6 +85,7 @@ fn uplink(context: &TcContext, l3: u32, v4: bool) -> i32 {
     let Some(room) = scratch() else {
         return TC_ACT_SHOT;
     };
+    let bytes = context.len();
     let decided = uplink::from_uplink(
         &mut Skb(context),
         &Kernel(Some(context)),
@@ -88,7 +94,7 @@ fn uplink(context: &TcContext, l3: u32, v4: bool) -> i32 {
         v4,
         room,
     );
-    verdict::apply::<false>(context, HOST_SLOT, decided)
+    verdict::apply::<false>(context, HOST_SLOT, bytes, decided)
 }
 
 /// TC ingress of an uplink with Ethernet headers.
@@ -97,7 +103,7 @@ pub fn from_uplink(context: TcContext) -> i32 {
     match Skb(&context).load::<2>(12) {
         Some(ether_type::IPV4) => uplink(&context, ETHERNET, true),
         Some(ether_type::IPV6) => uplink(&context, ETHERNET, false),
-        _ => verdict::apply::<false>(&context, HOST_SLOT, Ok(Verdict::Pass)),
+        _ => TC_ACT_OK,
     }
 }
 
@@ -107,7 +113,7 @@ pub fn from_uplink_l3(context: TcContext) -> i32 {
     match Skb(&context).load::<1>(0) {
         Some([b]) if b >> 4 == 4 => uplink(&context, 0, true),
         Some([b]) if b >> 4 == 6 => uplink(&context, 0, false),
-        _ => verdict::apply::<false>(&context, HOST_SLOT, Ok(Verdict::Pass)),
+        _ => TC_ACT_OK,
     }
 }
 

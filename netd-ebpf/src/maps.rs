@@ -7,7 +7,7 @@ use aya_ebpf::{
 };
 use netd_common::{
     abi::{
-        AddressKey, Counters, Device, DropCount, DropKey, Flow, FlowKey, FragmentKey,
+        AddressKey, Counters, Device, DropCount, DropKey, ErrorBudget, Flow, FlowKey, FragmentKey,
         FragmentPorts, GatewayNetwork, HostAddress, Mapping, MappingKey, MemberKey, Network,
         OutsidePort, Publication, PublicationData, Settings, SocketPeer, SocketPeerKey, SubnetData,
         Target, TrustedKey, Uplink,
@@ -49,6 +49,8 @@ pub static FRAGMENTS: LruHashMap<FragmentKey, FragmentPorts> = LruHashMap::pinne
 pub static COUNTERS: PerCpuArray<Counters> = PerCpuArray::pinned(1, 0);
 #[map]
 pub static DROPS: PerCpuHashMap<DropKey, DropCount> = PerCpuHashMap::pinned(1, 0);
+#[map]
+pub static ERRORS: PerCpuArray<ErrorBudget> = PerCpuArray::pinned(1, 0);
 #[map]
 pub static SOCKET_PEERS: LruHashMap<SocketPeerKey, SocketPeer> = LruHashMap::pinned(16384, 0);
 #[map]

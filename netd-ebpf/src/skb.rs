@@ -2,12 +2,22 @@
 
 use aya_ebpf::{
     EbpfContext as _,
-    bindings::{BPF_F_INVALIDATE_HASH, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR},
-    helpers::{bpf_l4_csum_replace, bpf_skb_change_head, bpf_skb_load_bytes, bpf_skb_store_bytes},
+    bindings::{
+        __sk_buff, BPF_F_INVALIDATE_HASH, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR,
+        bpf_adj_room_mode::BPF_ADJ_ROOM_MAC,
+    },
+    helpers::{
+        bpf_l4_csum_replace, bpf_skb_adjust_room, bpf_skb_change_head, bpf_skb_change_tail,
+        bpf_skb_load_bytes, bpf_skb_store_bytes,
+    },
     programs::TcContext,
 };
 use core::mem::MaybeUninit;
 use netd_common::packet::Packet;
+
+/// Bytes taken off the front of a packet to be quoted: more than its IP header (with IPv6's rarer extensions and IPv4's
+/// fullest options the checksum is the device's business after all).
+const TAKEN: u32 = 64;
 
 /// A socket buffer at a TC hook.
 pub struct Skb<'a>(pub &'a TcContext);
@@ -19,9 +29,9 @@ impl Packet for Skb<'_> {
     }
 
     #[inline(always)]
-    fn is_gso(&self) -> bool {
+    fn segment(&self) -> u32 {
         // SAFETY: the context's pointer is valid while the program runs.
-        unsafe { (*self.0.skb.skb).gso_size != 0 }
+        unsafe { (*self.0.skb.skb).gso_size }
     }
 
     #[inline(always)]
@@ -112,5 +122,26 @@ impl Packet for Skb<'_> {
             return None;
         }
         self.store(12, &ether_type)
+    }
+
+    #[inline(always)]
+    fn quote(&mut self, l3: u32, keep: u32, room: u32) -> Option<()> {
+        let skb: *mut __sk_buff = self.0.as_ptr().cast();
+        // SAFETY: takes numbers only. It ends segmentation too.
+        if unsafe { bpf_skb_change_tail(skb, l3 + keep, 0) } != 0 {
+            return None;
+        }
+        // SAFETY: takes numbers only.
+        let adjust = |by: i32| unsafe { bpf_skb_adjust_room(skb, by, BPF_ADJ_ROOM_MAC, 0) == 0 };
+        // A device that is still to compute the transport checksum would write it into the middle of the error. It is
+        // excused once the place where the sum begins has been cut away; what is cut is put back.
+        if keep < TAKEN + 40 {
+            return adjust(room as i32).then_some(());
+        }
+        let head: [u32; TAKEN as usize / 4] = self.load_words(l3)?;
+        if !adjust(-(TAKEN as i32)) || !adjust((TAKEN + room) as i32) {
+            return None;
+        }
+        self.store_words(l3 + room, &head)
     }
 }

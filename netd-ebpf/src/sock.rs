@@ -1,9 +1,9 @@
 //! cgroup hooks: sockets of host processes whose destination is a publication get the endpoint's address instead,
-//! and are told the address they asked for.
+//! and are told the address they asked for; and nobody there binds a published port.
 
 use aya_ebpf::{
     bindings::{BPF_ANY, bpf_sock_addr},
-    helpers::{bpf_get_netns_cookie, bpf_get_socket_cookie},
+    helpers::{bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_set_retval},
     macros::cgroup_sock_addr,
     programs::SockAddrContext,
 };
@@ -19,6 +19,10 @@ use crate::{kernel::Kernel, maps};
 
 /// Return value that lets the call go on.
 const ALLOW: i32 = 1;
+
+/// Return value that ends it.
+const REFUSE: i32 = 0;
+const EADDRINUSE: i32 = 98;
 
 /// Whether the socket is in the host's network namespace; containers' sockets are none of these hooks' business.
 #[inline(always)]
@@ -133,6 +137,39 @@ fn restore(context: &SockAddrContext, v4: bool) -> i32 {
         set_destination(a, v4, asked.addr, asked.port);
     }
     ALLOW
+}
+
+/// bind: refuses a published port as if somebody listened there.
+#[inline(always)]
+fn guard(context: &SockAddrContext, v4: bool) -> i32 {
+    let a = context.sock_addr;
+    if !of_host(context) {
+        return ALLOW;
+    }
+    // SAFETY: as in `destination`.
+    let number = unsafe { core::ptr::read_volatile(&raw const (*a).protocol) } as u8;
+    if !matches!(number, protocol::TCP | protocol::UDP) {
+        return ALLOW;
+    }
+    let (addr, port) = destination(a, v4);
+    if !socket::is_taken(&Kernel(None), addr, port, number) {
+        return ALLOW;
+    }
+    // SAFETY: takes a number. These hooks have the helper since Linux 6.1; without it the process would see EPERM.
+    unsafe { bpf_set_retval(-EADDRINUSE) };
+    REFUSE
+}
+
+/// TCP and UDP bind of IPv4 sockets.
+#[cgroup_sock_addr(bind4)]
+pub fn bind4(context: SockAddrContext) -> i32 {
+    guard(&context, true)
+}
+
+/// TCP and UDP bind of IPv6 sockets.
+#[cgroup_sock_addr(bind6)]
+pub fn bind6(context: SockAddrContext) -> i32 {
+    guard(&context, false)
 }
 
 /// TCP and UDP connect of IPv4 sockets.

@@ -17,19 +17,21 @@ use crate::maps;
 const AF_INET: u32 = 2;
 const AF_INET6: u32 = 10;
 
-/// Does what was decided and returns the program's return value; refusals are counted for `slot`.
+/// Does what was decided about a packet of `bytes` and returns the program's return value; refusals are counted for
+/// `slot`.
 ///
 /// A program that never replicates is spared the loop (`REPLICATES`), and the verifier with it.
 #[inline(always)]
 pub fn apply<const REPLICATES: bool>(
     context: &TcContext,
     slot: u32,
+    bytes: u32,
     verdict: Result<Verdict, DropReason>,
 ) -> i32 {
     match verdict {
         Ok(Verdict::Pass) => TC_ACT_OK,
         Ok(Verdict::Drop(reason)) | Err(reason) => {
-            count_drop(slot, reason, context.len());
+            count_drop(slot, reason, bytes);
             TC_ACT_SHOT
         }
         // SAFETY: the redirect helpers take numbers and, for a neighbour, a struct of the size given.
@@ -40,6 +42,11 @@ pub fn apply<const REPLICATES: bool>(
         },
         // SAFETY: as above.
         Ok(Verdict::Egress(ifindex)) => unsafe { bpf_redirect(ifindex, 0) as i32 },
+        Ok(Verdict::Back(ifindex, reason)) => {
+            count_drop(slot, reason, bytes);
+            // SAFETY: as above.
+            unsafe { bpf_redirect(ifindex, 0) as i32 }
+        }
         Ok(Verdict::Neighbour(ifindex, next_hop)) => neighbour(ifindex, next_hop),
         Ok(Verdict::Replicate(network, host)) => {
             if REPLICATES {

@@ -215,10 +215,14 @@ fn a_packet_too_large_or_too_old_does_not_get_in() {
     for v4 in FAMILIES {
         let mut world = with(UNPROTECTED);
         let mut p = packet(17, (lan(v4), 1), (inside(v4, 1, 2), 2), 0, &[0; 1480]);
-        assert_eq!(world.arrives(&mut p), Err(DropReason::TooBig));
+        assert_eq!(
+            world.arrives(&mut p),
+            Ok(Verdict::Back(UPLINK, DropReason::TooBig))
+        );
         let mut p = first(17, (lan(v4), 1), (inside(v4, 1, 2), 2));
         p.0[if v4 { 22 } else { 21 }] = 1;
-        assert_eq!(world.arrives(&mut p), Err(DropReason::TtlExceeded));
+        let back = Ok(Verdict::Back(UPLINK, DropReason::TtlExceeded));
+        assert_eq!(world.arrives(&mut p), back);
         let mut p = first(17, (lan(v4), 1), (host(v4), 2));
         assert_eq!(world.arrives(&mut p), Ok(Verdict::Pass));
     }

@@ -47,10 +47,10 @@ proptest! {
         let mut work = Work::default();
         let device = world.device(1, 2, number(1, 2));
         let verdict = netd_common::container::from_container(
-            &mut Bytes(bytes.clone()), &world.maps, 22, &device, &mut work);
+            &mut Bytes(bytes.clone(), 0), &world.maps, 22, &device, &mut work);
         prop_assert!(verdict.is_err() || bytes[6..12] == mac(1, 2));
         for v4 in FAMILIES {
-            let _ = uplink::from_uplink(&mut Bytes(bytes.clone()), &world.maps, UPLINK, 14, v4, &mut work);
+            let _ = uplink::from_uplink(&mut Bytes(bytes.clone(), 0), &world.maps, UPLINK, 14, v4, &mut work);
         }
     }
 }

@@ -14,16 +14,16 @@ use netd_common::{
     tables::{Refused, Route, Tables},
 };
 
-/// A packet.
+/// A packet; the payload of a segment when it is to be cut, else 0.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Bytes(pub Vec<u8>);
+pub struct Bytes(pub Vec<u8>, pub u32);
 
 impl Packet for Bytes {
     fn len(&self) -> u32 {
         self.0.len() as u32
     }
-    fn is_gso(&self) -> bool {
-        false
+    fn segment(&self) -> u32 {
+        self.1
     }
     fn load<const N: usize>(&self, at: u32) -> Option<[u8; N]> {
         self.0.get(at as usize..at as usize + N)?.try_into().ok()
@@ -62,6 +62,13 @@ impl Packet for Bytes {
         self.0 = whole;
         Some(())
     }
+    fn quote(&mut self, l3: u32, keep: u32, room: u32) -> Option<()> {
+        let l3 = l3 as usize;
+        self.0.truncate(l3 + keep as usize);
+        self.0.splice(l3..l3, vec![0xaa; room as usize]);
+        self.1 = 0;
+        Some(())
+    }
 }
 
 /// The maps, and a routing table with one way: everything leaves by interface `uplink`, straight to its destination.
@@ -83,6 +90,7 @@ pub struct Maps {
     /// The uplink's.
     pub mtu: u32,
     pub sources: HashSet<Addr>,
+    pub budgets: RefCell<HashMap<u32, ErrorBudget>>,
     pub random: RefCell<u32>,
 }
 
@@ -153,6 +161,10 @@ impl Tables for Maps {
     }
     fn insert_fragment(&self, _: &FragmentKey, _: &FragmentPorts) {}
     fn route(&self, _: u32, h: &Headers, flow: &Flow, out: &mut Route) -> Result<(), DropReason> {
+        out.mtu = self.mtu;
+        if h.size > self.mtu {
+            return Err(DropReason::TooBig);
+        }
         let source = self.sources.iter().find(|a| a.is_v4() == h.v4);
         *out = Route {
             ifindex: self.uplink,
@@ -161,6 +173,9 @@ impl Tables for Maps {
             source: source.copied().unwrap_or_default(),
         };
         Ok(())
+    }
+    fn may_answer(&self, slot: u32) -> bool {
+        self.budgets.borrow_mut().entry(slot).or_default().take(1)
     }
     fn received(&self, _: u32, _: u32) {}
     fn now(&self) -> u64 {

@@ -16,7 +16,7 @@ fn syn(from: End, to: End, ack: bool, options: &[TcpOptionElement]) -> Bytes {
         step = step.ack(1);
     }
     step.options(options).unwrap().write(&mut out, b"").unwrap();
-    Bytes(out)
+    Bytes(out, 0)
 }
 
 /// The first MSS option that etherparse sees.

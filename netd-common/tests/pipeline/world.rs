@@ -179,6 +179,14 @@ impl World {
         }
     }
 
+    /// A packet as an endpoint sends it to its gateway.
+    pub fn framed(&self, network: u32, last: u8, p: &Bytes) -> Bytes {
+        let mut p = p.clone();
+        p.0[..6].copy_from_slice(&mac(network, 1));
+        p.0[6..12].copy_from_slice(&mac(network, last));
+        p
+    }
+
     /// An endpoint sends.
     pub fn sends(&mut self, network: u32, last: u8, p: &mut Bytes) -> Result<Verdict, DropReason> {
         self.sends_as(network, last, number(network, last), p)
@@ -193,8 +201,7 @@ impl World {
         p: &mut Bytes,
     ) -> Result<Verdict, DropReason> {
         let device = self.device(network, last, endpoint);
-        p.0[..6].copy_from_slice(&device.gateway_mac);
-        p.0[6..12].copy_from_slice(&device.mac);
+        *p = self.framed(network, last, p);
         container::from_container(p, &self.maps, 10 + endpoint, &device, &mut self.work)
     }
 
@@ -239,7 +246,7 @@ pub fn packet(protocol: u8, from: End, to: End, flags: u8, payload: &[u8]) -> By
     let builder = builder(from.0, to.0);
     if protocol == protocol::UDP {
         builder.udp(from.1, to.1).write(&mut out, payload).unwrap();
-        return Bytes(out);
+        return Bytes(out, 0);
     }
     let mut step = builder.tcp(from.1, to.1, 1000, 100);
     if flags & SYN != 0 {
@@ -249,7 +256,7 @@ pub fn packet(protocol: u8, from: End, to: End, flags: u8, payload: &[u8]) -> By
         step = step.ack(1);
     }
     step.write(&mut out, payload).unwrap();
-    Bytes(out)
+    Bytes(out, 0)
 }
 
 /// The first packet of a flow.
@@ -274,7 +281,7 @@ pub fn echo(from: Addr, to: Addr, id: u16, request: bool) -> Bytes {
         (false, false) => b.icmpv6_echo_reply(id, 1).write(&mut out, b"ping"),
     }
     .unwrap();
-    Bytes(out)
+    Bytes(out, 0)
 }
 
 /// Both ends of a packet whose every checksum is right; of an ICMP message the port is 0.

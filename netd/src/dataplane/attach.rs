@@ -18,7 +18,9 @@ use aya::{
 use crate::error::{Error, Kind, Result, chain};
 
 /// The cgroup programs; each is its link's name too.
-pub const CGROUP_PROGRAMS: [&str; 8] = [
+pub const CGROUP_PROGRAMS: [&str; 10] = [
+    "bind4",
+    "bind6",
     "connect4",
     "connect6",
     "sendmsg4",

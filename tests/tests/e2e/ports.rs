@@ -83,6 +83,45 @@ fn c01_conflicts_name_the_holder() -> Outcome {
 }
 
 #[test]
+fn c01_the_host_cannot_bind_a_published_port() -> Outcome {
+    let world = World::new()?;
+    front(&world)?;
+    let web = world.sandbox("web", &["front"])?;
+    let before = Server::start(&world.host_scope(), 8079)?;
+    world.ctl("port publish web 8080:7000 127.0.0.1:8081:7000/udp")?;
+    let bind = |family: &str, kind: &str, addr: &str, port: u16| {
+        let code =
+            format!("import socket as s; s.socket(s.{family}, s.{kind}).bind(('{addr}', {port}))");
+        world.host_scope().run(&["python3", "-c", &code])
+    };
+    for (family, addr) in [
+        ("AF_INET", "0.0.0.0"),
+        ("AF_INET", "127.0.0.1"),
+        ("AF_INET", "198.51.100.1"),
+        ("AF_INET6", "::"),
+        ("AF_INET6", "::ffff:198.51.100.1"),
+    ] {
+        let said = bind(family, "SOCK_STREAM", addr, 8080)?.text();
+        ensure!(said.contains("Errno 98"), "{addr}: {said}");
+        let other = bind(family, "SOCK_DGRAM", addr, 8080)?;
+        ensure!(other.ok, "{addr}, UDP: {}", other.text());
+        let free = bind(family, "SOCK_STREAM", addr, 0)?;
+        ensure!(free.ok, "{addr}, any port: {}", free.text());
+    }
+    let said = bind("AF_INET", "SOCK_DGRAM", "127.0.0.1", 8081)?.text();
+    ensure!(said.contains("Errno 98"), "127.0.0.1, UDP: {said}");
+    let elsewhere = bind("AF_INET", "SOCK_DGRAM", "198.51.100.1", 8081)?;
+    ensure!(elsewhere.ok, "{}", elsewhere.text());
+    // Containers have ports of their own, and whoever listened before goes on.
+    let _inside = web.serve(8080)?;
+    ask(&world.lan_scope(), "tcp", HOST_V4.into(), 8079)?;
+    drop(before);
+    world.ctl("port unpublish web 8080:7000")?;
+    let _after = Server::start(&world.host_scope(), 8080)?;
+    Ok(())
+}
+
+#[test]
 fn c02_reachable_from_everywhere() -> Outcome {
     let world = World::new()?;
     front(&world)?;
