@@ -76,11 +76,16 @@ impl Model {
             for endpoint in self.endpoints_of(sandbox) {
                 for net in endpoint.addresses() {
                     if let Some(gateway) = via(endpoint, net.is_ipv4()) {
+                        let others = self.endpoints_of(sandbox).filter(|o| o.id != endpoint.id);
+                        let others = others.flat_map(Endpoint::addresses);
+                        let others = others.filter(|o| o.is_ipv4() == net.is_ipv4());
+                        let whole = |o: IpNetwork| IpNetwork::new(o.network(), o.prefix()).ok();
                         sources.push(SourceRoute {
                             source: net.ip(),
                             table: TABLES + endpoint.number,
                             gateway,
                             interface: endpoint.interface.clone(),
+                            others: others.filter_map(whole).collect(),
                         });
                     }
                 }

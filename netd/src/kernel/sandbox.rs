@@ -39,6 +39,9 @@ pub struct SourceRoute {
     pub gateway: IpAddr,
     /// Interface.
     pub interface: String,
+    /// Subnets of the sandbox' other networks: an answer to a client there that asked by a published port goes back
+    /// through the gateway, too, not straight to the client, who knows nothing of this address.
+    pub others: Vec<IpNetwork>,
 }
 
 /// Where a sandbox's packets leave it.
@@ -51,9 +54,11 @@ pub struct RouteSpec {
     pub sources: Option<Vec<SourceRoute>>,
 }
 
-/// Priority of the rule by which every route but the default ones comes first; the next one is that of the rules of
-/// single addresses. Both stand before the kernel's own 32766.
+/// Priorities of the rules, all before the kernel's own 32766: from one network of the sandbox to another's subnet; every
+/// route but the default ones; the default routes of single addresses.
+const ACROSS: u32 = 29_999;
 const SPECIFIC: u32 = 30_000;
+const SOURCE: u32 = 30_001;
 
 /// Runs async netlink work inside the namespace, on a thread and a runtime of its own.
 async fn inside<F, R>(netns: &Netns, work: impl FnOnce(Netlink) -> F + Send + 'static) -> Result<R>
@@ -194,29 +199,35 @@ enum Rule {
     Specific { v4: bool },
     /// From an address to a table.
     Source(IpAddr, u32),
+    /// From an address to a subnet of another network of the sandbox, to a table.
+    Across(IpAddr, IpNetwork, u32),
 }
 
 impl Rule {
     fn v4(self) -> bool {
         match self {
             Self::Specific { v4 } => v4,
-            Self::Source(address, _) => address.is_ipv4(),
+            Self::Source(address, _) | Self::Across(address, ..) => address.is_ipv4(),
         }
     }
 
     fn parse(message: &RuleMessage, v4: bool) -> Option<Self> {
-        let (mut priority, mut source, mut table) = (0, None, 0);
+        let (mut priority, mut source, mut table, mut to) = (0, None, 0, None);
         for attribute in &message.attributes {
             match attribute {
                 RuleAttribute::Priority(p) => priority = *p,
                 RuleAttribute::Source(a) => source = Some(*a),
+                RuleAttribute::Destination(a) => {
+                    to = IpNetwork::new(*a, message.header.dst_len).ok();
+                }
                 RuleAttribute::Table(t) => table = *t,
                 _ => {}
             }
         }
-        match (priority.checked_sub(SPECIFIC), source) {
-            (Some(0), _) => Some(Self::Specific { v4 }),
-            (Some(1), Some(source)) => Some(Self::Source(source, table)),
+        match (priority, source, to) {
+            (ACROSS, Some(source), Some(to)) => Some(Self::Across(source, to, table)),
+            (SPECIFIC, ..) => Some(Self::Specific { v4 }),
+            (SOURCE, Some(source), _) => Some(Self::Source(source, table)),
             _ => None,
         }
     }
@@ -236,12 +247,21 @@ impl Rule {
                 message.attributes.push(RuleAttribute::Priority(SPECIFIC));
                 message.attributes.push(RuleAttribute::SuppressPrefixLen(0));
             }
-            Self::Source(address, table) => {
+            Self::Source(address, table) | Self::Across(address, _, table) => {
                 message.header.src_len = if address.is_ipv4() { 32 } else { 128 };
+                message
+                    .attributes
+                    .extend([RuleAttribute::Source(address), RuleAttribute::Table(table)]);
+            }
+        }
+        match self {
+            Self::Specific { .. } => {}
+            Self::Source(..) => message.attributes.push(RuleAttribute::Priority(SOURCE)),
+            Self::Across(_, to, _) => {
+                message.header.dst_len = to.prefix();
                 message.attributes.extend([
-                    RuleAttribute::Priority(SPECIFIC + 1),
-                    RuleAttribute::Source(address),
-                    RuleAttribute::Table(table),
+                    RuleAttribute::Priority(ACROSS),
+                    RuleAttribute::Destination(to.network()),
                 ]);
             }
         }
@@ -258,6 +278,9 @@ async fn set_sources(netlink: &Netlink, sources: &[SourceRoute]) -> Result<()> {
         let v4 = route.source.is_ipv4();
         wanted.insert(Rule::Specific { v4 });
         wanted.insert(Rule::Source(route.source, route.table));
+        for to in &route.others {
+            wanted.insert(Rule::Across(route.source, *to, route.table));
+        }
     }
     let fail = |e: rtnetlink::Error| Error::internal("routing rules of a sandbox", e);
     let mut there = BTreeSet::new();

@@ -7,6 +7,8 @@ mod api;
 mod bad_input;
 mod drivers;
 mod egress;
+mod homing;
+mod modes;
 mod networks;
 mod path;
 mod ports;
