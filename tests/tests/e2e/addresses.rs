@@ -3,7 +3,7 @@
 use std::{collections::HashSet, net::IpAddr};
 
 use anyhow::{Context, ensure};
-use netd_tests::World;
+use netd_tests::{World, wait_for};
 use serde_json::Value;
 
 use crate::Outcome;
@@ -185,5 +185,76 @@ fn i09_mac_addresses() -> Outcome {
             .stdout
             .contains("02:00:00:00:00:99")
     );
+    Ok(())
+}
+
+/// A VPN that comes up over a network's subnet is reported; one beside it is not.
+#[test]
+fn i01_an_overlap_that_comes_later_is_reported() -> Outcome {
+    let world = World::new()?;
+    world.ctl("network create --subnet 10.60.0.0/24 n")?;
+    world.host.ip("route add 10.61.0.0/24 via 198.51.100.2")?;
+    world.host.ip("route add 10.60.0.128/25 via 198.51.100.2")?;
+    let status = wait_for("the warning", 10, || {
+        let status = world.ctl("status").ok()?;
+        status.contains("10.60.0.128/25 overlaps").then_some(status)
+    });
+    ensure!(status.contains("network n"), "{status}");
+    ensure!(!status.contains("10.61.0.0"), "{status}");
+    // And automatic pools avoid what came later.
+    world.host.ip("route add 172.18.0.0/15 via 198.51.100.2")?;
+    wait_for("the route to be known", 10, || {
+        world.netctl(&["network", "rm", "-f", "auto"]).ok()?;
+        world.ctl("network create auto").ok()?;
+        let shown = world.ctl("network inspect auto").ok()?;
+        shown.contains("172.20.").then_some(())
+    });
+    Ok(())
+}
+
+/// Subnets of every size work, from two addresses to 2^64.
+#[test]
+fn i05_small_and_large_subnets() -> Outcome {
+    let world = World::new()?;
+    for (index, (subnet, room)) in [
+        ("10.62.0.0/31", 1),
+        ("10.62.1.0/30", 1),
+        ("10.63.0.0/16", 3),
+        ("fd00:62::/127", 1),
+        ("fd00:62:1::/120", 3),
+        ("fd00:62:2::/64", 3),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let family = if subnet.contains(':') {
+            "--ipv4=false --ipv6"
+        } else {
+            ""
+        };
+        world.ctl(&format!(
+            "network create {family} --subnet {subnet} n{index}"
+        ))?;
+        for n in 0..room {
+            world.ctl(&format!("sandbox create s{index}-{n} --network n{index}"))?;
+        }
+        if room == 1 {
+            world.refused(
+                &format!("sandbox create full{index} --network n{index}"),
+                &["no available", &format!("n{index}")],
+            )?;
+        } else {
+            let to = world.ctl(&format!("sandbox exec s{index}-0 -- ip -o addr show eth0"))?;
+            let to = to
+                .split_whitespace()
+                .filter_map(|w| w.split('/').next()?.parse::<std::net::IpAddr>().ok())
+                .find(|a| {
+                    a.is_ipv4() != subnet.contains(':') && !a.to_string().starts_with("fe80")
+                });
+            let to = to.context("no address")?.to_string();
+            let pong = world.ctl(&format!("sandbox exec s{index}-1 -- ping -c 1 -W 2 {to}"))?;
+            ensure!(pong.contains("1 received"), "{pong}");
+        }
+    }
     Ok(())
 }

@@ -5,6 +5,7 @@
 mod addresses;
 mod api;
 mod bad_input;
+mod binding;
 mod drivers;
 mod egress;
 mod homing;

@@ -1,0 +1,154 @@
+//! C01, C06: what publishing takes from the host, and gives back.
+
+use anyhow::{Context, ensure};
+use netd_tests::{
+    Scope, World,
+    probe::probe,
+    world::{HOST_V4, LAN_V4},
+};
+
+use crate::Outcome;
+
+/// Tries to bind in Python; prints what the kernel says.
+const BIND: &str = "
+import socket, sys
+kind = socket.SOCK_STREAM if sys.argv[1] == 'tcp' else socket.SOCK_DGRAM
+family = socket.AF_INET6 if ':' in sys.argv[2] else socket.AF_INET
+s = socket.socket(family, kind)
+try:
+    s.bind((sys.argv[2], int(sys.argv[3])))
+    print('bound', s.getsockname()[1])
+except OSError as e:
+    print(e.strerror)
+";
+
+fn bind(scope: &Scope, protocol: &str, address: &str, port: u16) -> anyhow::Result<String> {
+    let words = [
+        "/usr/bin/python3",
+        "-c",
+        BIND,
+        protocol,
+        address,
+        &port.to_string(),
+    ];
+    Ok(scope.run(&words)?.text())
+}
+
+/// A process that comes later cannot take a published port, and can as soon as it is free.
+#[test]
+fn c01_a_later_process_cannot_take_a_published_port() -> Outcome {
+    let world = World::new()?;
+    world.ctl("network create --ipv6 front")?;
+    let web = world.sandbox("web", &["front"])?;
+    let host = world.host_scope();
+    for (protocol, address) in [("tcp", "0.0.0.0"), ("udp", "::"), ("tcp", "127.0.0.1")] {
+        let free = bind(&host, protocol, address, 8080)?;
+        ensure!(
+            free.contains("bound"),
+            "{protocol} {address} before: {free}"
+        );
+    }
+    world.ctl("port publish web 8080:7000 8080:7000/udp 127.0.0.1:8081:7000")?;
+    for (protocol, address) in [
+        ("tcp", "0.0.0.0"),
+        ("tcp", "::"),
+        ("tcp", "127.0.0.1"),
+        ("udp", "0.0.0.0"),
+        ("udp", "198.51.100.1"),
+    ] {
+        let refused = bind(&host, protocol, address, 8080)?;
+        ensure!(
+            refused.contains("already in use"),
+            "{protocol} {address}: {refused}"
+        );
+    }
+    let refused = bind(&host, "tcp", "127.0.0.1", 8081)?;
+    ensure!(refused.contains("already in use"), "{refused}");
+    // Other ports, chosen ports and other namespaces are nobody's business.
+    ensure!(bind(&host, "tcp", "0.0.0.0", 8082)?.contains("bound"));
+    ensure!(bind(&host, "tcp", "0.0.0.0", 0)?.contains("bound"));
+    ensure!(bind(&web.scope, "tcp", "0.0.0.0", 8080)?.contains("bound"));
+    world.ctl("port unpublish web 8080:7000 8080:7000/udp")?;
+    ensure!(
+        bind(&host, "tcp", "0.0.0.0", 8080)?.contains("bound"),
+        "still taken"
+    );
+    Ok(())
+}
+
+/// Sixty thousand ports cost a few entries and no process, and each leads to its own.
+#[test]
+fn c06_a_range_of_sixty_thousand_ports() -> Outcome {
+    let world = World::new()?;
+    world.ctl("network create --ipv6 front")?;
+    let web = world.sandbox("web", &["front"])?;
+    let _servers = [web.serve(2000)?, web.serve(30_000)?, web.serve(61_999)?];
+    let before = children(&world)?;
+    world.ctl("port publish web 2000-40000:2000-40000 61000-65535:61000-65535/udp")?;
+    world.ctl("port unpublish web 61000-65535:61000-65535/udp")?;
+    for port in [2000, 30_000] {
+        let reply = probe(&world.lan_scope(), "tcp", (HOST_V4, port).into(), 1500)?;
+        ensure!(reply.local.port() == port, "{reply:?}");
+    }
+    world.ctl("port unpublish web 2000-40000:2000-40000")?;
+    // The masquerade pool is netd's own: the range spans it, and both work.
+    world.ctl("port publish web 2000-61999:2000-61999")?;
+    for port in [2000, 30_000, 61_999] {
+        let reply = probe(&world.lan_scope(), "tcp", (HOST_V4, port).into(), 1500)?;
+        ensure!(reply.local.port() == port, "{reply:?}");
+    }
+    let status = world.ctl("status")?;
+    let line = status.lines().find(|l| l.contains("PUBLICATIONS"));
+    let entries = line.and_then(|l| {
+        l.split_whitespace()
+            .find_map(|w| w.split('/').next()?.parse::<u32>().ok())
+    });
+    let entries = entries.with_context(|| format!("no count in {line:?}"))?;
+    ensure!(entries <= 64, "{entries} entries for one range");
+    ensure!(children(&world)? == before, "processes for ports");
+    ensure!(web.ping(LAN_V4.into())?, "nothing left for masquerading");
+    Ok(())
+}
+
+/// Children of the daemon.
+fn children(world: &World) -> anyhow::Result<String> {
+    let pid = world.daemon_pid().context("no daemon")?;
+    Ok(std::fs::read_to_string(format!(
+        "/proc/{pid}/task/{pid}/children"
+    ))?)
+}
+
+/// `-P`: every exposed port gets a host port, and loses it when the sandbox stops.
+#[test]
+fn c01_all_exposed_ports() -> Outcome {
+    let world = World::new()?;
+    world.ctl("network create front")?;
+    world
+        .ctl("sandbox create web --network front --expose 7000 --expose 7001/udp --publish-all")?;
+    let shown = world.ctl("port ls web")?;
+    ensure!(
+        shown.contains("7000/tcp") && shown.contains("7001/udp"),
+        "{shown}"
+    );
+    world.ctl("sandbox stop web")?;
+    ensure!(
+        bind(&world.host_scope(), "tcp", "0.0.0.0", 32768)?.contains("bound"),
+        "kept"
+    );
+    world.ctl("sandbox start web")?;
+    let path = world.run_directory().join("netns/web");
+    let netns = netd_tests::Netns::at("web", &path);
+    let web = netd_tests::Sandbox::new("web", netns, world.scope(&path));
+    let _server = web.serve(7000)?;
+    let shown = world.ctl("port ls web")?;
+    let line = shown
+        .lines()
+        .find(|l| l.contains("7000/tcp"))
+        .context("not published")?;
+    let mut numbers = line
+        .split(|c: char| !c.is_ascii_digit())
+        .filter_map(|w| w.parse().ok());
+    let port: u16 = numbers.find(|p| *p >= 32768).context("no host port")?;
+    probe(&world.lan_scope(), "tcp", (HOST_V4, port).into(), 1500)?;
+    Ok(())
+}
