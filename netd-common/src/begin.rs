@@ -6,7 +6,7 @@ use crate::{
     drop_reason::DropReason,
     flow::{is_live, locate, seen_of},
     packet::{Class, Headers, protocol},
-    pool::outside_port,
+    pool::{self, outside_port},
     tables::{Refused, Tables, Work},
 };
 
@@ -144,7 +144,7 @@ pub fn begin_published<T: Tables>(
     w.back.dport = w.h.sport;
     w.back.target = sender;
     w.back.network = sender_network;
-    insert_pair(t, w)
+    insert_published(t, w)
 }
 
 /// Begins a flow from outside to the endpoint `endpoint` of `network` at its own address, without translation; `w.key`
@@ -174,8 +174,33 @@ pub fn begin_identity<T: Tables>(
     insert_pair(t, w)
 }
 
-/// Writes both entries, the answering direction's first: that one must be new, or belong to the same two ends.
+/// How often a client's source port is chosen anew.
+const SHIFTS: u32 = 8;
+
+/// As [`insert_pair`]. A client socket that already speaks with the endpoint's port by another address or port of the
+/// host gets a source port of the pool: the endpoint could not tell its two connections apart.
 #[inline(always)]
+fn insert_published<T: Tables>(t: &T, w: &mut Work) -> Result<(), DropReason> {
+    let mut done = insert_pair(t, w);
+    // SCTP's checksum covers the ports and cannot be updated in place.
+    if done != Err(DropReason::FlowConflict) || w.h.protocol == protocol::SCTP {
+        return done;
+    }
+    let (first, size) = pool::range(t)?;
+    let mut i = 0;
+    while i < SHIFTS {
+        i += 1;
+        w.flow.sport = pool::random_port(t, first, size);
+        done = insert_pair(t, w);
+        if done != Err(DropReason::FlowConflict) {
+            break;
+        }
+    }
+    done
+}
+
+/// Writes both entries, the answering direction's first: that one must be new, or belong to the same two ends.
+#[inline(never)]
 fn insert_pair<T: Tables>(t: &T, w: &mut Work) -> Result<(), DropReason> {
     let now = t.now();
     w.flow.last_seen = now;

@@ -12,6 +12,28 @@ use crate::{
 /// How often a random port is tried before the pool counts as exhausted.
 const PORT_TRIES: u32 = 64;
 
+/// First port and number of ports of the pool.
+#[inline(always)]
+pub fn range<T: Tables>(t: &T) -> Result<(u32, u32), DropReason> {
+    let settings = t.settings().ok_or(DropReason::NoPort)?;
+    let first = u32::from(settings.pool_first);
+    let size = u32::from(settings.pool_last)
+        .wrapping_sub(first)
+        .wrapping_add(1);
+    if size == 0 || size > 0xffff {
+        return Err(DropReason::NoPort);
+    }
+    Ok((first, size))
+}
+
+/// Some port of the pool.
+#[inline(always)]
+pub fn random_port<T: Tables>(t: &T, first: u32, size: u32) -> Be16 {
+    // The upper part of the product: a division would bring its check for zero, which is a panic.
+    let offset = (u64::from(t.random()) * u64::from(size)) >> 32;
+    Be16::new(first.wrapping_add(offset as u32) as u16)
+}
+
 /// The outside port of an inside socket: the one it has, or a random free one of the pool (RFC 4787, REQ-1).
 #[inline(never)]
 pub fn outside_port<T: Tables>(
@@ -39,18 +61,11 @@ pub fn outside_port<T: Tables>(
     if let Some(mapping) = t.mapping(&key) {
         return Ok(mapping.port);
     }
-    let settings = t.settings().ok_or(DropReason::NoPort)?;
-    let first = u32::from(settings.pool_first);
-    let size = u32::from(settings.pool_last)
-        .wrapping_sub(first)
-        .wrapping_add(1);
-    if size == 0 || size > 0xffff {
-        return Err(DropReason::NoPort);
-    }
+    let (first, size) = range(t)?;
     let mut i = 0;
     while i < PORT_TRIES {
         i += 1;
-        let port = Be16::new((first + t.random() % size) as u16);
+        let port = random_port(t, first, size);
         if published(t, outside, h.protocol, port, h.v4).is_some() {
             continue;
         }

@@ -100,21 +100,24 @@ fn uplink(context: &TcContext, l3: u32, v4: bool) -> i32 {
 /// TC ingress of an uplink with Ethernet headers.
 #[classifier]
 pub fn from_uplink(context: TcContext) -> i32 {
-    match Skb(&context).load::<2>(12) {
-        Some(ether_type::IPV4) => uplink(&context, ETHERNET, true),
-        Some(ether_type::IPV6) => uplink(&context, ETHERNET, false),
-        _ => TC_ACT_OK,
-    }
+    let v4 = match Skb(&context).load::<2>(12) {
+        Some(ether_type::IPV4) => true,
+        Some(ether_type::IPV6) => false,
+        _ => return TC_ACT_OK,
+    };
+    // One call: the verifier would follow two of them twice.
+    uplink(&context, ETHERNET, v4)
 }
 
 /// TC ingress of an uplink whose packets begin with the IP header (tun, WireGuard).
 #[classifier]
 pub fn from_uplink_l3(context: TcContext) -> i32 {
-    match Skb(&context).load::<1>(0) {
-        Some([b]) if b >> 4 == 4 => uplink(&context, 0, true),
-        Some([b]) if b >> 4 == 6 => uplink(&context, 0, false),
-        _ => TC_ACT_OK,
-    }
+    let v4 = match Skb(&context).load::<1>(0) {
+        Some([b]) if b >> 4 == 4 => true,
+        Some([b]) if b >> 4 == 6 => false,
+        _ => return TC_ACT_OK,
+    };
+    uplink(&context, 0, v4)
 }
 
 #[cfg(not(test))]

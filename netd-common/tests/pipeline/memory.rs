@@ -183,7 +183,7 @@ impl Tables for Maps {
     }
     fn random(&self) -> u32 {
         let mut n = self.random.borrow_mut();
-        *n += 7;
+        *n = n.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         *n
     }
 }
