@@ -35,8 +35,15 @@ impl Docker {
     /// When `dockerd` or `busybox` is missing, or the engine does not come up; its log is in the message.
     pub fn start() -> Result<Self> {
         for (program, package) in [("dockerd", "docker.io"), ("busybox", "busybox-static")] {
-            let found = Command::new("which").arg(program).output()?.status.success();
-            ensure!(found, "{program} is missing; install Debian's package {package}");
+            let found = Command::new("which")
+                .arg(program)
+                .output()?
+                .status
+                .success();
+            ensure!(
+                found,
+                "{program} is missing; install Debian's package {package}"
+            );
         }
         let directory = tempfile::Builder::new().prefix("netd-docker-").tempdir()?;
         let netns = Netns::create(&format!("docker-{}", std::process::id()))?;
@@ -139,7 +146,12 @@ impl Docker {
     /// # Errors
     /// What the engine says.
     pub fn post(&self, path: &str, body: &Value) -> Result<Value> {
-        self.request("POST", path, "application/json", body.to_string().as_bytes())
+        self.request(
+            "POST",
+            path,
+            "application/json",
+            body.to_string().as_bytes(),
+        )
     }
 
     /// DELETE.

@@ -10,8 +10,10 @@ mod egress;
 mod networks;
 mod path;
 mod ports;
+mod show;
 mod spoofing;
 mod survival;
+mod tutorial;
 
 use std::net::IpAddr;
 

@@ -25,9 +25,7 @@ impl Figures {
         let mut sorted = self.0.clone();
         sorted.sort();
         let index = ((sorted.len() as f64 * share) as usize).min(sorted.len().saturating_sub(1));
-        sorted
-            .get(index)
-            .map_or(0.0, |d| d.as_secs_f64() * 1000.0)
+        sorted.get(index).map_or(0.0, |d| d.as_secs_f64() * 1000.0)
     }
 
     /// One line.

@@ -165,13 +165,19 @@ async fn few(world: &World) -> Result<()> {
     .await?;
     for (at_once, count) in [(1, ALONE), (64, MANY), (100, MANY)] {
         let name = |n: usize| format!("s{n}");
-        in_flight(&format!("  attach, {at_once} in flight"), count, at_once, |n| {
-            attach(channel.clone(), name(n))
-        })
+        in_flight(
+            &format!("  attach, {at_once} in flight"),
+            count,
+            at_once,
+            |n| attach(channel.clone(), name(n)),
+        )
         .await?;
-        in_flight(&format!("  detach, {at_once} in flight"), count, at_once, |n| {
-            detach(channel.clone(), name(n))
-        })
+        in_flight(
+            &format!("  detach, {at_once} in flight"),
+            count,
+            at_once,
+            |n| detach(channel.clone(), name(n)),
+        )
         .await?;
     }
     Ok(())
@@ -181,14 +187,22 @@ async fn few(world: &World) -> Result<()> {
 async fn fill(world: &World, endpoints: usize) -> Result<()> {
     let channel = channel(world).await?;
     let there = endpoints.min(MANY);
-    in_flight("  attach to fill the network, 64 in flight", there, 64, |n| {
-        attach(channel.clone(), format!("s{n}"))
-    })
+    in_flight(
+        "  attach to fill the network, 64 in flight",
+        there,
+        64,
+        |n| attach(channel.clone(), format!("s{n}")),
+    )
     .await?;
-    in_flight("  sandbox create with a network, 64 in flight", endpoints - there, 64, |n| {
-        let channel = channel.clone();
-        async move { sandbox(channel, format!("s{}", there + n), &["front"]).await }
-    })
+    in_flight(
+        "  sandbox create with a network, 64 in flight",
+        endpoints - there,
+        64,
+        |n| {
+            let channel = channel.clone();
+            async move { sandbox(channel, format!("s{}", there + n), &["front"]).await }
+        },
+    )
     .await?;
     sandbox(channel.clone(), "last".into(), &[]).await?;
     let mut figures = (Figures::default(), Figures::default());
@@ -200,8 +214,12 @@ async fn fill(world: &World, endpoints: usize) -> Result<()> {
         detach(channel.clone(), "last".into()).await?;
         figures.1.add(begun.elapsed());
     }
-    figures.0.print(&format!("  attach, alone, beside {endpoints} endpoints"));
-    figures.1.print(&format!("  detach, alone, beside {endpoints} endpoints"));
+    figures
+        .0
+        .print(&format!("  attach, alone, beside {endpoints} endpoints"));
+    figures
+        .1
+        .print(&format!("  detach, alone, beside {endpoints} endpoints"));
     Ok(())
 }
 
@@ -238,7 +256,10 @@ fn memory(world: &World, when: &str) -> Result<()> {
     let pid = world.daemon_pid().context("the daemon is not running")?;
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"));
-    println!("  RSS of the daemon, {when}: {}", line.unwrap_or("?").trim());
+    println!(
+        "  RSS of the daemon, {when}: {}",
+        line.unwrap_or("?").trim()
+    );
     Ok(())
 }
 
