@@ -10,6 +10,8 @@ mod egress;
 mod networks;
 mod path;
 mod ports;
+mod raw;
+mod refusals;
 mod show;
 mod spoofing;
 mod survival;
