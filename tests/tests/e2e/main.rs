@@ -8,6 +8,7 @@ mod bad_input;
 mod drivers;
 mod egress;
 mod networks;
+mod options;
 mod path;
 mod ports;
 mod raw;
