@@ -2,10 +2,11 @@
 
 use std::{fmt, io, process::ExitCode};
 
+use serde_json::{Map, Value};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-use crate::address::Address;
+use crate::{address::Address, cli::Output};
 
 /// Why a command did not succeed.
 #[derive(Debug)]
@@ -14,7 +15,8 @@ pub struct Failure {
     /// None: everything was said already.
     message: Option<String>,
     hint: Option<String>,
-    not_found: bool,
+    /// The daemon's code; None: refused here.
+    status: Option<Code>,
 }
 
 /// Result of a command.
@@ -27,7 +29,7 @@ impl Failure {
             code: 1,
             message: Some(message.into()),
             hint: None,
-            not_found: false,
+            status: None,
         }
     }
 
@@ -37,7 +39,7 @@ impl Failure {
             code: 1,
             message: None,
             hint: None,
-            not_found: false,
+            status: None,
         }
     }
 
@@ -57,7 +59,7 @@ impl Failure {
 
     /// Whether the daemon answered that a thing does not exist.
     pub fn is_not_found(&self) -> bool {
-        self.not_found
+        self.status == Some(Code::NotFound)
     }
 
     /// The daemon cannot be reached at `address`.
@@ -77,22 +79,51 @@ impl Failure {
                 )
             }
         };
-        Self::new(message).hint(hint)
+        let mut failure = Self::new(message).hint(hint);
+        failure.status = Some(Code::Unavailable);
+        failure
     }
 
-    /// Says it on standard error.
-    pub fn print(&self) {
-        let text = self.to_string();
+    /// Says it on standard error: as text, or as a line of JSON with the API's code.
+    pub fn print(&self, output: Output) {
+        let text = match output {
+            Output::Text => self.to_string(),
+            Output::Json => self.json().unwrap_or_default(),
+        };
         if !text.is_empty() {
             eprintln!("{text}");
         }
     }
 
+    fn json(&self) -> Option<String> {
+        let mut fields = Map::new();
+        fields.insert("Error".to_owned(), self.message.clone()?.into());
+        if let Some(code) = self.status {
+            fields.insert("Code".to_owned(), name(code).into());
+        }
+        if let Some(hint) = &self.hint {
+            fields.insert("Hint".to_owned(), hint.clone().into());
+        }
+        Some(Value::Object(fields).to_string())
+    }
+
     /// Says it on standard error; the exit code.
-    pub fn report(&self) -> ExitCode {
-        self.print();
+    pub fn report(&self, output: Output) -> ExitCode {
+        self.print(output);
         ExitCode::from(self.code)
     }
+}
+
+/// The code's name in gRPC.
+fn name(code: Code) -> String {
+    let mut name = String::new();
+    for letter in format!("{code:?}").chars() {
+        if letter.is_uppercase() && !name.is_empty() {
+            name.push('_');
+        }
+        name.extend(letter.to_uppercase());
+    }
+    name
 }
 
 impl fmt::Display for Failure {
@@ -122,7 +153,7 @@ impl From<Status> for Failure {
         };
         let mut failure = Self::new(message);
         failure.hint = hint.filter(|hint| !hint.is_empty());
-        failure.not_found = status.code() == Code::NotFound;
+        failure.status = Some(status.code());
         failure
     }
 }
@@ -156,7 +187,14 @@ mod tests {
         );
         let said = Failure::new("taken (choose another name)").hint("choose another name");
         assert_eq!(said.to_string(), "Error: taken (choose another name)");
-        assert!(Failure::from(Status::not_found("x")).is_not_found());
+        let missing = Failure::from(Status::not_found("x"));
+        assert!(missing.is_not_found());
+        assert_eq!(
+            missing.json().unwrap(),
+            r#"{"Error":"x","Code":"NOT_FOUND"}"#
+        );
+        assert_eq!(name(Code::FailedPrecondition), "FAILED_PRECONDITION");
+        assert_eq!(Failure::reported().json(), None);
     }
 
     #[test]

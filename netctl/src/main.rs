@@ -3,6 +3,8 @@
 //! It must not know how netd does its work: everything it says comes from an answer of the API. The one
 //! thing it does itself is to enter a sandbox's namespace (`sandbox exec`).
 //!
+//! With `--output json` a refusal is a line of JSON on standard error: `Error`, `Code` (gRPC's name) and `Hint`.
+//!
 //! Exit codes: 0; 1 refused, with a message on standard error; 2 usage. `sandbox exec` ends with the exit code
 //! of its command, or 125, 126 and 127 as `docker` does.
 
@@ -34,8 +36,9 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    let output = cli.output;
     match runtime.block_on(commands::run(cli)) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.report(),
+        Err(failure) => failure.report(output),
     }
 }

@@ -84,7 +84,12 @@ fn wanted(format: Option<String>) -> Result<Option<Template>> {
 }
 
 /// Prints what `inspect` found, then says what it did not; the array is printed even if it is empty.
-fn inspected(found: &[Value], failures: &[Failure], template: Option<&Template>) -> Result<()> {
+fn inspected(
+    output: Output,
+    found: &[Value],
+    failures: &[Failure],
+    template: Option<&Template>,
+) -> Result<()> {
     match template {
         None => print(&pretty(&Value::Array(found.to_vec())))?,
         Some(template) => {
@@ -94,12 +99,12 @@ fn inspected(found: &[Value], failures: &[Failure], template: Option<&Template>)
             }
         }
     }
-    ended(failures)
+    ended(output, failures)
 }
 
 /// Says all failures; none is success.
-fn ended(failures: &[Failure]) -> Result<()> {
-    failures.iter().for_each(Failure::print);
+fn ended(output: Output, failures: &[Failure]) -> Result<()> {
+    failures.iter().for_each(|failure| failure.print(output));
     if failures.is_empty() {
         Ok(())
     } else {
@@ -123,5 +128,5 @@ fn done(output: Output, outcomes: Vec<(String, Result<()>)>, force: bool) -> Res
         || names.iter().map(|name| format!("{name}\n")).collect(),
         || names.clone().into(),
     )?;
-    ended(&failures)
+    ended(output, &failures)
 }

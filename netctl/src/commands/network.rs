@@ -51,7 +51,7 @@ pub async fn run(client: &Client, command: Command, output: Output) -> Result<()
         }
         Command::Inspect {
             format, networks, ..
-        } => inspect(client, format, networks).await,
+        } => inspect(client, format, networks, output).await,
         Command::Connect(flags) => connect(client, flags, output).await,
         Command::Disconnect {
             force,
@@ -130,7 +130,12 @@ async fn create(client: &Client, create: Create, output: Output) -> Result<()> {
     )
 }
 
-async fn inspect(client: &Client, format: Option<String>, names: Vec<String>) -> Result<()> {
+async fn inspect(
+    client: &Client,
+    format: Option<String>,
+    names: Vec<String>,
+    output: Output,
+) -> Result<()> {
     let template = wanted(format)?;
     let mut service = client.networks();
     let (mut found, mut failures) = (Vec::new(), Vec::new());
@@ -140,7 +145,7 @@ async fn inspect(client: &Client, format: Option<String>, names: Vec<String>) ->
             Err(status) => failures.push(Failure::from(status)),
         }
     }
-    inspected(&found, &failures, template.as_ref())
+    inspected(output, &found, &failures, template.as_ref())
 }
 
 async fn connect(client: &Client, flags: Connect, output: Output) -> Result<()> {

@@ -41,7 +41,7 @@ pub async fn run(client: &Client, command: Command, output: Output) -> Result<()
                 || Value::Array(all.iter().map(json::sandbox).collect()),
             )
         }
-        Command::Inspect { format, sandboxes } => inspect(client, format, sandboxes).await,
+        Command::Inspect { format, sandboxes } => inspect(client, format, sandboxes, output).await,
         Command::Start {
             netns,
             pid,
@@ -200,7 +200,12 @@ fn list(sandboxes: &[Sandbox], quiet: bool, no_trunc: bool) -> String {
     table.render()
 }
 
-async fn inspect(client: &Client, format: Option<String>, names: Vec<String>) -> Result<()> {
+async fn inspect(
+    client: &Client,
+    format: Option<String>,
+    names: Vec<String>,
+    output: Output,
+) -> Result<()> {
     let template = wanted(format)?;
     let mut service = client.sandboxes();
     let (mut found, mut failures) = (Vec::new(), Vec::new());
@@ -210,5 +215,5 @@ async fn inspect(client: &Client, format: Option<String>, names: Vec<String>) ->
             Err(status) => failures.push(Failure::from(status)),
         }
     }
-    inspected(&found, &failures, template.as_ref())
+    inspected(output, &found, &failures, template.as_ref())
 }

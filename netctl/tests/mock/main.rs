@@ -38,6 +38,16 @@ fn n01_networks_from_create_to_rm() {
         said,
         "Error: network nosuch not found\nHint: `netctl network ls` lists them\n"
     );
+    let (_, said) = daemon.fails(1, "--output json network rm nosuch");
+    let said: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(
+        said,
+        serde_json::json!({
+            "Error": "network nosuch not found",
+            "Code": "NOT_FOUND",
+            "Hint": "`netctl network ls` lists them",
+        })
+    );
     assert_eq!(daemon.ok("network rm -f nosuch"), "");
     assert_eq!(daemon.ok("--output json network ls"), "[]\n");
 }

@@ -25,7 +25,8 @@ use tonic_reflection::pb::v1::{
 
 use crate::Outcome;
 
-async fn channel(world: &World) -> anyhow::Result<Channel> {
+/// A connection to the daemon, as any client makes it.
+pub async fn channel(world: &World) -> anyhow::Result<Channel> {
     let path = world.run_directory().join("netd.sock");
     // The address is ignored; the connector opens the Unix socket.
     let endpoint = Endpoint::try_from("http://netd.invalid")?;

@@ -11,11 +11,16 @@ mod egress;
 mod homing;
 mod modes;
 mod networks;
+mod options;
 mod path;
 mod ports;
+mod raw;
+mod refusals;
+mod show;
 mod spoofing;
 mod state;
 mod survival;
+mod tutorial;
 
 use std::net::IpAddr;
 
