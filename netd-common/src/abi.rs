@@ -203,6 +203,29 @@ pub struct Publication {
     pub target_port: u16,
 }
 
+/// Key of `HOMES`: hash → [`Home`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct HomeKey {
+    /// Number of an endpoint that publications lead to.
+    pub endpoint: u32,
+    /// Number of another network of its sandbox.
+    pub network: u32,
+}
+
+/// Value of `HOMES`: the sandbox' endpoint on that network. Clients there that ask by a published port are led to it:
+/// the sandbox would answer them straight, not by the network of the publication.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Home {
+    /// Number of the endpoint.
+    pub endpoint: u32,
+    /// Its IPv4 address, or `::`.
+    pub ipv4: Addr,
+    /// Its global IPv6 address, or `::`.
+    pub ipv6: Addr,
+}
+
 /// Key of `FLOWS`: a packet's addresses as they arrive at a hook.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(C)]
@@ -464,6 +487,8 @@ plain! {
     HostAddress = 8;
     PublicationData = 20;
     Publication = 28;
+    HomeKey = 8;
+    Home = 36;
     FlowKey = 44;
     Flow = 56;
     MappingKey = 40;

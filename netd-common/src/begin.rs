@@ -1,7 +1,7 @@
 //! Beginning flows: of masquerading and routed endpoints to the outside, and to published ports.
 
 use crate::{
-    abi::{Device, Flow, Publication, PublicationData, network_flags},
+    abi::{Device, Flow, HomeKey, Publication, PublicationData, network_flags},
     addr::{Addr, Be16},
     drop_reason::DropReason,
     flow::{is_live, locate, seen_of},
@@ -69,6 +69,28 @@ pub fn published<T: Tables>(
         Addr::UNSPECIFIED
     };
     published_at(t, all, number, port)
+}
+
+/// The same publication, leading to the sandbox' endpoint on the client's own network if it has one there.
+#[inline(always)]
+pub fn at_home<T: Tables>(t: &T, mut found: Publication, network: u32) -> Publication {
+    let key = HomeKey {
+        endpoint: found.endpoint,
+        network,
+    };
+    if let Some(home) = t.home(&key) {
+        let addr = if found.addr.is_v4() {
+            home.ipv4
+        } else {
+            home.ipv6
+        };
+        if !addr.is_unspecified() {
+            found.endpoint = home.endpoint;
+            found.network = network;
+            found.addr = addr;
+        }
+    }
+    found
 }
 
 /// The endpoint's port that a publication leads this host port to.

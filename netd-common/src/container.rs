@@ -75,7 +75,7 @@ fn judge<P: Packet, T: Tables>(
         Class::Membership => return Err(DropReason::NeighbourControl),
         _ => {}
     }
-    check_source(dev, &w.h)?;
+    check_source(t, dev, &w.h)?;
     if w.h.dst.is_multicast_or_broadcast() {
         return replicate(dev);
     }
@@ -120,13 +120,13 @@ fn judge<P: Packet, T: Tables>(
 
 /// A container may use its own addresses only.
 #[inline(always)]
-fn check_source(dev: &Device, h: &Headers) -> Result<(), DropReason> {
+fn check_source<T: Tables>(t: &T, dev: &Device, h: &Headers) -> Result<(), DropReason> {
     let own = if h.v4 {
         h.src == dev.ipv4
     } else {
         h.src == dev.ipv6 || h.src == dev.link_local
     };
-    if !own {
+    if !own && !neighbour::is_additional(t, dev, h.src) {
         return Err(DropReason::SpoofedAddress);
     }
     // A DHCP server's answers would give neighbours false routes and resolvers.
@@ -219,6 +219,7 @@ fn to_host_address<P: Packet, T: Tables>(
         && found.addr.is_v4() == w.h.v4
     {
         let own = gateway(t, dev, &w.h);
+        let found = begin::at_home(t, found, dev.network);
         begin::begin_published(t, &found, dev.network, &own, w)?;
         return Ok(Step::new(Next::Forward));
     }
@@ -251,8 +252,8 @@ fn outside<P: Packet, T: Tables>(
             _ => Err(DropReason::NoEndpoint),
         };
     }
-    // A link-local source must not leave its link (RFC 4291, 2.5.6).
-    if !h.v4 && h.src.is_link_local() {
+    // A link-local source must not leave its link (RFC 3927, 2.7; RFC 4291, 2.5.6).
+    if h.src.is_link_local() && h.src != dev.ipv4 {
         return Err(DropReason::SpoofedAddress);
     }
     if let Some(number) = t.subnet(h.dst) {

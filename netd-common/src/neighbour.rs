@@ -30,6 +30,18 @@ fn resolve<T: Tables>(t: &T, dev: &Device, wanted: Addr) -> Option<Mac> {
     .map(|peer| peer.mac)
 }
 
+/// Whether this is one of the endpoint's additional link-local addresses.
+#[inline(always)]
+pub fn is_additional<T: Tables>(t: &T, dev: &Device, addr: Addr) -> bool {
+    let key = AddressKey {
+        network: dev.network,
+        addr,
+    };
+    addr.is_link_local()
+        && t.target(&key)
+            .is_some_and(|own| own.endpoint == dev.endpoint)
+}
+
 /// An ARP packet (RFC 826) from a container: a request is turned into its answer, to be sent
 /// back; everything else goes no further.
 #[inline(never)]
@@ -46,7 +58,8 @@ pub fn arp<P: Packet, T: Tables>(p: &mut P, t: &T, dev: &Device) -> Result<(), D
     let sender_ip: [u8; 4] = p.load(ARP + 14).ok_or(DropReason::Malformed)?;
     let sender = Addr::from_v4_bytes(sender_ip);
     // 0.0.0.0: a probe (RFC 5227).
-    if sender_mac != dev.mac || !(sender == dev.ipv4 || sender.is_unspecified()) {
+    let own = sender == dev.ipv4 || sender.is_unspecified() || is_additional(t, dev, sender);
+    if sender_mac != dev.mac || !own {
         return Err(DropReason::SpoofedNeighbour);
     }
     let wanted_ip: [u8; 4] = p.load(ARP + 24).ok_or(DropReason::Malformed)?;
@@ -91,7 +104,7 @@ pub fn discovery<P: Packet, T: Tables>(
         133 => return Err(DropReason::NeighbourControl),
         _ => {}
     }
-    let own = h.src == dev.ipv6 || h.src == dev.link_local;
+    let own = h.src == dev.ipv6 || h.src == dev.link_local || is_additional(t, dev, h.src);
     if !own && !h.src.is_unspecified() {
         return Err(DropReason::SpoofedNeighbour);
     }

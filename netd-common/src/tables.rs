@@ -3,8 +3,8 @@
 
 use crate::{
     abi::{
-        AddressKey, Device, Flow, FlowKey, FragmentKey, FragmentPorts, HostAddress, Mapping,
-        MappingKey, Network, OutsidePort, Publication, PublicationData, Settings, Target,
+        AddressKey, Device, Flow, FlowKey, FragmentKey, FragmentPorts, Home, HomeKey, HostAddress,
+        Mapping, MappingKey, Network, OutsidePort, Publication, PublicationData, Settings, Target,
     },
     addr::Addr,
     drop_reason::DropReason,
@@ -167,6 +167,8 @@ pub trait Tables {
     fn host_address(&self, addr: Addr) -> Option<HostAddress>;
     /// `PUBLICATIONS`.
     fn publication(&self, data: &PublicationData) -> Option<Publication>;
+    /// `HOMES`.
+    fn home(&self, key: &HomeKey) -> Option<&Home>;
     /// `SETTINGS`.
     fn settings(&self) -> Option<&Settings>;
     /// Copies an entry of `FLOWS` to `out` and says whether there is one; notes the time and what was `seen`

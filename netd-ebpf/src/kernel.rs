@@ -9,9 +9,9 @@ use aya_ebpf::{
 };
 use netd_common::{
     abi::{
-        AddressKey, Device, Flow, FlowKey, FragmentKey, FragmentPorts, HostAddress, Mapping,
-        MappingKey, Network, OutsidePort, PUBLICATION_PREFIX, Publication, PublicationData,
-        Settings, Target, TrustedKey, seen,
+        AddressKey, Device, Flow, FlowKey, FragmentKey, FragmentPorts, Home, HomeKey, HostAddress,
+        Mapping, MappingKey, Network, OutsidePort, PUBLICATION_PREFIX, Publication,
+        PublicationData, Settings, Target, TrustedKey, seen,
     },
     addr::Addr,
     drop_reason::DropReason,
@@ -97,6 +97,12 @@ impl Tables for Kernel<'_> {
         maps::PUBLICATIONS
             .get(Key::new(PUBLICATION_PREFIX + 16, *data))
             .copied()
+    }
+
+    #[inline(always)]
+    fn home(&self, key: &HomeKey) -> Option<&Home> {
+        // SAFETY: as above.
+        unsafe { maps::HOMES.get(key) }
     }
 
     #[inline(always)]

@@ -8,9 +8,9 @@ use aya_ebpf::{
 use netd_common::{
     abi::{
         AddressKey, Counters, Device, DropCount, DropKey, ErrorBudget, Flow, FlowKey, FragmentKey,
-        FragmentPorts, GatewayNetwork, HostAddress, Mapping, MappingKey, MemberKey, Network,
-        OutsidePort, Publication, PublicationData, Settings, SocketPeer, SocketPeerKey, SubnetData,
-        Target, TrustedKey, Uplink,
+        FragmentPorts, GatewayNetwork, Home, HomeKey, HostAddress, Mapping, MappingKey, MemberKey,
+        Network, OutsidePort, Publication, PublicationData, Settings, SocketPeer, SocketPeerKey,
+        SubnetData, Target, TrustedKey, Uplink,
     },
     addr::Addr,
     tables::Work,
@@ -37,6 +37,8 @@ pub static HOST_ADDRESSES: HashMap<Addr, HostAddress> = HashMap::pinned(1, 0);
 #[map]
 pub static PUBLICATIONS: LpmTrie<PublicationData, Publication> =
     LpmTrie::pinned(1, BPF_F_NO_PREALLOC);
+#[map]
+pub static HOMES: HashMap<HomeKey, Home> = HashMap::pinned(1, 0);
 #[map]
 pub static FLOWS: HashMap<FlowKey, Flow> = HashMap::pinned(1, 0);
 #[map]

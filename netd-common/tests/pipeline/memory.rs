@@ -83,6 +83,7 @@ pub struct Maps {
     pub subnets: Vec<(Addr, usize, u32)>,
     pub hosts: HashMap<Addr, HostAddress>,
     pub publications: HashMap<PublicationData, Publication>,
+    pub homes: HashMap<HomeKey, Home>,
     /// Network and interface index.
     pub trusted: HashSet<(u32, u32)>,
     pub settings: Settings,
@@ -122,6 +123,9 @@ impl Tables for Maps {
     }
     fn publication(&self, data: &PublicationData) -> Option<Publication> {
         self.publications.get(data).copied()
+    }
+    fn home(&self, key: &HomeKey) -> Option<&Home> {
+        self.homes.get(key)
     }
     fn settings(&self) -> Option<&Settings> {
         Some(&self.settings)

@@ -26,7 +26,10 @@ use crate::{
     error::{Error, Kind, Result},
 };
 pub use counters::{DropRow, MapRow, ProgramRow, StatsRow};
-pub use spec::{EndpointSpec, HostAddressSpec, NetworkSpec, PublicationSpec, UplinkSpec};
+pub use spec::{
+    EndpointPublications, EndpointSpec, HomeSpec, HostAddressSpec, NetworkSpec, PublicationSpec,
+    UplinkSpec,
+};
 use sweep::{FlowTables, SweepReport};
 use tables::Tables;
 
@@ -198,11 +201,13 @@ impl Dataplane {
     }
 
     /// Makes exactly these the publications of an endpoint.
-    pub fn set_publications(&self, endpoint: u32, wanted: &[PublicationSpec]) -> Result<()> {
+    pub fn set_publications(&self, publications: &EndpointPublications) -> Result<()> {
+        let endpoint = publications.endpoint;
+        let wanted = &*publications.specs;
         let (before, gone) = {
             let mut state = locked(&self.state);
             let before = state.tables.publications_of(endpoint).to_vec();
-            (before, state.tables.set_publications(endpoint, wanted)?)
+            (before, state.tables.set_publications(publications)?)
         };
         if before == wanted {
             return Ok(());
@@ -216,7 +221,9 @@ impl Dataplane {
             };
         // Flows that began before a change go where the change says with their next packet.
         locked(&self.flows).forget(|key, flow| {
-            let other = |spec: &PublicationSpec| flow.target != 0 && flow.target != spec.endpoint;
+            let home = publications.homes.iter().any(|h| h.endpoint == flow.target);
+            let other =
+                |spec: &PublicationSpec| flow.target != 0 && flow.target != spec.endpoint && !home;
             wanted
                 .iter()
                 .any(|s| hits(s, key.dst, key.dport.get(), key.protocol) && other(s))

@@ -67,6 +67,7 @@ pub fn sizes(config: &Config) -> Vec<(&'static str, u32)> {
             l.networks.saturating_mul(2).saturating_add(4096),
         ),
         ("PUBLICATIONS", l.publications),
+        ("HOMES", l.endpoints),
         ("FLOWS", l.flows),
         ("MAPPINGS", l.flows / 2),
         ("OUTSIDE_PORTS", l.flows / 2),

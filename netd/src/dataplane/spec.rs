@@ -43,6 +43,8 @@ pub struct EndpointSpec {
     pub mac: Mac,
     /// IPv4 and global IPv6 addresses.
     pub addresses: Vec<IpAddr>,
+    /// Additional link-local addresses.
+    pub link_local: Vec<IpAddr>,
     /// The network's gateway device.
     pub gateway_ifindex: u32,
     /// Its Ethernet address.
@@ -66,6 +68,30 @@ pub struct PublicationSpec {
     pub target: IpAddr,
     /// The endpoint's first port.
     pub target_port: u16,
+}
+
+/// Everything that is published by way of an endpoint.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EndpointPublications {
+    /// The endpoint.
+    pub endpoint: u32,
+    /// What leads to it.
+    pub specs: Vec<PublicationSpec>,
+    /// Where clients of its sandbox' other networks are led instead.
+    pub homes: Vec<HomeSpec>,
+    /// It answers clients that asked by a publication of another endpoint.
+    pub is_home: bool,
+}
+
+/// Another endpoint of a sandbox, on another network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HomeSpec {
+    /// The network.
+    pub network: u32,
+    /// The endpoint there.
+    pub endpoint: u32,
+    /// Its addresses, at most one of each family.
+    pub addresses: Vec<IpAddr>,
 }
 
 /// An interface of the host that is not netd's.

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{Engine, Model};
 use crate::{
-    dataplane::PublicationSpec,
+    dataplane::{EndpointPublications, HomeSpec, PublicationSpec},
     error::Result,
     model::{Endpoint, GatewayMode, Network, PortBinding, Sandbox},
 };
@@ -100,24 +100,54 @@ fn spec(
     }
 }
 
+impl Model {
+    /// The endpoint as the one that answers clients of its own network, who ask by a published port of another one of
+    /// its sandbox.
+    fn home(&self, endpoint: &Endpoint) -> Option<HomeSpec> {
+        let network = self.networks.get(&endpoint.network)?;
+        let open = network.driver == "bridge" && !network.internal;
+        open.then(|| HomeSpec {
+            network: network.number,
+            endpoint: endpoint.number,
+            addresses: endpoint.addresses().iter().map(|a| a.ip()).collect(),
+        })
+    }
+}
+
 impl Engine {
     /// Publications follow the endpoints that are the sandbox' gateways now.
     pub(super) fn refresh_publications(&self, sandbox: &str) -> Result<()> {
-        let mut wanted: Vec<(u32, Vec<PublicationSpec>)> = {
+        let mut wanted: Vec<EndpointPublications> = {
             let model = self.read();
             let Some(sandbox) = model.sandboxes.get(sandbox) else {
                 return Ok(());
             };
             let linked = |e: &&Endpoint| model.links.contains_key(&e.id);
-            let endpoints = model.endpoints_of(&sandbox.id).filter(linked);
-            endpoints
-                .map(|e| (e.number, model.publications(sandbox, e)))
-                .collect()
+            let endpoints: Vec<&Endpoint> =
+                model.endpoints_of(&sandbox.id).filter(linked).collect();
+            let specs = |e: &&Endpoint| EndpointPublications {
+                endpoint: e.number,
+                specs: model.publications(sandbox, e),
+                ..EndpointPublications::default()
+            };
+            let mut all: Vec<EndpointPublications> = endpoints.iter().map(specs).collect();
+            let homes: Vec<HomeSpec> = endpoints.iter().filter_map(|e| model.home(e)).collect();
+            if homes.len() > 1 && all.iter().any(|p| !p.specs.is_empty()) {
+                for publications in &mut all {
+                    let own = publications.endpoint;
+                    publications.is_home = homes.iter().any(|h| h.endpoint == own);
+                    if !publications.specs.is_empty() {
+                        let others = homes.iter().filter(|h| h.endpoint != own);
+                        publications.homes = others.cloned().collect();
+                    }
+                }
+            }
+            all
         };
         // First take away, then give: the new holder's entries must not go with the old one's.
-        wanted.sort_by_key(|(_, specs)| !specs.is_empty());
-        for (number, specs) in wanted {
-            self.dataplane.set_publications(number, &specs)?;
+        wanted.sort_by_key(|publications| !publications.specs.is_empty());
+        for publications in wanted {
+            self.dataplane.set_publications(&publications)?;
         }
         Ok(())
     }

@@ -1,8 +1,6 @@
 //! From desired state to the kernel and the data plane, and back. Every step may find its work already done. The lock
 //! of the network or the sandbox is held.
 
-use std::net::IpAddr;
-
 use ipnetwork::IpNetwork;
 use netd_common::abi::network_flags as bits;
 
@@ -100,8 +98,6 @@ impl Model {
     fn endpoint_spec(&self, endpoint: &Endpoint, ifindex: u32) -> Option<EndpointSpec> {
         let network = self.networks.get(&endpoint.network)?;
         let (gateway_ifindex, _) = *self.devices.get(&network.id)?;
-        let mut addresses: Vec<IpAddr> = endpoint.addresses().iter().map(|a| a.ip()).collect();
-        addresses.dedup();
         Some(EndpointSpec {
             number: endpoint.number,
             network: network.number,
@@ -109,7 +105,8 @@ impl Model {
             ifindex,
             mtu: self.mtu(network),
             mac: endpoint.mac,
-            addresses,
+            addresses: endpoint.addresses().iter().map(|a| a.ip()).collect(),
+            link_local: endpoint.link_local.clone(),
             gateway_ifindex,
             gateway_mac: network.mac,
         })

@@ -99,3 +99,45 @@ fn c02_a_published_port_works_on_each_network() -> Outcome {
     probe(&world.lan_scope(), "tcp", (HOST_V4, 8080).into(), 1500)?;
     Ok(())
 }
+
+/// Additional link-local addresses work inside the network and leave it never.
+#[test]
+fn n05_link_local_addresses() -> Outcome {
+    let world = World::new()?;
+    world.ctl("network create --ipv6 n")?;
+    for (name, last) in [("a", 5), ("b", 6)] {
+        world.ctl(&format!("sandbox create {name}"))?;
+        world.ctl(&format!(
+            "network connect --link-local-ip 169.254.34.{last} --link-local-ip fe80::34:{last} n {name}"
+        ))?;
+    }
+    for to in ["169.254.34.6", "fe80::34:6%eth0"] {
+        let pong = world.ctl(&format!("sandbox exec a -- ping -c 1 -W 2 {to}"))?;
+        ensure!(pong.contains("1 received"), "{pong}");
+    }
+    let words = [
+        "sandbox",
+        "exec",
+        "a",
+        "--",
+        "ping",
+        "-c",
+        "1",
+        "-W",
+        "1",
+        "-I",
+        "169.254.34.5",
+    ];
+    let lan = LAN_V4.to_string();
+    let words = [words.as_slice(), &[&lan]].concat();
+    ensure!(
+        !world.netctl(&words)?.ok,
+        "a link-local address left the host"
+    );
+    ensure!(
+        world
+            .ctl(&format!("sandbox exec a -- ping -c 1 -W 2 {lan}"))?
+            .contains("1 received")
+    );
+    Ok(())
+}

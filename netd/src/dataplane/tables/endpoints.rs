@@ -9,7 +9,7 @@ use netd_common::{
 
 use super::{Tables, put, refused};
 use crate::{
-    dataplane::EndpointSpec,
+    dataplane::{EndpointPublications, EndpointSpec},
     error::{Error, Kind, Result},
 };
 
@@ -98,12 +98,8 @@ impl Tables {
             gateway_mac: spec.gateway_mac,
             ..Device::default()
         };
-        if self
-            .published
-            .get(&spec.number)
-            .is_some_and(|p| !p.is_empty())
-        {
-            device.flags |= network_flags::PUBLISHED;
+        if let Some(known) = &old {
+            device.flags |= known.device.flags & network_flags::PUBLISHED;
         }
         let target = Target {
             ifindex: spec.ifindex,
@@ -125,6 +121,7 @@ impl Tables {
         if !device.link_local.is_unspecified() {
             held.push(device.link_local);
         }
+        held.extend(spec.link_local.iter().copied().map(Addr::from));
         let network = spec.network;
         let keys: Vec<AddressKey> = held
             .into_iter()
@@ -160,7 +157,10 @@ impl Tables {
 
     /// Removes an endpoint.
     pub fn remove_endpoint(&mut self, number: u32) {
-        let _ = self.set_publications(number, &[]);
+        let _ = self.set_publications(&EndpointPublications {
+            endpoint: number,
+            ..EndpointPublications::default()
+        });
         self.published.remove(&number);
         let Some(known) = self.known_endpoints.remove(&number) else {
             return;

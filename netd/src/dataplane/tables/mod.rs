@@ -12,8 +12,8 @@ use aya::{
 };
 use netd_common::{
     abi::{
-        AddressKey, Counters, Device, DropCount, DropKey, HostAddress, MemberKey, Network,
-        Publication, PublicationData, SubnetData, Target, TrustedKey, Uplink,
+        AddressKey, Counters, Device, DropCount, DropKey, Home, HomeKey, HostAddress, MemberKey,
+        Network, Publication, PublicationData, SubnetData, Target, TrustedKey, Uplink,
     },
     addr::Addr,
 };
@@ -38,6 +38,7 @@ pub struct Tables {
     trusted: HashMap<MapData, TrustedKey, u32>,
     host_addresses: HashMap<MapData, Addr, HostAddress>,
     publications: Publications,
+    homes: HashMap<MapData, HomeKey, Home>,
     pub(super) counters: PerCpuArray<MapData, Counters>,
     pub(super) drops: PerCpuHashMap<MapData, DropKey, DropCount>,
     known_networks: BTreeMap<u32, KnownNetwork>,
@@ -45,6 +46,8 @@ pub struct Tables {
     /// Slots of `COUNTERS` that no endpoint uses, below `next_slot`.
     free_slots: BTreeSet<u32>,
     next_slot: u32,
+    /// Networks of each endpoint's entries of `HOMES`.
+    known_homes: BTreeMap<u32, Vec<u32>>,
     /// What each endpoint has published.
     published: BTreeMap<u32, Vec<PublicationSpec>>,
     /// Writes that found something else than what should have stood there.
@@ -85,17 +88,20 @@ impl Tables {
             trusted: object::take(o, "TRUSTED")?,
             host_addresses: object::take(o, "HOST_ADDRESSES")?,
             publications: object::take(o, "PUBLICATIONS")?,
+            homes: object::take(o, "HOMES")?,
             counters: object::take(o, "COUNTERS")?,
             drops: object::take(o, "DROPS")?,
             known_networks: BTreeMap::new(),
             known_endpoints: BTreeMap::new(),
             free_slots: BTreeSet::new(),
             next_slot: 1,
+            known_homes: BTreeMap::new(),
             published: BTreeMap::new(),
             mended: 0,
         };
         tables.read_networks();
         tables.read_endpoints();
+        tables.read_homes();
         Ok(tables)
     }
 

@@ -1,16 +1,16 @@
 //! Publications in the maps.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, net::IpAddr};
 
 use aya::maps::lpm_trie;
 use netd_common::{
-    abi::{PUBLICATION_PREFIX, Publication, PublicationData},
+    abi::{Home, HomeKey, PUBLICATION_PREFIX, Publication, PublicationData},
     addr::{Addr, Be16},
 };
 
-use super::{Tables, refused};
+use super::{Tables, put, refused};
 use crate::{
-    dataplane::{PublicationSpec, blocks::blocks},
+    dataplane::{EndpointPublications, HomeSpec, PublicationSpec, blocks::blocks},
     error::Result,
 };
 
@@ -36,9 +36,11 @@ impl Tables {
     /// Makes exactly these the publications of an endpoint; returns those that went.
     pub fn set_publications(
         &mut self,
-        endpoint: u32,
-        wanted: &[PublicationSpec],
+        publications: &EndpointPublications,
     ) -> Result<Vec<PublicationSpec>> {
+        let endpoint = publications.endpoint;
+        let wanted = &*publications.specs;
+        let mut changed = self.set_homes(endpoint, &publications.homes)?;
         let old = self
             .published
             .insert(endpoint, wanted.to_vec())
@@ -50,8 +52,10 @@ impl Tables {
                 self.publications
                     .insert(&key, value, 0)
                     .map_err(|e| refused("PUBLICATIONS", &e))?;
+                changed = true;
             }
         }
+        self.mended += u64::from(changed);
         let gone: Vec<PublicationSpec> = old
             .into_iter()
             .filter(|spec| !wanted.contains(spec))
@@ -61,8 +65,45 @@ impl Tables {
                 let _ = self.publications.remove(&key);
             }
         }
-        self.mark_published(endpoint, !wanted.is_empty())?;
+        self.mark_published(endpoint, publications.is_home || !wanted.is_empty())?;
         Ok(gone)
+    }
+
+    fn set_homes(&mut self, endpoint: u32, wanted: &[HomeSpec]) -> Result<bool> {
+        let mut changed = false;
+        let key = |network| HomeKey { endpoint, network };
+        for spec in wanted {
+            let mut value = Home {
+                endpoint: spec.endpoint,
+                ..Home::default()
+            };
+            for address in &spec.addresses {
+                match address {
+                    IpAddr::V4(a) => value.ipv4 = (*a).into(),
+                    IpAddr::V6(a) => value.ipv6 = (*a).into(),
+                }
+            }
+            changed |= put(&mut self.homes, "HOMES", &key(spec.network), value)?;
+        }
+        let networks: Vec<u32> = wanted.iter().map(|spec| spec.network).collect();
+        let old = if networks.is_empty() {
+            self.known_homes.remove(&endpoint)
+        } else {
+            self.known_homes.insert(endpoint, networks.clone())
+        };
+        for network in old.unwrap_or_default() {
+            if !networks.contains(&network) {
+                let _ = self.homes.remove(&key(network));
+            }
+        }
+        Ok(changed)
+    }
+
+    pub(super) fn read_homes(&mut self) {
+        for key in self.homes.keys().filter_map(std::result::Result::ok) {
+            let networks = self.known_homes.entry(key.endpoint).or_default();
+            networks.push(key.network);
+        }
     }
 
     /// Removes what no endpoint has published.
