@@ -18,6 +18,7 @@ use etherparse::TcpOptionElement;
 use netd_common::{
     abi::network_flags::{ROUTED_V4, ROUTED_V6},
     packet::protocol::{TCP, UDP},
+    tables::Verdict,
 };
 
 use crate::{
@@ -42,17 +43,17 @@ impl Both {
             }
             None => (p.clone(), p.clone()),
         };
-        let (decided, run) = match sender {
+        let (decided, program, ifindex) = match sender {
             Some((network, last)) => (
                 self.world.sends(network, last, &mut here),
-                self.kernel
-                    .run("from_container", 10 + number(network, last), &mut there)?,
+                "from_container",
+                10 + number(network, last),
             ),
-            None => (
-                self.world.arrives(&mut here),
-                self.kernel.run("from_uplink", UPLINK, &mut there)?,
-            ),
+            None => (self.world.arrives(&mut here), "from_uplink", UPLINK),
         };
+        // Nobody asks for the sum of an error, which goes out.
+        let summed = !matches!(decided, Ok(Verdict::Back(..)));
+        let run = self.kernel.run(program, ifindex, summed, &mut there)?;
         assert_eq!(run, Action::from(decided), "{decided:?} for {p:02x?}");
         if run == Action::Redirect {
             // The kernel does not tell what became of the segments.
