@@ -158,6 +158,19 @@ impl Kernel {
         Ok(())
     }
 
+    /// Makes the maps those of the world again, less the addresses of endpoints that are gone.
+    pub fn follow(&mut self, world: &World) -> Result<()> {
+        let map = self.object.map_mut("ADDRESSES").context("no addresses")?;
+        let mut map: HashMap<&mut MapData, AddressKey, Target> = map.try_into()?;
+        let known: Vec<_> = map.keys().collect::<Result<_, _>>()?;
+        for key in known {
+            if !world.maps.targets.contains_key(&key) {
+                map.remove(&key)?;
+            }
+        }
+        self.fill(world)
+    }
+
     fn fill(&mut self, world: &World) -> Result<()> {
         let maps = &world.maps;
         self.put("NETWORKS", maps.networks.clone())?;

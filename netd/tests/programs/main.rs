@@ -168,6 +168,34 @@ fn c02_published_ports() -> Result<()> {
     Ok(())
 }
 
+/// Old clients of a replaced container reach the new one, and nobody else.
+#[test]
+fn c08_replaced_containers() -> Result<()> {
+    for protocol in PROTOCOLS {
+        for v4 in FAMILIES {
+            with(
+                |world| world.publish(host(v4), protocol, 8080, (1, 2, 80)),
+                |both| {
+                    let (client, to) = ((lan(v4), 1000), (host(v4), 8080));
+                    both.passes_on(None, &first(protocol, client, to))?;
+                    both.world.remove(1, 2);
+                    both.kernel.follow(&both.world)?;
+                    both.drops(None, &first(protocol, client, to))?;
+                    both.world.publish(host(v4), protocol, 8080, (2, 3, 80));
+                    both.kernel.follow(&both.world)?;
+                    let p = both.passes_on(None, &first(protocol, client, to))?;
+                    assert_eq!(ends(&p), (client, (inside(v4, 2, 3), 80)));
+                    let answer = packet(protocol, (inside(v4, 2, 3), 80), client, SYN | ACK, b"");
+                    let p = both.passes_on(Some((2, 3)), &answer)?;
+                    assert_eq!(ends(&p), (to, client));
+                    Ok(())
+                },
+            )?;
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn d02_isolation_and_x07_forged_addresses() -> Result<()> {
     for protocol in PROTOCOLS {
