@@ -67,6 +67,9 @@ pub trait Packet {
     /// Brings the transport checksum at `offset` up to date after a change of `diff` ([`crate::checksum`]).
     /// `pseudo`: the change was in the pseudo header; `udp`: a checksum of zero means none and stays.
     fn fix_transport(&mut self, offset: u32, diff: u32, pseudo: bool, udp: bool) -> Option<()>;
+    /// Says that an IPv6 header was changed by `diff`: a NIC's sum over the whole packet must follow, which in IPv4 the
+    /// header's own checksum sees to.
+    fn header_changed(&mut self, diff: u32);
     /// Puts an Ethernet header with this EtherType in front of a packet that has none.
     fn push_ethernet(&mut self, ether_type: [u8; 2]) -> Option<()>;
     /// Cuts the IP packet at `l3` to its first `keep` bytes and makes `room` bytes, zero or not, in front of it. What it

@@ -17,6 +17,9 @@ pub fn packet<P: Packet>(p: &mut P, h: &Headers, f: &Flow) -> Option<()> {
     );
     if addresses != 0 {
         set_addresses(p, h, f.src, f.dst, addresses)?;
+        if !h.v4 {
+            p.header_changed(addresses);
+        }
     }
     if h.class == Class::LaterFragment {
         return Some(());
@@ -114,6 +117,7 @@ pub fn icmp_error<P: Packet>(p: &mut P, h: &Headers, inner: &Headers, f: &Flow) 
     if outer != 0 {
         set_addresses(p, h, src, f.dst, outer)?;
         if !h.v4 {
+            p.header_changed(outer);
             p.fix_transport(h.l4 + 2, outer, true, false)?;
         }
     }
@@ -189,12 +193,16 @@ pub fn hop<P: Packet>(p: &mut P, h: &Headers) -> Result<(), DropReason> {
     if h.ttl <= 1 {
         return Err(DropReason::TtlExceeded);
     }
-    let done = if h.v4 {
-        hop_v4(p, h)
-    } else {
-        p.store(h.l3 + 7, &[h.ttl - 1])
-    };
+    let done = if h.v4 { hop_v4(p, h) } else { hop_v6(p, h) };
     done.ok_or(DropReason::Unsupported)
+}
+
+#[inline(always)]
+fn hop_v6<P: Packet>(p: &mut P, h: &Headers) -> Option<()> {
+    let old = Be16::from_bytes([0, h.ttl]);
+    let new = Be16::from_bytes([0, h.ttl - 1]);
+    p.header_changed(field_difference(old, new));
+    p.store(h.l3 + 7, &[h.ttl - 1])
 }
 
 #[inline(always)]

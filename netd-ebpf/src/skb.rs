@@ -7,8 +7,8 @@ use aya_ebpf::{
         bpf_adj_room_mode::BPF_ADJ_ROOM_MAC,
     },
     helpers::{
-        bpf_l4_csum_replace, bpf_skb_adjust_room, bpf_skb_change_head, bpf_skb_change_tail,
-        bpf_skb_load_bytes, bpf_skb_store_bytes,
+        bpf_csum_update, bpf_l4_csum_replace, bpf_skb_adjust_room, bpf_skb_change_head,
+        bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_store_bytes,
     },
     programs::TcContext,
 };
@@ -113,6 +113,14 @@ impl Packet for Skb<'_> {
             bpf_l4_csum_replace(self.0.as_ptr().cast(), offset, 0, u64::from(diff), flags)
         };
         if done == 0 { Some(()) } else { None }
+    }
+
+    #[inline(always)]
+    fn header_changed(&mut self, diff: u32) {
+        // The kernel refuses where no sum was made (most packets), and that is well. The flag BPF_F_IPV6 of
+        // `bpf_l4_csum_replace` (Linux 6.16) would do for addresses what this does everywhere.
+        // SAFETY: takes numbers only.
+        unsafe { bpf_csum_update(self.0.as_ptr().cast(), diff) };
     }
 
     #[inline(always)]

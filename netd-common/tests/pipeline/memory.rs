@@ -55,6 +55,7 @@ impl Packet for Bytes {
         let none = udp && new == [0, 0];
         self.store(at, if none { &[0xff; 2] } else { &new })
     }
+    fn header_changed(&mut self, _: u32) {}
     fn push_ethernet(&mut self, kind: [u8; 2]) -> Option<()> {
         let mut whole = vec![0; 12];
         whole.extend(kind);

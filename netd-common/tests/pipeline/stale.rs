@@ -82,7 +82,10 @@ fn a_hairpin_flow_follows_the_port() {
             world.remove(1, 3);
             world.maps.publications.clear();
             let mut p = first(protocol, client, (host(v4), PORT));
-            assert_eq!(world.sends(2, 2, &mut p), Ok(Verdict::Ingress(2)));
+            assert_eq!(
+                world.sends(2, 2, &mut p),
+                Ok(Verdict::Ingress(gateway_ifindex(2)))
+            );
         }
     }
 }

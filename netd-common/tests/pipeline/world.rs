@@ -54,6 +54,11 @@ pub fn number(network: u32, last: u8) -> u32 {
     network * 10 + u32::from(last)
 }
 
+/// Interface index of a network's device.
+pub const fn gateway_ifindex(network: u32) -> u32 {
+    100 + network
+}
+
 /// Ethernet address of an endpoint.
 pub fn mac(network: u32, last: u8) -> Mac {
     [2, 0, 0, 0, network as u8, last]
@@ -169,7 +174,7 @@ impl World {
             network,
             slot: endpoint,
             flags: self.flags,
-            gateway_ifindex: network,
+            gateway_ifindex: gateway_ifindex(network),
             mtu: self.mtu,
             ipv4: inside(true, network, last),
             ipv6: inside(false, network, last),

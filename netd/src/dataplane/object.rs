@@ -3,6 +3,8 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    sync::Mutex,
+    thread,
 };
 
 use aya::{
@@ -93,15 +95,36 @@ pub fn load(instance: &Instance, config: &Config) -> Result<Ebpf> {
     let mut object = loader
         .load(OBJECT)
         .map_err(|e| unsupported("loading the eBPF maps", &e))?;
-    for (name, program) in object.programs_mut() {
-        let done = match program {
-            Program::SchedClassifier(p) => p.load(),
-            Program::CgroupSockAddr(p) => p.load(),
-            _ => continue,
-        };
-        done.map_err(|e| unsupported(&format!("loading the eBPF program {name}"), &e))?;
-    }
+    load_programs(&mut object)?;
     Ok(object)
+}
+
+/// Loads the programs side by side: the kernel's verifier needs some hundred milliseconds for each of the large ones.
+fn load_programs(object: &mut Ebpf) -> Result<()> {
+    let waiting = Mutex::new(object.programs_mut().collect::<Vec<_>>());
+    let next = || waiting.lock().ok()?.pop();
+    let work = || {
+        while let Some((name, program)) = next() {
+            let done = match program {
+                Program::SchedClassifier(p) => p.load(),
+                Program::CgroupSockAddr(p) => p.load(),
+                _ => continue,
+            };
+            done.map_err(|e| unsupported(&format!("loading the eBPF program {name}"), &e))?;
+        }
+        Ok(())
+    };
+    let count = thread::available_parallelism()
+        .map_or(1, usize::from)
+        .min(4);
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..count).map(|_| scope.spawn(work)).collect();
+        threads.into_iter().try_for_each(|thread| {
+            thread
+                .join()
+                .unwrap_or_else(|_| Err(Error::internal("loading the eBPF programs", "panicked")))
+        })
+    })
 }
 
 fn unsupported(what: &str, e: &dyn std::error::Error) -> Error {

@@ -30,7 +30,9 @@ fn codes(kind: &str) -> &'static [&'static str] {
 pub fn state(world: &World) -> anyhow::Result<String> {
     // Their names: whether one has carrier yet is the kernel's own pace.
     let links = world.host.ip("-br link")?;
-    let names = links.lines().filter_map(|line| line.split_whitespace().next());
+    let names = links
+        .lines()
+        .filter_map(|line| line.split_whitespace().next());
     let links = names.collect::<Vec<_>>().join(" ");
     let routes = world.host.ip("route")?;
     let mut state = vec![links, routes];

@@ -1,0 +1,303 @@
+//! The real programs in a namespace of the test's own, with the maps of a world in memory.
+
+use std::{
+    fs, io,
+    os::fd::{AsFd as _, AsRawFd as _},
+    path::Path,
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use aya::{
+    Ebpf, EbpfLoader, Pod,
+    maps::{
+        Array, HashMap, MapData,
+        lpm_trie::{Key, LpmTrie},
+    },
+    programs::SchedClassifier,
+};
+use netd_common::{abi::*, addr::Addr, drop_reason::DropReason, tables::Verdict};
+use nix::sched::{CloneFlags, unshare};
+
+use crate::{
+    memory::Bytes,
+    world::{FAMILIES, UPLINK, World, gateway_ifindex, host, number},
+};
+
+static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("NETD_EBPF_OBJECT"));
+
+/// Endpoints of the world: network and last byte of the address.
+const ENDPOINTS: [(u32, u8); 4] = [(1, 2), (1, 3), (2, 2), (2, 3)];
+
+/// Fields of `struct __sk_buff` that a test may set.
+const SKB: usize = 192;
+const SKB_IFINDEX: usize = 40;
+const SKB_GSO_SIZE: usize = 176;
+
+/// What a program returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    Pass,
+    Drop,
+    Redirect,
+}
+
+impl From<Result<Verdict, DropReason>> for Action {
+    fn from(verdict: Result<Verdict, DropReason>) -> Self {
+        match verdict {
+            Ok(Verdict::Pass) => Self::Pass,
+            Ok(Verdict::Drop(_)) | Err(_) => Self::Drop,
+            Ok(_) => Self::Redirect,
+        }
+    }
+}
+
+/// The loaded object.
+pub struct Kernel {
+    object: Ebpf,
+}
+
+fn ip(line: &str) -> Result<()> {
+    let output = Command::new("ip").args(line.split_whitespace()).output()?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(output.status.success(), "ip {line}: {said}");
+    Ok(())
+}
+
+fn veth(name: &str, index: u32) -> Result<()> {
+    ip(&format!(
+        "link add {name} index {index} type veth peer name p{name}"
+    ))?;
+    ip(&format!("link set p{name} up"))?;
+    ip(&format!("link set {name} up"))
+}
+
+/// A namespace for the calling thread, with the world's interfaces, addresses and ways.
+fn namespace(world: &World) -> Result<()> {
+    unshare(CloneFlags::CLONE_NEWNET)?;
+    veth("uplink", UPLINK)?;
+    ip(&format!("link set uplink mtu {}", world.maps.mtu))?;
+    for v4 in FAMILIES {
+        let addr: std::net::IpAddr = host(v4).into();
+        let rest = if v4 { "/24" } else { "/64 nodad" };
+        ip(&format!("addr add {addr}{rest} dev uplink"))?;
+        let family = if v4 { "-4" } else { "-6" };
+        ip(&format!("{family} route add default dev uplink"))?;
+    }
+    for (network, last) in ENDPOINTS {
+        let endpoint = number(network, last);
+        veth(&format!("v{endpoint}"), 10 + endpoint)?;
+    }
+    for network in [1, 2] {
+        let index = gateway_ifindex(network);
+        veth(&format!("g{index}"), index)?;
+        for family in ["ipv4", "ipv6"] {
+            fs::write(
+                format!("/proc/sys/net/{family}/conf/g{index}/forwarding"),
+                "1",
+            )?;
+        }
+    }
+    Ok(())
+}
+
+impl Kernel {
+    /// Enters a namespace of its own and loads the object with the world's maps.
+    pub fn new(world: &World) -> Result<Self> {
+        namespace(world)?;
+        // Pins are needed for a moment only: the maps live as long as the object.
+        let pins = format!("/sys/fs/bpf/netd-programs-{}", nix::unistd::gettid());
+        let pins = Path::new(&pins);
+        fs::create_dir(pins).context("is bpffs mounted on /sys/fs/bpf?")?;
+        let mut loader = EbpfLoader::new();
+        loader.default_map_pin_directory(pins);
+        for (name, _) in netd::dataplane::object::sizes(&netd::config::Config::default()) {
+            loader.map_max_entries(name, 256);
+        }
+        let object = loader.load(OBJECT);
+        fs::remove_dir_all(pins)?;
+        let mut kernel = Self { object: object? };
+        for name in ["from_container", "from_uplink"] {
+            kernel.program(name)?.load()?;
+        }
+        kernel.fill(world)?;
+        Ok(kernel)
+    }
+
+    fn program(&mut self, name: &str) -> Result<&mut SchedClassifier> {
+        Ok(self
+            .object
+            .program_mut(name)
+            .context("no such program")?
+            .try_into()?)
+    }
+
+    fn put<K: Pod, V: Pod>(
+        &mut self,
+        name: &str,
+        entries: impl IntoIterator<Item = (K, V)>,
+    ) -> Result<()> {
+        let map = self.object.map_mut(name).context("no such map")?;
+        let mut map: HashMap<&mut MapData, K, V> = map.try_into()?;
+        for (key, value) in entries {
+            map.insert(key, value, 0)?;
+        }
+        Ok(())
+    }
+
+    fn trie<K: Pod, V: Pod>(
+        &mut self,
+        name: &str,
+        entries: impl IntoIterator<Item = (u32, K, V)>,
+    ) -> Result<()> {
+        let map = self.object.map_mut(name).context("no such map")?;
+        let mut map: LpmTrie<&mut MapData, K, V> = map.try_into()?;
+        for (prefix, key, value) in entries {
+            map.insert(&Key::new(prefix, key), value, 0)?;
+        }
+        Ok(())
+    }
+
+    /// Makes the maps those of the world again, less the addresses of endpoints that are gone.
+    pub fn follow(&mut self, world: &World) -> Result<()> {
+        let map = self.object.map_mut("ADDRESSES").context("no addresses")?;
+        let mut map: HashMap<&mut MapData, AddressKey, Target> = map.try_into()?;
+        let known: Vec<_> = map.keys().collect::<Result<_, _>>()?;
+        for key in known {
+            if !world.maps.targets.contains_key(&key) {
+                map.remove(&key)?;
+            }
+        }
+        self.fill(world)
+    }
+
+    fn fill(&mut self, world: &World) -> Result<()> {
+        let maps = &world.maps;
+        self.put("NETWORKS", maps.networks.clone())?;
+        self.put("ADDRESSES", maps.targets.clone())?;
+        self.put("HOST_ADDRESSES", maps.hosts.clone())?;
+        let trusted = maps.trusted.iter();
+        self.put(
+            "TRUSTED",
+            trusted.map(|&(network, ifindex)| (TrustedKey { network, ifindex }, 1u32)),
+        )?;
+        let uplink = Uplink {
+            mtu: maps.mtu,
+            ethernet: 1,
+            ipv4: host(true),
+            ipv6: host(false),
+        };
+        self.put("UPLINKS", [(UPLINK, uplink)])?;
+        let devices = ENDPOINTS.map(|(network, last)| {
+            let endpoint = number(network, last);
+            (10 + endpoint, world.device(network, last, endpoint))
+        });
+        self.put("DEVICES", devices)?;
+        self.trie(
+            "SUBNETS",
+            maps.subnets.iter().map(|(addr, bytes, number)| {
+                let whole: Addr = *addr;
+                (8 * *bytes as u32, whole.v6_bytes(), *number)
+            }),
+        )?;
+        let publications = maps.publications.iter();
+        self.trie(
+            "PUBLICATIONS",
+            publications.map(|(data, to)| (PUBLICATION_PREFIX + 16, *data, *to)),
+        )?;
+        let map = self.object.map_mut("SETTINGS").context("no settings")?;
+        let mut settings: Array<&mut MapData, Settings> = map.try_into()?;
+        let value = Settings {
+            fib_source: 1,
+            ..maps.settings
+        };
+        settings.set(0, value, 0)?;
+        Ok(())
+    }
+
+    /// Runs a program on a packet that came in by `ifindex`; the packet becomes what the program made of it. With
+    /// `summed`, as a NIC would deliver it that sums up whole packets: the kernel's sum must still hold afterwards.
+    pub fn run(
+        &mut self,
+        program: &str,
+        ifindex: u32,
+        summed: bool,
+        p: &mut Bytes,
+    ) -> Result<Action> {
+        let mut context = [0; SKB];
+        context[SKB_IFINDEX..SKB_IFINDEX + 4].copy_from_slice(&ifindex.to_ne_bytes());
+        context[SKB_GSO_SIZE..SKB_GSO_SIZE + 4].copy_from_slice(&p.1.to_ne_bytes());
+        let fd = self.program(program)?.fd()?.as_fd().as_raw_fd();
+        let flags = if summed { CHECKSUM_COMPLETE } else { 0 };
+        let (action, data) = match test_run(fd, &p.0, &context, flags) {
+            // Before Linux 6.17.
+            Err(e) if e.raw_os_error() == Some(libc::EINVAL) => test_run(fd, &p.0, &context, 0),
+            done => done,
+        }
+        .with_context(|| format!("{program} on {p:02x?}"))?;
+        p.0 = data;
+        match action {
+            0 => Ok(Action::Pass),
+            2 => Ok(Action::Drop),
+            7 => Ok(Action::Redirect),
+            other => anyhow::bail!("{program} returned {other}"),
+        }
+    }
+}
+
+/// BPF_F_TEST_SKB_CHECKSUM_COMPLETE.
+const CHECKSUM_COMPLETE: u32 = 1 << 2;
+
+/// The part of `union bpf_attr` that BPF_PROG_TEST_RUN reads and writes.
+#[derive(Default)]
+#[repr(C)]
+struct TestRun {
+    prog_fd: u32,
+    retval: u32,
+    data_size_in: u32,
+    data_size_out: u32,
+    data_in: u64,
+    data_out: u64,
+    repeat: u32,
+    duration: u32,
+    ctx_size_in: u32,
+    ctx_size_out: u32,
+    ctx_in: u64,
+    ctx_out: u64,
+    flags: u32,
+    cpu: u32,
+    batch_size: u32,
+    pad: u32,
+}
+
+/// Runs a program once; gives its return value and the packet. aya's own call knows no flags.
+fn test_run(fd: i32, data: &[u8], context: &[u8], flags: u32) -> io::Result<(u32, Vec<u8>)> {
+    const BPF_PROG_TEST_RUN: libc::c_int = 10;
+    let mut out = vec![0u8; 4096];
+    let mut attr = TestRun {
+        prog_fd: fd as u32,
+        data_size_in: data.len() as u32,
+        data_size_out: out.len() as u32,
+        data_in: data.as_ptr() as u64,
+        data_out: out.as_mut_ptr() as u64,
+        repeat: 1,
+        ctx_size_in: context.len() as u32,
+        ctx_in: context.as_ptr() as u64,
+        flags,
+        ..TestRun::default()
+    };
+    // SAFETY: every pointer is to as many bytes as the size beside it says, and all live until the call returns.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            BPF_PROG_TEST_RUN,
+            &raw mut attr,
+            size_of::<TestRun>(),
+        )
+    };
+    if done < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    out.truncate(attr.data_size_out as usize);
+    Ok((attr.retval, out))
+}
