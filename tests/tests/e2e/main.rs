@@ -13,6 +13,7 @@ mod modes;
 mod networks;
 mod options;
 mod path;
+mod policy;
 mod ports;
 mod raw;
 mod refusals;
