@@ -10,6 +10,7 @@ mod drivers;
 mod egress;
 mod homing;
 mod modes;
+mod lifecycle;
 mod networks;
 mod options;
 mod path;
