@@ -107,6 +107,10 @@ fn c01_publish_shows_the_chosen_port() {
     let shown: serde_json::Value =
         serde_json::from_str(&daemon.ok("--output json port publish web 80")).unwrap();
     assert_eq!(shown[0]["HostPort"], "40000");
+    assert_eq!(daemon.ok("port publish idle 80"), "80/tcp -> auto\n");
+    let shown: serde_json::Value =
+        serde_json::from_str(&daemon.ok("--output json port publish idle 80")).unwrap();
+    assert_eq!(shown[0]["HostPort"], "");
     assert_eq!(daemon.ok("port unpublish web 80"), "");
     assert_eq!(
         daemon.ok("port ls"),
