@@ -182,3 +182,99 @@ fn p02_reconcile_mends_what_others_broke() -> Outcome {
     );
     Ok(())
 }
+
+/// Random numbers that are the same in each run.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (self.0 >> 33) % sides
+    }
+}
+
+/// N05, N10: starts, stops, connections and disconnections by many at once end in a state where kernel and answers agree.
+#[test]
+fn n05_many_hands_at_once() -> Outcome {
+    let world = World::new()?;
+    for number in 1..=3 {
+        world.ctl(&format!(
+            "network create --subnet 10.12{number}.0.0/24 n{number}"
+        ))?;
+    }
+    for number in 1..=4 {
+        world.ctl(&format!(
+            "sandbox create --stopped -p 808{number}:80 s{number}"
+        ))?;
+    }
+    std::thread::scope(|scope| {
+        for hand in 0..4 {
+            let world = &world;
+            scope.spawn(move || {
+                let mut dice = Dice(hand);
+                for _ in 0..40 {
+                    let (sandbox, network) = (dice.roll(4) + 1, dice.roll(3) + 1);
+                    let line = match dice.roll(5) {
+                        0 => format!("sandbox start s{sandbox}"),
+                        1 => format!("sandbox stop s{sandbox}"),
+                        2 => format!("network disconnect n{network} s{sandbox}"),
+                        _ => {
+                            let host = 5 + dice.roll(3);
+                            format!(
+                                "network connect --ip 10.12{network}.0.{host} n{network} s{sandbox}"
+                            )
+                        }
+                    };
+                    // Many are refused, as they should be; but only for reasons of the user's.
+                    let output = world.netctl(&line.split_whitespace().collect::<Vec<_>>());
+                    let output = output.unwrap_or_else(|error| panic!("{line}: {error:#}"));
+                    let said = output.stderr;
+                    let known = ["already", "not connected", "running"];
+                    assert!(
+                        output.ok || known.iter().any(|part| said.contains(part)),
+                        "{line}: {said}"
+                    );
+                }
+            });
+        }
+    });
+    for number in 1..=4 {
+        let name = format!("s{number}");
+        let shown = show::sandbox(&world, &name)?;
+        let there = world.run_directory().join("netns").join(&name).exists();
+        ensure!(shown["Running"] == there, "{shown:#}");
+        let mut told = Vec::new();
+        for endpoint in shown["Endpoints"].as_array().context("Endpoints")? {
+            let address = endpoint["IPv4Address"].as_str().unwrap_or_default();
+            told.push(address.split('/').next().unwrap_or_default().to_owned());
+        }
+        let mut found = Vec::new();
+        if there {
+            let text = show::handle(&world, &name)?
+                .netns
+                .ip("-4 -o addr show scope global")?;
+            let words = text
+                .lines()
+                .filter_map(|line| line.split_whitespace().nth(3));
+            found.extend(words.filter_map(|word| Some(word.split('/').next()?.to_owned())));
+        }
+        told.sort();
+        found.sort();
+        ensure!(
+            told == found,
+            "{name}: {told:?} told, {found:?} in the kernel"
+        );
+    }
+    ensure!(
+        world.ctl("system reconcile")? == "Nothing to mend.",
+        "something was left to mend"
+    );
+    world.ctl("sandbox rm s1 s2 s3 s4")?;
+    world.ctl("network rm n1 n2 n3")?;
+    let links = world.host.ip("-br link")?;
+    ensure!(!links.contains("nd-") && !links.contains("br-"), "{links}");
+    Ok(())
+}
