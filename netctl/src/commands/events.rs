@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use netd_proto::v1::{Event, WatchRequest};
+use netd_proto::v1::{Event, GetSandboxRequest, WatchRequest};
 
 use super::print;
 use crate::{
@@ -57,8 +57,9 @@ pub async fn run(client: &Client, flags: &Events, output: Output) -> Result<()> 
     let template = template(flags)?;
     let lines = output == Output::Json || flags.format.as_deref() == Some("json");
     let mut stream = client.events().watch(WatchRequest {}).await?.into_inner();
+    let filters = with_ids(client, &flags.filters).await;
     while let Some(event) = stream.message().await? {
-        if !wanted(&event, &flags.filters) {
+        if !wanted(&event, &filters) {
             continue;
         }
         match &template {
@@ -71,6 +72,22 @@ pub async fn run(client: &Client, flags: &Events, output: Output) -> Result<()> 
         }
     }
     Ok(())
+}
+
+/// Events of networks name a sandbox by its id: a name in a filter stands for that, too, if it exists now.
+async fn with_ids(client: &Client, filters: &[(String, String)]) -> Vec<(String, String)> {
+    let mut all = filters.to_vec();
+    for (name, value) in filters {
+        if matches!(name.as_str(), "sandbox" | "container") {
+            let request = GetSandboxRequest {
+                sandbox: value.clone(),
+            };
+            if let Ok(found) = client.sandboxes().get_sandbox(request).await {
+                all.push((name.clone(), found.into_inner().id));
+            }
+        }
+    }
+    all
 }
 
 /// Several values of one filter: any of them; of `label`: all.

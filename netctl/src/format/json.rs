@@ -89,16 +89,23 @@ pub fn publication(publication: &Publication) -> Value {
         "Sandbox": publication.sandbox_name,
         "SandboxId": publication.sandbox_id,
         "HostIp": spec.host_ip,
-        "HostPort": range(spec.host_port_first, spec.host_port_last),
+        // Nothing until one is chosen, as in Docker.
+        "HostPort": match spec.host_port_first {
+            0 => String::new(),
+            first => range(first, spec.host_port_last),
+        },
         "Port": range(spec.port_first, spec.port_last),
         "Protocol": protocol_name(spec.protocol()),
         "Active": publication.active,
     })
 }
 
-/// Host side of a publication: `8080`, `127.0.0.1:8080-8082`, `[::1]:80`.
+/// Host side of a publication: `8080`, `127.0.0.1:8080-8082`, `[::1]:80`; `auto` until a port is chosen.
 pub fn host_side(spec: &PortSpec) -> String {
-    let ports = range(spec.host_port_first, spec.host_port_last);
+    let ports = match spec.host_port_first {
+        0 => "auto".to_owned(),
+        first => range(first, spec.host_port_last),
+    };
     match spec.host_ip.as_str() {
         "" => ports,
         ip if ip.contains(':') => format!("[{ip}]:{ports}"),

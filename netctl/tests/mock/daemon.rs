@@ -251,7 +251,8 @@ impl PortService for Ports {
     async fn publish(&self, request: Request<PublishRequest>) -> Answer<PublishResponse> {
         let request = request.into_inner();
         let publications = request.specs.into_iter().map(|mut spec| {
-            if spec.host_port_first == 0 {
+            // A stopped sandbox gets its ports when it starts.
+            if spec.host_port_first == 0 && request.sandbox != "idle" {
                 (spec.host_port_first, spec.host_port_last) = (40000, 40000);
             }
             Publication {

@@ -107,6 +107,10 @@ fn c01_publish_shows_the_chosen_port() {
     let shown: serde_json::Value =
         serde_json::from_str(&daemon.ok("--output json port publish web 80")).unwrap();
     assert_eq!(shown[0]["HostPort"], "40000");
+    assert_eq!(daemon.ok("port publish idle 80"), "80/tcp -> auto\n");
+    let shown: serde_json::Value =
+        serde_json::from_str(&daemon.ok("--output json port publish idle 80")).unwrap();
+    assert_eq!(shown[0]["HostPort"], "");
     assert_eq!(daemon.ok("port unpublish web 80"), "");
     assert_eq!(
         daemon.ok("port ls"),
@@ -187,6 +191,23 @@ fn p02_completions_and_manual_need_no_daemon() {
         assert!(output.status.success() && text.contains("netctl"), "{line}");
     }
     assert_eq!(netctl(nowhere, "man nosuch").status.code(), Some(2));
+    let directory = tempfile::tempdir().unwrap();
+    let line = format!("man --directory {}", directory.path().display());
+    assert!(netctl(nowhere, &line).status.success());
+    for page in ["network-prune", "sandbox-start", "system-reconcile"] {
+        let path = directory.path().join(format!("netctl-{page}.1"));
+        assert!(path.exists(), "{}", path.display());
+    }
+    let script = netctl(nowhere, "completions bash").stdout;
+    let script = String::from_utf8_lossy(&script);
+    for flag in [
+        "--link-local-ip",
+        "--publish-all",
+        "--gw-priority",
+        "--stopped",
+    ] {
+        assert!(script.contains(flag), "{flag}");
+    }
 }
 
 #[test]
