@@ -233,14 +233,6 @@ fn insert_pair<T: Tables>(t: &T, w: &mut Work) -> Result<(), DropReason> {
     w.back.pad = [0; 3];
     w.reverse = w.flow.reverse_key(w.h.protocol);
     insert_answers(t, w)?;
-    // What stands under the packet's own key is dead, or was written by another CPU a moment ago: of the dead one the
-    // answers' entry goes too.
-    if t.flow(&w.key, 0, &mut w.old) {
-        let dead = w.old.reverse_key(w.h.protocol);
-        if dead != w.reverse {
-            t.remove_flow(&dead);
-        }
-    }
     if t.insert_flow(&w.key, &w.flow, false).is_err() {
         t.remove_flow(&w.reverse);
         return Err(DropReason::FlowTableFull);

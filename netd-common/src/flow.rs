@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Finds the flow of a packet that `endpoint` (0: outside) sent, and where its target is. A flow whose target is gone
-/// counts as none: entries of removed endpoints stay in the table until they expire or are written over.
+/// counts as none, and goes: its peer's packets would keep it for ever.
 #[inline(always)]
 pub fn find<T: Tables>(t: &T, w: &mut Work, endpoint: u32) -> bool {
     w.key = FlowKey {
@@ -22,7 +22,16 @@ pub fn find<T: Tables>(t: &T, w: &mut Work, endpoint: u32) -> bool {
         protocol: w.h.protocol,
         pad: [0; 3],
     };
-    t.flow(&w.key, seen_of(&w.h), &mut w.flow) && locate(t, w)
+    if !t.flow(&w.key, seen_of(&w.h), &mut w.flow) {
+        return false;
+    }
+    if locate(t, w) {
+        return true;
+    }
+    w.reverse = w.flow.reverse_key(w.h.protocol);
+    t.remove_flow(&w.reverse);
+    t.remove_flow(&w.key);
+    false
 }
 
 /// Finds the flow that the answer to the packet inside an ICMP error, sent by `endpoint`, would take.

@@ -50,6 +50,10 @@ fn an_address_used_again_inherits_nothing() {
             world.place(1, 2, 77);
             let mut p = packet(protocol, client, (host(v4), PORT), ACK, b"x");
             assert_eq!(world.arrives(&mut p), Ok(Verdict::Pass));
+            assert!(
+                world.maps.flows.borrow().is_empty(),
+                "gone with the first packet"
+            );
             // Its own packets are not the old one's answers: they begin a flow or are refused.
             let mut p = packet(protocol, (inside(v4, 1, 2), 80), client, SYN | ACK, b"x");
             let sent = world.sends_as(1, 2, 77, &mut p);
