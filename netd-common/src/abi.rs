@@ -387,6 +387,18 @@ pub struct Counters {
     pub tx_bytes: u64,
 }
 
+/// `USAGE`: array, slot (u32) → what an endpoint has of what all share. The programs count up; each sweep of the daemon
+/// writes what there is. Of a flow between two endpoints each has one entry; one with the outside counts for the
+/// endpoint alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Usage {
+    /// Entries of `FLOWS`.
+    pub flows: u32,
+    /// Entries of `MAPPINGS`.
+    pub ports: u32,
+}
+
 /// Key of `DROPS`: per-CPU hash → [`DropCount`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(C)]
@@ -461,6 +473,10 @@ pub struct Settings {
     pub pool_last: u16,
     /// 1: `bpf_fib_lookup` knows BPF_FIB_LOOKUP_SRC (Linux 6.7).
     pub fib_source: u32,
+    /// Entries of `FLOWS` that one endpoint may have.
+    pub flows_per_endpoint: u32,
+    /// Entries of `MAPPINGS` that one endpoint may have.
+    pub ports_per_endpoint: u32,
 }
 
 macro_rules! plain {
@@ -502,5 +518,6 @@ plain! {
     ErrorBudget = 32;
     SocketPeerKey = 32;
     SocketPeer = 20;
-    Settings = 16;
+    Settings = 24;
+    Usage = 8;
 }

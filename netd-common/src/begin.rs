@@ -118,7 +118,7 @@ pub fn begin_outgoing<T: Tables>(t: &T, dev: &Device, w: &mut Work) -> Result<()
             return Err(DropReason::NoUplinkAddress);
         }
         src = w.route.source;
-        sport = outside_port(t, dev.endpoint, &w.h, &src)?;
+        sport = outside_port(t, dev.endpoint, &w.h, &src, w.payer)?;
     }
     w.flow.src = src;
     w.flow.sport = sport;
@@ -150,7 +150,7 @@ pub fn begin_published<T: Tables>(
     w.flow.sport = w.h.sport;
     if sender != 0 && sender == found.endpoint {
         // A packet from its own address would be a martian to the endpoint's kernel.
-        w.flow.sport = outside_port(t, sender, &w.h, own)?;
+        w.flow.sport = outside_port(t, sender, &w.h, own, w.payer)?;
         w.flow.src = *own;
     }
     w.flow.dst = found.addr;
@@ -159,6 +159,9 @@ pub fn begin_published<T: Tables>(
     w.flow.network = found.network;
     if !locate(t, w) {
         return Err(DropReason::StaleTarget);
+    }
+    if w.key.endpoint == 0 {
+        w.payer = w.target.slot;
     }
     w.back.src = w.h.dst;
     w.back.sport = w.h.dport;
@@ -186,6 +189,9 @@ pub fn begin_identity<T: Tables>(
     w.flow.network = network;
     if !locate(t, w) {
         return Err(DropReason::StaleTarget);
+    }
+    if w.key.endpoint == 0 {
+        w.payer = w.target.slot;
     }
     w.back.src = w.h.dst;
     w.back.sport = w.h.dport;
@@ -224,6 +230,9 @@ fn insert_published<T: Tables>(t: &T, w: &mut Work) -> Result<(), DropReason> {
 /// Writes both entries, the answering direction's first: that one must be new, or belong to the same two ends.
 #[inline(never)]
 fn insert_pair<T: Tables>(t: &T, w: &mut Work) -> Result<(), DropReason> {
+    if !t.charge_flow(w.payer) {
+        return Err(DropReason::Quota);
+    }
     let now = t.now();
     w.flow.last_seen = now;
     w.flow.seen = seen_of(&w.h);

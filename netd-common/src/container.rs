@@ -68,6 +68,7 @@ fn judge<P: Packet, T: Tables>(
     }
     parse(p, ETHERNET, v4, false, &mut w.h)?;
     w.near_mtu = dev.mtu;
+    w.payer = dev.slot;
     match w.h.class {
         Class::Discovery => {
             return neighbour::discovery(p, t, dev, &w.h).map(|()| Step::to(Next::Egress, ifindex));

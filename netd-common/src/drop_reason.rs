@@ -59,6 +59,7 @@ reasons! {
     NotForwarded = 25, "not-forwarded", "Forwarded by the host from elsewhere into a container network.";
     NeighbourControl = 26, "neighbour-control", "ARP, ND, MLD or IGMP chatter that netd answers itself or that needs no answer.";
     InterContainer = 27, "inter-container", "The network does not let its containers talk to each other (enable_icc=false).";
+    Quota = 28, "quota", "The endpoint has as many flows or outside ports as one endpoint may have.";
 }
 
 #[cfg(test)]

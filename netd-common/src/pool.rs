@@ -34,13 +34,15 @@ pub fn random_port<T: Tables>(t: &T, first: u32, size: u32) -> Be16 {
     Be16::new(first.wrapping_add(offset as u32) as u16)
 }
 
-/// The outside port of an inside socket: the one it has, or a random free one of the pool (RFC 4787, REQ-1).
+/// The outside port of an inside socket: the one it has, or a random free one of the pool (RFC 4787, REQ-1), which counts
+/// against the quota of the endpoint with slot `payer`.
 #[inline(never)]
 pub fn outside_port<T: Tables>(
     t: &T,
     endpoint: u32,
     h: &Headers,
     outside: &Addr,
+    payer: u32,
 ) -> Result<Be16, DropReason> {
     let outside = *outside;
     // Without ports there is nothing to map; SCTP keeps its port because its checksum cannot be updated in place.
@@ -60,6 +62,9 @@ pub fn outside_port<T: Tables>(
     };
     if let Some(mapping) = t.mapping(&key) {
         return Ok(mapping.port);
+    }
+    if !t.charge_port(payer) {
+        return Err(DropReason::Quota);
     }
     let (first, size) = range(t)?;
     let mut i = 0;

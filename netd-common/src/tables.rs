@@ -114,6 +114,8 @@ pub struct Work {
     pub old: Flow,
     /// The endpoint that `flow` leads to, unless that is the outside.
     pub target: Target,
+    /// Slot of the endpoint whose quota a new flow counts against.
+    pub payer: u32,
     /// After `TooBig`: what would have fitted, bytes; 0 when that is not known.
     pub limit: u32,
     /// Source address of an ICMP error about the packet, `::` for none.
@@ -201,6 +203,10 @@ pub trait Tables {
     ) -> Result<(), DropReason>;
     /// Whether the sender with this slot may be sent one more ICMP error; it counts as sent.
     fn may_answer(&self, slot: u32) -> bool;
+    /// Counts two new entries of `FLOWS` for the endpoint with this slot. False: its quota is used up.
+    fn charge_flow(&self, slot: u32) -> bool;
+    /// Counts a new entry of `MAPPINGS` for the endpoint with this slot. False: its quota is used up.
+    fn charge_port(&self, slot: u32) -> bool;
     /// Counts a packet delivered to the endpoint with this slot of `COUNTERS`.
     fn received(&self, slot: u32, bytes: u32);
     /// CLOCK_MONOTONIC, nanoseconds.

@@ -213,6 +213,40 @@ impl Tables for Kernel<'_> {
     }
 
     #[inline(always)]
+    fn charge_flow(&self, slot: u32) -> bool {
+        let (Some(usage), Some(settings)) = (maps::USAGE.get_ptr_mut(slot), maps::SETTINGS.get(0))
+        else {
+            return false;
+        };
+        // SAFETY: an aligned number in a map. Two CPUs at once may count one flow too few until the next sweep.
+        unsafe {
+            let flows = (*usage).flows;
+            if flows >= settings.flows_per_endpoint {
+                return false;
+            }
+            (*usage).flows = flows + 2;
+        }
+        true
+    }
+
+    #[inline(always)]
+    fn charge_port(&self, slot: u32) -> bool {
+        let (Some(usage), Some(settings)) = (maps::USAGE.get_ptr_mut(slot), maps::SETTINGS.get(0))
+        else {
+            return false;
+        };
+        // SAFETY: as above.
+        unsafe {
+            let ports = (*usage).ports;
+            if ports >= settings.ports_per_endpoint {
+                return false;
+            }
+            (*usage).ports = ports + 1;
+        }
+        true
+    }
+
+    #[inline(always)]
     fn received(&self, slot: u32, bytes: u32) {
         if let Some(counters) = maps::COUNTERS.get_ptr_mut(slot) {
             // SAFETY: a per-CPU value, touched only by this CPU's programs.

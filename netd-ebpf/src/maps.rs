@@ -10,7 +10,7 @@ use netd_common::{
         AddressKey, Counters, Device, DropCount, DropKey, ErrorBudget, Flow, FlowKey, FragmentKey,
         FragmentPorts, GatewayNetwork, Home, HomeKey, HostAddress, Mapping, MappingKey, MemberKey,
         Network, OutsidePort, Publication, PublicationData, Settings, SocketPeer, SocketPeerKey,
-        SubnetData, Target, TrustedKey, Uplink,
+        SubnetData, Target, TrustedKey, Uplink, Usage,
     },
     addr::Addr,
     tables::Work,
@@ -49,6 +49,8 @@ pub static OUTSIDE_PORTS: HashMap<OutsidePort, MappingKey> = HashMap::pinned(1, 
 pub static FRAGMENTS: LruHashMap<FragmentKey, FragmentPorts> = LruHashMap::pinned(4096, 0);
 #[map]
 pub static COUNTERS: PerCpuArray<Counters> = PerCpuArray::pinned(1, 0);
+#[map]
+pub static USAGE: Array<Usage> = Array::pinned(1, 0);
 #[map]
 pub static DROPS: PerCpuHashMap<DropKey, DropCount> = PerCpuHashMap::pinned(1, 0);
 #[map]

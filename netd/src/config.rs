@@ -63,6 +63,10 @@ pub struct Nat {
 pub struct Limits {
     /// Entries of the flow table; a flow takes two.
     pub flows: u32,
+    /// Of these, how many one endpoint may have; `None`: half.
+    pub flows_per_endpoint: Option<u32>,
+    /// Outside ports (all protocols together) that one endpoint may have; `None`: half as many as the pool has.
+    pub ports_per_endpoint: Option<u32>,
     /// Endpoints.
     pub endpoints: u32,
     /// Networks.
@@ -106,6 +110,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             flows: 262_144,
+            flows_per_endpoint: None,
+            ports_per_endpoint: None,
             endpoints: 8_192,
             networks: 8_192,
             publications: 65_536,
@@ -114,6 +120,18 @@ impl Default for Limits {
 }
 
 impl Config {
+    /// Entries of the flow table that one endpoint may have.
+    pub fn flows_per_endpoint(&self) -> u32 {
+        let limits = &self.limits;
+        limits.flows_per_endpoint.unwrap_or(limits.flows / 2)
+    }
+
+    /// Outside ports that one endpoint may have.
+    pub fn ports_per_endpoint(&self) -> u32 {
+        let size = u32::from(self.nat.last_port.saturating_sub(self.nat.first_port)) + 1;
+        self.limits.ports_per_endpoint.unwrap_or(size.div_ceil(2))
+    }
+
     /// Refuses values that could not work.
     pub fn check(&self) -> crate::error::Result<()> {
         use crate::error::Error;

@@ -92,6 +92,7 @@ pub struct Maps {
     /// The uplink's.
     pub mtu: u32,
     pub sources: HashSet<Addr>,
+    pub usage: RefCell<HashMap<u32, Usage>>,
     pub budgets: RefCell<HashMap<u32, ErrorBudget>>,
     pub random: RefCell<u32>,
 }
@@ -181,6 +182,18 @@ impl Tables for Maps {
     }
     fn may_answer(&self, slot: u32) -> bool {
         self.budgets.borrow_mut().entry(slot).or_default().take(1)
+    }
+    fn charge_flow(&self, slot: u32) -> bool {
+        let mut usage = self.usage.borrow_mut();
+        let usage = usage.entry(slot).or_default();
+        usage.flows += 2;
+        usage.flows <= self.settings.flows_per_endpoint
+    }
+    fn charge_port(&self, slot: u32) -> bool {
+        let mut usage = self.usage.borrow_mut();
+        let usage = usage.entry(slot).or_default();
+        usage.ports += 1;
+        usage.ports <= self.settings.ports_per_endpoint
     }
     fn received(&self, _: u32, _: u32) {}
     fn now(&self) -> u64 {

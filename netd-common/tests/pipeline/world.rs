@@ -83,6 +83,8 @@ impl World {
             settings: Settings {
                 pool_first: 50000,
                 pool_last: 50999,
+                flows_per_endpoint: 1000,
+                ports_per_endpoint: 500,
                 ..Settings::default()
             },
             ..Maps::default()

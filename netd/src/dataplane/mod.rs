@@ -76,6 +76,8 @@ impl Dataplane {
             pool_first: config.nat.first_port,
             pool_last: config.nat.last_port,
             fib_source: u32::from(kernel_at_least(6, 7)),
+            flows_per_endpoint: config.flows_per_endpoint(),
+            ports_per_endpoint: config.ports_per_endpoint(),
         };
         settings
             .set(0, value, 0)
@@ -246,7 +248,9 @@ impl Dataplane {
         let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC)
             .map_err(|e| Error::internal("reading the clock", e))?;
         let now = now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64;
-        locked(&self.flows).sweep(now)
+        let report = locked(&self.flows).sweep(now)?;
+        locked(&self.state).tables.set_usage(&report.usage)?;
+        Ok(report)
     }
 
     /// Drops by endpoint and reason.

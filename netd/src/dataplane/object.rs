@@ -74,6 +74,7 @@ pub fn sizes(config: &Config) -> Vec<(&'static str, u32)> {
         ("MAPPINGS", l.flows / 2),
         ("OUTSIDE_PORTS", l.flows / 2),
         ("COUNTERS", l.endpoints.saturating_add(1)),
+        ("USAGE", l.endpoints.saturating_add(1)),
         ("ERRORS", l.endpoints.saturating_add(1)),
         ("DROPS", l.endpoints.saturating_mul(4)),
     ]

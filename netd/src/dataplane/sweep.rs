@@ -8,7 +8,7 @@ use std::{
 
 use aya::maps::{HashMap, MapData};
 use netd_common::{
-    abi::{Flow, FlowKey, Mapping, MappingKey, OutsidePort, seen},
+    abi::{Flow, FlowKey, Mapping, MappingKey, OutsidePort, Usage, seen},
     packet::protocol,
 };
 
@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 const MAPPING_GRACE: Duration = Duration::from_secs(10);
 
 /// What one sweep did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SweepReport {
     /// Entries of the flow table found.
     pub entries: usize,
@@ -26,6 +26,17 @@ pub struct SweepReport {
     pub expired: usize,
     /// Mappings removed.
     pub mappings: usize,
+    /// What is left, by the number of the endpoint that it counts for.
+    pub usage: std::collections::HashMap<u32, Usage>,
+}
+
+/// The endpoint that an entry of the flow table counts for: the sender, or else the receiver.
+fn payer(key: &FlowKey, flow: &Flow) -> u32 {
+    if key.endpoint == 0 {
+        flow.target
+    } else {
+        key.endpoint
+    }
 }
 
 /// The tables of flows, with handles of their own so that a long sweep delays no request.
@@ -66,6 +77,7 @@ impl FlowTables {
                 expired.push((key, flow.last_seen));
             } else {
                 used.insert((flow.src, flow.sport, key.protocol));
+                report.usage.entry(payer(&key, &flow)).or_default().flows += 1;
             }
         }
         for (key, last) in expired {
@@ -77,15 +89,14 @@ impl FlowTables {
             }
         }
         let grace = MAPPING_GRACE.as_nanos() as u64;
-        let idle: Vec<_> = self
-            .mappings
-            .iter()
-            .filter_map(std::result::Result::ok)
-            .filter(|(key, mapping)| {
-                !used.contains(&(key.outside, mapping.port, key.protocol))
-                    && now.saturating_sub(mapping.last_used) > grace
-            })
-            .collect();
+        let mappings = self.mappings.iter().filter_map(std::result::Result::ok);
+        let (idle, busy): (Vec<_>, Vec<_>) = mappings.partition(|(key, mapping)| {
+            !used.contains(&(key.outside, mapping.port, key.protocol))
+                && now.saturating_sub(mapping.last_used) > grace
+        });
+        for (key, _) in busy {
+            report.usage.entry(key.endpoint).or_default().ports += 1;
+        }
         for (key, mapping) in idle {
             self.remove_mapping(&key, &mapping);
             report.mappings += 1;

@@ -1,4 +1,4 @@
-//! D04, D06: who may talk to whom on one network, and where its ports are bound.
+//! D04, D06, X04, X06: who may talk to whom, where ports are bound, and what one sandbox may take from the others.
 
 use std::net::IpAddr;
 
@@ -139,5 +139,76 @@ fn x06_many_at_once() -> Outcome {
     );
     let mended = world.ctl("system reconcile")?;
     ensure!(!mended.contains("anew"), "{mended}");
+    Ok(())
+}
+
+/// Sends from many sockets; prints how many answers came.
+const FLOOD: &str = "
+import select, socket, sys
+waiting = set()
+for i in range(int(sys.argv[3])):
+    s = socket.socket(socket.AF_INET6 if ':' in sys.argv[1] else socket.AF_INET, socket.SOCK_DGRAM)
+    s.sendto(b'x\\n', (sys.argv[1], int(sys.argv[2])))
+    waiting.add(s)
+answers = 0
+while waiting:
+    ready = select.select(waiting, [], [], 1)[0]
+    if not ready:
+        break
+    answers += len(ready)
+    waiting -= set(ready)
+print(answers)
+";
+
+fn flood(scope: &netd_tests::Scope, to: IpAddr, port: u16, sockets: u16) -> anyhow::Result<u16> {
+    let words = [
+        "/usr/bin/python3",
+        "-c",
+        FLOOD,
+        &to.to_string(),
+        &port.to_string(),
+        &sockets.to_string(),
+    ];
+    let output = scope.run(&words)?;
+    output
+        .stdout
+        .trim()
+        .parse()
+        .map_err(|_| anyhow::anyhow!("{}", output.text()))
+}
+
+/// One sandbox that opens flows without end leaves room for the others, outwards and inwards.
+#[test]
+fn x04_one_sandbox_cannot_take_all_flows_or_ports() -> Outcome {
+    for (limits, most) in [
+        ("flows_per_endpoint = 100", 60),
+        ("ports_per_endpoint = 40", 50),
+    ] {
+        let world = World::with_config(&format!("[limits]\n{limits}\n"))?;
+        world.ctl("network create --ipv6 n")?;
+        let other = world.sandbox("other", &["n"])?;
+        let _lan = Server::start(&world.lan_scope(), 7000)?;
+        for (name, to) in [("greedy4", LAN_V4.into()), ("greedy6", LAN_V6.into())] {
+            let greedy = world.sandbox(name, &["n"])?;
+            ensure!(
+                flood(&greedy.scope, to, 7000, 10)? == 10,
+                "a few flows are lost"
+            );
+            let answers = flood(&greedy.scope, to, 7000, 200)?;
+            ensure!(answers <= most, "{limits}: {answers} of 200 flows to {to}");
+            reaches(&other, to, 7000)?;
+        }
+        ensure!(world.drops("quota")? > 0, "nothing was counted");
+    }
+    // A flood from outside on one published port does not close another one's.
+    let world = World::with_config("[limits]\nflows_per_endpoint = 100\n")?;
+    world.ctl("network create --ipv6 n")?;
+    let (a, b) = (world.sandbox("a", &["n"])?, world.sandbox("b", &["n"])?);
+    let _servers = [a.serve(7000)?, b.serve(7000)?];
+    world.ctl("port publish a 8080:7000/udp")?;
+    world.ctl("port publish b 8081:7000/udp")?;
+    let answers = flood(&world.lan_scope(), HOST_V4.into(), 8080, 200)?;
+    ensure!((40..=60).contains(&answers), "{answers} of 200 flows");
+    probe(&world.lan_scope(), "udp", (HOST_V4, 8081).into(), 1500)?;
     Ok(())
 }

@@ -1,8 +1,10 @@
 //! Endpoints in the maps, and the numbers of the slots that they count in.
 
+use std::collections::HashMap;
+
 use aya::maps::PerCpuValues;
 use netd_common::{
-    abi::{AddressKey, Counters, Device, DropKey, Target, network_flags},
+    abi::{AddressKey, Counters, Device, DropKey, Target, Usage, network_flags},
     addr::{Addr, link_local_of},
     drop_reason::DropReason,
 };
@@ -67,6 +69,9 @@ impl Tables {
         self.counters
             .set(slot, zero, 0)
             .map_err(|e| refused("COUNTERS", &e))?;
+        self.usage
+            .set(slot, Usage::default(), 0)
+            .map_err(|e| refused("USAGE", &e))?;
         for reason in DropReason::ALL {
             let reason = *reason as u32;
             let _ = self.drops.remove(&DropKey { slot, reason });
@@ -74,8 +79,22 @@ impl Tables {
         Ok(slot)
     }
 
+    /// Writes what each endpoint has of the shared tables, by its number; those not named have nothing.
+    pub fn set_usage(&mut self, usage: &HashMap<u32, Usage>) -> Result<()> {
+        for (number, known) in &self.known_endpoints {
+            let slot = known.device.slot;
+            let now = usage.get(number).copied().unwrap_or_default();
+            if self.usage.get(&slot, 0).ok() != Some(now) {
+                self.usage
+                    .set(slot, now, 0)
+                    .map_err(|e| refused("USAGE", &e))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Number of the endpoint that counts in each slot.
-    pub fn endpoint_of_slots(&self) -> std::collections::HashMap<u32, u32> {
+    pub fn endpoint_of_slots(&self) -> HashMap<u32, u32> {
         let pair = |(number, known): (&u32, &KnownEndpoint)| (known.device.slot, *number);
         self.known_endpoints.iter().map(pair).collect()
     }

@@ -8,12 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aya::{
     Ebpf, Pod,
-    maps::{HashMap, MapData, PerCpuArray, PerCpuHashMap, lpm_trie},
+    maps::{Array, HashMap, MapData, PerCpuArray, PerCpuHashMap, lpm_trie},
 };
 use netd_common::{
     abi::{
         AddressKey, Counters, Device, DropCount, DropKey, Home, HomeKey, HostAddress, MemberKey,
-        Network, Publication, PublicationData, SubnetData, Target, TrustedKey, Uplink,
+        Network, Publication, PublicationData, SubnetData, Target, TrustedKey, Uplink, Usage,
     },
     addr::Addr,
 };
@@ -40,6 +40,7 @@ pub struct Tables {
     publications: Publications,
     homes: HashMap<MapData, HomeKey, Home>,
     pub(super) counters: PerCpuArray<MapData, Counters>,
+    usage: Array<MapData, Usage>,
     pub(super) drops: PerCpuHashMap<MapData, DropKey, DropCount>,
     known_networks: BTreeMap<u32, KnownNetwork>,
     known_endpoints: BTreeMap<u32, KnownEndpoint>,
@@ -90,6 +91,7 @@ impl Tables {
             publications: object::take(o, "PUBLICATIONS")?,
             homes: object::take(o, "HOMES")?,
             counters: object::take(o, "COUNTERS")?,
+            usage: object::take(o, "USAGE")?,
             drops: object::take(o, "DROPS")?,
             known_networks: BTreeMap::new(),
             known_endpoints: BTreeMap::new(),
