@@ -88,10 +88,15 @@ pub async fn run(client: &Client, command: Command, output: Output) -> Result<()
 }
 
 fn pools(create: &Create) -> Result<Vec<netd_proto::v1::IpamPool>> {
+    // As Docker's client, an empty text is no value.
+    let said = |texts: &[String]| -> Vec<String> {
+        let texts = texts.iter().filter(|text| !text.is_empty());
+        texts.cloned().collect()
+    };
     let given = ipam::Given {
-        subnets: &create.subnets,
-        ranges: &create.ranges,
-        gateways: &create.gateways,
+        subnets: &said(&create.subnets),
+        ranges: &said(&create.ranges),
+        gateways: &said(&create.gateways),
         aux: &create.aux,
     };
     ipam::pools(&given).map_err(Failure::new)

@@ -160,3 +160,24 @@ fn p02_reconcile_says_what_it_mended() {
         serde_json::from_str(&daemon.ok("--output json system reconcile")).unwrap();
     assert_eq!(shown["Mended"][1], "route of front");
 }
+
+#[test]
+fn n02_an_empty_subnet_is_none() {
+    let daemon = Daemon::start();
+    let output = words(
+        &daemon.socket(),
+        &[
+            "network",
+            "create",
+            "--subnet",
+            "",
+            "--gateway",
+            "",
+            "front",
+        ],
+        "",
+    );
+    assert!(output.status.success(), "{output:?}");
+    let pools = daemon.ok("network inspect -f {{.IPAM.Config}} front");
+    assert_eq!(pools, "[]\n");
+}

@@ -3,7 +3,7 @@
 use anyhow::ensure;
 use netd_proto::v1::{
     ConnectRequest, CreateNetworkRequest, CreateSandboxRequest, Ipam, IpamPool, PortSpec,
-    PublishRequest, create_sandbox_request::Namespace,
+    PruneNetworksRequest, PublishRequest, create_sandbox_request::Namespace,
     endpoint_service_client::EndpointServiceClient, network_service_client::NetworkServiceClient,
     port_service_client::PortServiceClient, sandbox_service_client::SandboxServiceClient,
 };
@@ -313,5 +313,56 @@ async fn p01_c01_sandboxes_and_ports_that_are_none() -> Outcome {
         ensure!(outcome.is_ok(), "{outcome:?}: {shown}");
     }
     ensure!(before == state(&world)?, "something changed");
+    Ok(())
+}
+
+#[tokio::test]
+async fn p01_n08_prune_of_any_time() -> Outcome {
+    let world = World::new()?;
+    world.ctl("network create front")?;
+    let before = state(&world)?;
+    let mut networks = NetworkServiceClient::new(channel(&world).await?);
+    for (seconds, nanos) in [
+        (0, 0),
+        (-1, 0),
+        (i64::MIN, 0),
+        (i64::MIN, i32::MIN),
+        (-1, i32::MAX),
+        (1, -1),
+    ] {
+        let request = PruneNetworksRequest {
+            created_before: Some(prost_types::Timestamp { seconds, nanos }),
+            ..Default::default()
+        };
+        // Refused or without effect: no network is as old.
+        if let Ok(pruned) = networks.prune_networks(request).await {
+            ensure!(
+                pruned.get_ref().names.is_empty(),
+                "{seconds} {nanos}: {pruned:?}"
+            );
+        }
+        ensure!(
+            before == state(&world)?,
+            "{seconds} {nanos}: something changed"
+        );
+    }
+    let request = PruneNetworksRequest {
+        labels: vec![String::new(), "=".into()],
+        ..Default::default()
+    };
+    let pruned = networks.prune_networks(request).await?;
+    ensure!(pruned.get_ref().names.is_empty(), "{pruned:?}");
+    let request = PruneNetworksRequest {
+        created_before: Some(prost_types::Timestamp {
+            seconds: i64::MAX,
+            nanos: i32::MAX,
+        }),
+        ..Default::default()
+    };
+    match networks.prune_networks(request).await {
+        Ok(pruned) => ensure!(pruned.get_ref().names == ["front"], "{pruned:?}"),
+        Err(status) => ensure!(status.code() == Code::InvalidArgument, "{status:?}"),
+    }
+    world.ctl("status")?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! C01, D14, P02: ports and interfaces that were asked for stand through stop and start, and through what others break.
+//! C01, D14, N05, P02: ports and interfaces that were asked for stand through stop and start, and through what others break.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -276,5 +276,23 @@ fn n05_many_hands_at_once() -> Outcome {
     world.ctl("network rm n1 n2 n3")?;
     let links = world.host.ip("-br link")?;
     ensure!(!links.contains("nd-") && !links.contains("br-"), "{links}");
+    Ok(())
+}
+
+#[test]
+fn n05_link_local_addresses_are_reached() -> Outcome {
+    let world = World::new()?;
+    world.ctl("network create --ipv6 --subnet 10.70.0.0/24 --subnet fd00:70::/64 back")?;
+    show::run(
+        &world,
+        "--network name=back,link-local-ip=169.254.9.9,link-local-ip=fe80::99 one",
+    )?;
+    let two = show::run(&world, "--network name=back,link-local-ip=169.254.9.10 two")?;
+    ensure!(
+        two.ping("169.254.9.9".parse()?)?,
+        "IPv4: netctl drops says spoofed-neighbour"
+    );
+    let v6 = two.scope.run(&["ping", "-c1", "-W1", "fe80::99%eth0"])?;
+    ensure!(v6.ok, "IPv6");
     Ok(())
 }
