@@ -8,6 +8,7 @@ mod bad_input;
 mod binding;
 mod drivers;
 mod egress;
+mod events;
 mod homing;
 mod lifecycle;
 mod modes;
