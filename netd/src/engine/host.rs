@@ -24,20 +24,21 @@ const FORGET: Duration = Duration::from_millis(200);
 impl Model {
     /// Whether a link is netd's own, of whatever instance, or about to be: its alias is set after it is made.
     fn owns(&self, link: &HostLink) -> bool {
-        let network = |n: &Network| {
-            n.device == link.name || link.name.strip_prefix("np-") == Some(&n.id[..12])
-        };
+        link.alias.starts_with("netd:") || self.owns_name(&link.name)
+    }
+
+    fn owns_name(&self, name: &str) -> bool {
+        let network =
+            |n: &Network| n.device == name || name.strip_prefix("np-") == Some(&n.id[..12]);
         let endpoint = || {
-            let id = link.name.strip_prefix("nd-").unwrap_or("-");
+            let id = name.strip_prefix("nd-").unwrap_or("-");
             let mut behind = self.endpoints().range(id.to_owned()..);
             !id.is_empty()
                 && behind
                     .next()
                     .is_some_and(|(found, _)| found.starts_with(id))
         };
-        link.alias.starts_with("netd:")
-            || endpoint()
-            || (!link.name.is_empty() && self.networks.values().any(network))
+        endpoint() || (!name.is_empty() && self.networks.values().any(network))
     }
 
     fn uplinks(&self, state: &HostState) -> Vec<UplinkSpec> {
@@ -232,17 +233,24 @@ impl Engine {
 
     async fn follow_changes(self: &Arc<Self>, changes: &Changes) {
         let (foreign, lost) = {
-            let model = self.read();
+            let mut model = self.write();
             let mut own: BTreeSet<u32> = model.links.values().copied().collect();
             own.extend(model.devices.values().flat_map(|(a, b)| [*a, *b]));
             let lost: BTreeSet<u32> = changes.removed.intersection(&own).copied().collect();
+            own.extend(&model.retired);
+            model.retired.retain(|i| !changes.removed.contains(i));
             // A link that came and went, or that netd removed, changes nothing for the host.
             let known = |i: &u32| {
                 let mut links = model.host.links.iter();
                 links.any(|l| l.ifindex == *i && !l.alias.starts_with("netd:"))
             };
             let mut others = changes.touched.difference(&own);
-            let foreign = others.any(|i| known(i) || !changes.removed.contains(i));
+            // One that netd is just making is known by its name.
+            let ours = |i: &u32| {
+                let name = nix::net::if_::if_indextoname(*i);
+                name.is_ok_and(|n| model.owns_name(&n.to_string_lossy()))
+            };
+            let foreign = others.any(|i| known(i) || !(changes.removed.contains(i) || ours(i)));
             (foreign, lost)
         };
         if !lost.is_empty() {

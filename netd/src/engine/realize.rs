@@ -1,15 +1,17 @@
 //! From desired state to the kernel and the data plane, and back. Every step may find its work already done. The lock
 //! of the network or the sandbox is held.
 
+use std::net::{IpAddr, Ipv6Addr};
+
 use ipnetwork::IpNetwork;
-use netd_common::abi::network_flags as bits;
+use netd_common::{abi::network_flags as bits, addr::link_local_of};
 
 use super::{Engine, Model};
 use crate::{
     dataplane::{EndpointSpec, NetworkSpec},
     error::{Error, Result},
     kernel::{
-        EndpointLinkSpec, Netns, NetworkDeviceSpec, Role, links,
+        EndpointLinkSpec, Netns, NetworkDeviceSpec, Role, links, rtnl,
         sandbox::{self as namespace, InterfaceSpec, RouteSpec, SourceRoute},
     },
     model::{Endpoint, GatewayMode, Network},
@@ -113,6 +115,18 @@ impl Model {
     }
 }
 
+/// What an endpoint's interface carries: its addresses, the link-local one that the data plane knows by its Ethernet
+/// address, and the additional ones.
+fn interface_addresses(endpoint: &Endpoint) -> Vec<IpNetwork> {
+    let own = endpoint.ipv6.map(|_| {
+        let address = Ipv6Addr::from(link_local_of(endpoint.mac).v6_bytes());
+        IpAddr::V6(address)
+    });
+    let local = own.into_iter().chain(endpoint.link_local.iter().copied());
+    let local = local.filter_map(|a| IpNetwork::new(a, if a.is_ipv4() { 16 } else { 64 }).ok());
+    endpoint.addresses().into_iter().chain(local).collect()
+}
+
 fn missing(endpoint: &Endpoint, what: &str) -> Error {
     Error::internal(
         format!("endpoint {}", endpoint.id),
@@ -148,6 +162,7 @@ impl Engine {
                     mtu,
                     gateways: host_addresses.clone(),
                 };
+                let _turn = rtnl::turn().await;
                 let made = self.netlink.create_network_device(&spec).await?;
                 (made.ifindex, made.peer_ifindex)
             }
@@ -173,7 +188,14 @@ impl Engine {
 
     /// Takes a network's device away; what fails is logged, the next start mends it.
     pub(super) async fn unrealize_network(&self, network: &Network) {
-        let device = self.write().devices.remove(&network.id);
+        let device = {
+            let mut model = self.write();
+            let device = model.devices.remove(&network.id);
+            model
+                .retired
+                .extend(device.iter().flat_map(|(a, b)| [*a, *b]));
+            device
+        };
         self.dataplane.remove_network(network.number);
         if let Some((ifindex, _)) = device
             && let Err(e) = self.reaper.remove(ifindex).await
@@ -212,7 +234,7 @@ impl Engine {
         self.netlink.set_up(ifindex).await?;
         let interface = InterfaceSpec {
             name: endpoint.interface.clone(),
-            addresses: endpoint.interface_addresses(),
+            addresses: interface_addresses(endpoint),
         };
         let routes = self.read().routes(&endpoint.sandbox, false);
         namespace::configure(&netns, Some(interface), routes).await?;
@@ -229,7 +251,10 @@ impl Engine {
             mac: endpoint.mac,
             mtu,
         };
-        let ifindex = self.netlink.create_endpoint(&spec).await?;
+        let ifindex = {
+            let _turn = rtnl::turn().await;
+            self.netlink.create_endpoint(&spec).await?
+        };
         self.write().links.insert(endpoint.id.clone(), ifindex);
         Ok(ifindex)
     }
@@ -247,6 +272,7 @@ impl Engine {
         let ifindex = {
             let mut model = self.write();
             let ifindex = model.links.get(&endpoint.id).copied();
+            model.retired.extend(ifindex);
             // The address is free: nothing in the data plane leads here any more.
             model.remove_endpoint(&endpoint.id);
             ifindex

@@ -39,6 +39,8 @@ pub struct Model {
     pub devices: BTreeMap<String, (u32, u32)>,
     /// Host ends of the endpoints' veths, by endpoint id.
     pub links: BTreeMap<String, u32>,
+    /// Interfaces of ours that are being removed.
+    pub retired: BTreeSet<u32>,
     /// The host's own configuration, as last read.
     pub host: HostState,
     endpoints: BTreeMap<String, Endpoint>,

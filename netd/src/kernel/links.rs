@@ -10,7 +10,10 @@ use rtnetlink::{
     Handle, LinkMessageBuilder, LinkUnspec, LinkVeth,
     packet_route::{
         address::{AddressAttribute, AddressFlags},
-        link::{InfoData, InfoVeth, LinkAttribute, LinkMessage},
+        link::{
+            AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoVeth, LinkAttribute,
+            LinkMessage,
+        },
     },
 };
 
@@ -295,7 +298,7 @@ impl Netlink {
         let finish = async {
             let ifindex = self.must_find(&spec.host_name).await?;
             self.set_alias(ifindex, &spec.alias).await?;
-            sysctl::set_device("ipv6", &spec.host_name, "disable_ipv6", "1")?;
+            self.set_no_own_ipv6(ifindex).await?;
             Ok(ifindex)
         };
         let made = finish.await;
@@ -313,6 +316,26 @@ impl Netlink {
             .build();
         self.set(message, &format!("bringing interface {ifindex} up"))
             .await
+    }
+
+    /// Lets the kernel give an interface no IPv6 address by itself (IN6_ADDR_GEN_MODE_NONE, Linux 3.17). A kernel without
+    /// IPv6 gives none anyway.
+    pub async fn set_no_own_ipv6(&self, ifindex: u32) -> Result<()> {
+        let mode = AfSpecInet6::AddrGenMode(In6AddrGenMode::None);
+        let message = LinkMessageBuilder::<LinkUnspec>::new()
+            .index(ifindex)
+            .append_extra_attribute(LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(
+                vec![mode],
+            )]))
+            .build();
+        match self.handle.link().set(message).execute().await {
+            Err(rtnetlink::Error::NetlinkError(e)) if e.raw_code() == -libc::EAFNOSUPPORT => Ok(()),
+            Err(e) => Err(Error::internal(
+                format!("switching automatic IPv6 addresses of interface {ifindex} off"),
+                e,
+            )),
+            Ok(()) => Ok(()),
+        }
     }
 
     /// Sets a link's MTU, bytes.

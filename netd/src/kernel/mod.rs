@@ -7,6 +7,7 @@ pub mod links;
 pub mod netns;
 pub mod ports;
 mod reaper;
+pub mod rtnl;
 pub mod sandbox;
 pub mod sysctl;
 

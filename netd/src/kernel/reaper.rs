@@ -13,7 +13,7 @@ use rtnetlink::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-use super::Netlink;
+use super::{Netlink, rtnl};
 use crate::error::{Error, Result};
 
 /// Interface group of links that are to go ("netd" in ASCII). Nothing else is ever put into it.
@@ -54,6 +54,7 @@ impl Reaper {
 }
 
 async fn reap(netlink: &Netlink, batch: Vec<Job>) {
+    let _turn = rtnl::turn().await;
     let mut grouped = Vec::new();
     if batch.len() > 1 {
         for job in &batch {

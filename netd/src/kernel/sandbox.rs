@@ -16,7 +16,7 @@ use rtnetlink::{
     },
 };
 
-use super::{Netlink, Netns, sysctl};
+use super::{Netlink, Netns, rtnl, sysctl};
 use crate::error::{Error, Result};
 
 /// An interface to be configured.
@@ -73,7 +73,11 @@ where
                 .enable_all()
                 .build()
                 .map_err(|e| Error::internal("starting a runtime", e))?;
-            runtime.block_on(async { work(Netlink::new()?).await })
+            runtime.block_on(async {
+                let netlink = Netlink::new()?;
+                let _turn = rtnl::turn().await;
+                work(netlink).await
+            })
         })
     });
     done.await
@@ -134,23 +138,19 @@ pub async fn configure(
     .await
 }
 
-/// Gives the interface its addresses and brings it up. Without an IPv6 address, IPv6 is switched off on it
-/// (CVE-2024-32473); with one, router advertisements and autoconfiguration are.
+/// Gives the interface its addresses and brings it up. IPv6 addresses are exactly those given, of which nobody else has
+/// one; without any, the data plane lets no IPv6 packet in or out (CVE-2024-32473). No sysctl is written: a lookup below
+/// /proc/sys/net takes longer with each namespace of the host that has looked there.
 async fn set_interface(netlink: &Netlink, spec: &InterfaceSpec) -> Result<()> {
     let name = &spec.name;
-    if spec.addresses.iter().any(IpNetwork::is_ipv6) {
-        sysctl::set_device("ipv6", name, "disable_ipv6", "0")?;
-        sysctl::set_device("ipv6", name, "accept_ra", "0")?;
-        sysctl::set_device("ipv6", name, "autoconf", "0")?;
-        // Link-local addresses made of the MAC (EUI-64) are those that the data plane knows.
-        sysctl::set_device("ipv6", name, "addr_gen_mode", "0")?;
-        sysctl::set_device("ipv6", name, "accept_dad", "0")?;
-    } else {
-        sysctl::set_device("ipv6", name, "disable_ipv6", "1")?;
-    }
     let missing = || Error::internal(format!("interface {name}"), "gone from its namespace");
     let ifindex = netlink.index_of(name).await?.ok_or_else(missing)?;
+    netlink.set_no_own_ipv6(ifindex).await?;
     for net in &spec.addresses {
+        if net.is_ipv6() && netlink.add_address(ifindex, *net).await.is_err() {
+            // Where the namespace's default is to have no IPv6, the interface was asked for it all the same.
+            sysctl::set_device("ipv6", name, "disable_ipv6", "0")?;
+        }
         netlink.add_address(ifindex, *net).await?;
     }
     netlink.set_up(ifindex).await

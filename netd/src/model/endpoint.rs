@@ -70,15 +70,6 @@ impl Endpoint {
         }
     }
 
-    /// What its interface carries: its addresses and the additional link-local ones.
-    pub fn interface_addresses(&self) -> Vec<IpNetwork> {
-        let local = self.link_local.iter().filter_map(|a| {
-            let prefix = if a.is_ipv4() { 16 } else { 64 };
-            IpNetwork::new(*a, prefix).ok()
-        });
-        self.addresses().into_iter().chain(local).collect()
-    }
-
     /// Its addresses with their prefix lengths.
     pub fn addresses(&self) -> Vec<IpNetwork> {
         self.ipv4.into_iter().chain(self.ipv6).collect()
