@@ -56,7 +56,8 @@ pub fn name_of(ifindex: u32) -> Result<String> {
 
 /// A clsact filter on the ingress of one of our own veths, replaced in place where it hangs already. It costs nothing
 /// to attach, where a TCX link waits for an RCU grace period, and lives as long as the device.
-pub fn filter(object: &mut Ebpf, program: &str, ifindex: u32) -> Result<()> {
+/// Says whether none hung there.
+pub fn filter(object: &mut Ebpf, program: &str, ifindex: u32) -> Result<bool> {
     let name = name_of(ifindex)?;
     let fail = |e: &dyn std::error::Error| {
         Error::internal(format!("attaching {program} to {name}"), chain(e))
@@ -73,7 +74,9 @@ pub fn filter(object: &mut Ebpf, program: &str, ifindex: u32) -> Result<()> {
         handle: handle(),
         classid: None,
     });
-    let link = match classifier.attach_with_options(&name, TcAttachType::Ingress, options) {
+    let attached = classifier.attach_with_options(&name, TcAttachType::Ingress, options);
+    let new = attached.is_ok();
+    let link = match attached {
         Ok(link) => link,
         Err(_) => {
             let there = SchedClassifierLink::attached(
@@ -89,7 +92,7 @@ pub fn filter(object: &mut Ebpf, program: &str, ifindex: u32) -> Result<()> {
     };
     // Dropped, the link would take the filter with it.
     std::mem::forget(classifier.take_link(link).map_err(|e| fail(&e))?);
-    Ok(())
+    Ok(new)
 }
 
 /// A pinned TCX link on the ingress of an uplink, where other programs may live too.
@@ -120,7 +123,7 @@ pub fn uplink(object: &mut Ebpf, program: &str, ifindex: u32, pin: &Path) -> Res
     let link = classifier.take_link(id).map_err(|e| fail(&e))?;
     let Ok(link) = FdLink::try_from(link) else {
         // Before TCX (Linux 6.6) the filter belongs to the device and needs no pin.
-        return filter(object, program, ifindex);
+        return filter(object, program, ifindex).map(drop);
     };
     link.pin(pin).map_err(|e| fail(&e))?;
     Ok(())

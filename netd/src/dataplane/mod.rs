@@ -110,12 +110,14 @@ impl Dataplane {
     }
 
     /// Hangs `from_container` on a veth's host end. It denies everything while the maps know nothing of it.
-    pub fn attach_endpoint(&self, ifindex: u32) -> Result<()> {
+    /// Says whether it had to be.
+    pub fn attach_endpoint(&self, ifindex: u32) -> Result<bool> {
         attach::filter(&mut locked(&self.state).object, "from_container", ifindex)
     }
 
     /// Hangs `from_host` on the inner end of a network's device pair.
-    pub fn attach_gateway(&self, ifindex: u32) -> Result<()> {
+    /// Says whether it had to be.
+    pub fn attach_gateway(&self, ifindex: u32) -> Result<bool> {
         attach::filter(&mut locked(&self.state).object, "from_host", ifindex)
     }
 

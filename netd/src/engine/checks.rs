@@ -62,6 +62,36 @@ pub(super) fn automatic(subnet: IpNetwork) -> Pool {
     }
 }
 
+/// A subnet that endpoints can have: unicast, for more than the host itself, and with room for a gateway and one more.
+fn check_subnet(subnet: &IpNetwork) -> Result<()> {
+    let first = subnet.network();
+    let reserved = match first {
+        IpAddr::V4(a) => {
+            a.is_loopback() || a.is_multicast() || a.octets()[0] == 0 || a.octets()[0] >= 240
+        }
+        IpAddr::V6(a) => {
+            a.is_loopback()
+                || a.is_multicast()
+                || a.is_unspecified()
+                || a.is_unicast_link_local()
+                || a.to_ipv4_mapped().is_some()
+        }
+    };
+    if reserved || subnet.prefix() == 0 {
+        return Err(Error::invalid(format!(
+            "Invalid subnet {subnet} : its addresses are reserved for other uses"
+        ))
+        .hint("take one of 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16 or fd00::/8"));
+    }
+    if subnet.prefix() == if subnet.is_ipv4() { 32 } else { 128 } {
+        return Err(Error::invalid(format!(
+            "failed to allocate gateway (): No available addresses on this pool: {subnet}"
+        ))
+        .hint("a gateway and an endpoint need two addresses"));
+    }
+    Ok(())
+}
+
 pub(super) fn chosen_pool(wanted: &PoolRequest) -> Result<Pool> {
     let bad = |text: &str| {
         Error::invalid(format!(
@@ -74,6 +104,7 @@ pub(super) fn chosen_pool(wanted: &PoolRequest) -> Result<Pool> {
     let given: IpNetwork = wanted.subnet.parse().map_err(|_| bad(&wanted.subnet))?;
     let subnet =
         IpNetwork::new(given.network(), given.prefix()).map_err(|_| bad(&wanted.subnet))?;
+    check_subnet(&subnet)?;
     let ip_range = if wanted.ip_range.is_empty() {
         None
     } else {
@@ -204,6 +235,26 @@ pub(super) fn check(model: &Model, request: &NetworkRequest) -> Result<()> {
                 .hint("--config-only or --config-from, not both"),
         );
     }
+    if request.config_only
+        && (request.internal
+            || request.ingress
+            || request.attachable
+            || !matches!(request.scope.as_str(), "" | "local"))
+    {
+        return Err(Error::new(
+            Kind::Forbidden,
+            "configuration network can only contain network specific fields. Network operator fields like [ ingress | internal | attachable | scope ] are not supported",
+        )
+        .hint("give them to the networks that are made from it"));
+    }
+    if request
+        .pools
+        .iter()
+        .any(|p| p.subnet.is_empty() && *p != PoolRequest::default())
+    {
+        return Err(Error::invalid("ipv4 pool is empty")
+            .hint("a gateway, range or auxiliary address needs its subnet"));
+    }
     match request.scope.as_str() {
         "" | "local" | "swarm" | "global" => {}
         other => {
@@ -233,6 +284,13 @@ pub(super) fn check_endpoint(
     sandbox: &Sandbox,
     request: &EndpointRequest,
 ) -> Result<()> {
+    let starting = |n: &Network| {
+        let mut own = model.endpoints_of(&sandbox.id);
+        n.driver == "host" && sandbox.host && own.next().is_none()
+    };
+    if starting(network) {
+        return Ok(());
+    }
     if network.driver == "host" || sandbox.host {
         return Err(Error::invalid(
             "container cannot be disconnected from host network or connected to host network",
@@ -249,6 +307,16 @@ pub(super) fn check_endpoint(
             "endpoint with name {} already exists in network {}",
             sandbox.name, network.name
         )));
+    }
+    let host = |a: &Attachment| {
+        model
+            .network(&a.request.network)
+            .is_ok_and(|n| n.driver == "host")
+    };
+    if stopped && sandbox.attachments.iter().any(host) {
+        return Err(Error::invalid(
+            "container cannot be disconnected from host network or connected to host network",
+        ));
     }
     let others: Vec<&Network> = if stopped {
         let attached = sandbox.attachments.iter();

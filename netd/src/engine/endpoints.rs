@@ -97,7 +97,7 @@ impl Engine {
         let made = async {
             pending.written().await?;
             fail::fail_point!("endpoint-stored");
-            self.realize_endpoint(&endpoint, true).await
+            self.realize_endpoint(&endpoint, true).await.map(drop)
         };
         if let Err(e) = made.await {
             let mut changes = vec![Change::delete("endpoint", &endpoint.id)];

@@ -15,6 +15,12 @@ impl Engine {
         let mut mended = Vec::new();
         self.refresh_host().await?;
         self.dataplane.take_mended();
+        // What is made from now on need not be there yet when the links are listed.
+        let known: BTreeSet<u32> = {
+            let model = self.read();
+            let devices = model.devices.values().flat_map(|(a, b)| [*a, *b]);
+            model.links.values().copied().chain(devices).collect()
+        };
         let mut there = BTreeSet::new();
         for link in self.netlink.find_links(&self.instance.name).await? {
             let wanted = {
@@ -30,21 +36,19 @@ impl Engine {
                 mended.push(format!("removed the left-over interface {}", link.name));
             }
         }
-        let lost: BTreeSet<u32> = {
-            let model = self.read();
-            let known = model.links.values().copied();
-            let devices = model.devices.values().flat_map(|(a, b)| [*a, *b]);
-            known
-                .chain(devices)
-                .filter(|i| !there.contains(i))
-                .collect()
-        };
+        let lost: BTreeSet<u32> = known.difference(&there).copied().collect();
         mended.extend(self.mend_links(&lost).await);
         let networks: Vec<Network> = self.read().networks.values().cloned().collect();
         for network in networks {
             let _shared = self.network_locks.shared(&network.id).await;
             if self.read().networks.contains_key(&network.id) {
-                self.realize_network(&network).await?;
+                let missing = self.realize_network(&network).await?;
+                if missing > 0 {
+                    mended.push(format!(
+                        "gave the device of network {} its program or {missing} addresses anew",
+                        network.name
+                    ));
+                }
             }
         }
         let sandboxes: Vec<String> = self.read().running.keys().cloned().collect();
@@ -52,7 +56,13 @@ impl Engine {
             let _alone = self.sandbox_locks.alone(&id).await;
             let endpoints: Vec<Endpoint> = self.read().endpoints_of(&id).cloned().collect();
             for endpoint in endpoints {
-                self.realize_endpoint(&endpoint, true).await?;
+                let missing = self.realize_endpoint(&endpoint, true).await?;
+                if missing > 0 {
+                    mended.push(format!(
+                        "gave interface {} of endpoint {} its program, or {missing} addresses and routes, anew",
+                        endpoint.interface, endpoint.id
+                    ));
+                }
             }
             self.refresh_publications(&id)?;
             self.refresh_routes(&id).await?;

@@ -86,7 +86,7 @@ impl Engine {
         let made = async {
             pending.written().await?;
             fail::fail_point!("network-stored");
-            self.realize_network(&network).await
+            self.realize_network(&network).await.map(drop)
         };
         if let Err(e) = made.await {
             self.take_down_network(&network).await;

@@ -56,16 +56,8 @@ impl Engine {
             } else {
                 request.scope
             },
-            enable_ipv4: if bridge && !request.config_only {
-                pools.iter().any(|p| p.subnet.is_ipv4())
-            } else {
-                request.enable_ipv4
-            },
-            enable_ipv6: if bridge && !request.config_only {
-                pools.iter().any(|p| p.subnet.is_ipv6())
-            } else {
-                request.enable_ipv6
-            },
+            enable_ipv4: request.enable_ipv4,
+            enable_ipv6: request.enable_ipv6,
             internal: request.internal,
             attachable: request.attachable,
             ingress: request.ingress,
@@ -128,7 +120,7 @@ impl Engine {
             };
             pools.push(automatic(ipam::choose_v6(ula, &taken)?));
         }
-        if pools.is_empty() {
+        if !request.enable_ipv4 && !request.enable_ipv6 {
             return Err(Error::invalid("the network would have no addresses")
                 .hint("allow IPv4 or give --ipv6"));
         }
@@ -182,7 +174,6 @@ fn borrow(model: &Model, request: &mut NetworkRequest) -> Result<()> {
     let own = !request.options.is_empty()
         || !request.labels.is_empty()
         || !request.ipam_options.is_empty()
-        || request.internal
         || request.enable_ipv6
         || request.pools.iter().any(|p| *p != PoolRequest::default());
     if own {
@@ -196,7 +187,6 @@ fn borrow(model: &Model, request: &mut NetworkRequest) -> Result<()> {
     request.labels.clone_from(&lender.labels);
     request.ipam_driver.clone_from(&lender.ipam_driver);
     request.ipam_options.clone_from(&lender.ipam_options);
-    request.internal = lender.internal;
     request.enable_ipv4 = lender.enable_ipv4;
     request.enable_ipv6 = lender.enable_ipv6;
     request.pools = lender.pools.iter().map(as_request).collect();

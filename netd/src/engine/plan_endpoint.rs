@@ -70,6 +70,9 @@ impl Model {
         let mut chosen = [None, None];
         for (slot, v4) in chosen.iter_mut().zip([true, false]) {
             let wanted = wanted(&attachment.request, v4);
+            if network.pool(v4).is_none() {
+                continue;
+            }
             let Some(pool) = network.pools.iter_mut().find(|p| p.subnet.is_ipv4() == v4) else {
                 continue;
             };
@@ -185,7 +188,7 @@ pub(super) fn check_request(network: &Network, request: &EndpointRequest) -> Res
         if wanted.is_empty() {
             continue;
         }
-        match network.pools.iter().find(|p| p.subnet.is_ipv4() == v4) {
+        match network.pool(v4) {
             Some(pool) => drop(fixed(pool, wanted, v4)?),
             None => {
                 return Err(Error::invalid(format!(
@@ -197,6 +200,10 @@ pub(super) fn check_request(network: &Network, request: &EndpointRequest) -> Res
                 )));
             }
         }
+    }
+    if let Some(alias) = request.aliases.iter().find(|a| !is_host_name(a)) {
+        return Err(Error::invalid(format!("invalid alias {alias:?}"))
+            .hint("letters, digits, dots, dashes and underscores, at most 253"));
     }
     chosen_mac(request)?;
     chosen_interface(request)?;
@@ -212,6 +219,15 @@ pub(super) fn check_request(network: &Network, request: &EndpointRequest) -> Res
         }
     }
     Ok(())
+}
+
+/// Whether a text can be asked for by DNS as a name (RFC 1123, 2.1, and the underscores of services).
+pub(super) fn is_host_name(text: &str) -> bool {
+    let label = |l: &str| {
+        let right = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
+        !l.is_empty() && l.len() <= 63 && l.chars().all(right)
+    };
+    text.len() <= 253 && text.split('.').all(label)
 }
 
 fn chosen_mac(request: &EndpointRequest) -> Result<Option<[u8; 6]>> {

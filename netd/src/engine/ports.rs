@@ -289,7 +289,12 @@ fn check_address(model: &Model, binding: &PortBinding) -> Result<()> {
     let Some(ip) = binding.host_ip else {
         return Ok(());
     };
-    let owned = model.host.addresses.iter().any(|a| a.net.ip() == ip);
+    // A gateway address is the host's from the moment the network is there.
+    let gateway = || {
+        let mut networks = model.networks.values().filter(|n| !n.device.is_empty());
+        networks.any(|n| n.host_gateways().any(|net| net.ip() == ip))
+    };
+    let owned = model.host.addresses.iter().any(|a| a.net.ip() == ip) || gateway();
     if ip.is_unspecified() || ip.is_loopback() || owned {
         return Ok(());
     }

@@ -36,23 +36,6 @@ fn flags(network: &Network) -> u32 {
         | mode(false, bits::ROUTED_V6, bits::UNPROTECTED_V6)
 }
 
-fn gateways(network: &Network) -> Result<Vec<IpNetwork>> {
-    let net = |p: &crate::model::Pool| IpNetwork::new(p.gateway, p.subnet.prefix());
-    let nets = network.pools.iter().map(net);
-    nets.collect::<std::result::Result<_, _>>()
-        .map_err(|e| Error::internal("a gateway", e))
-}
-
-/// The gateway addresses that the host itself holds.
-fn held(network: &Network, gateways: &[IpNetwork]) -> Vec<IpNetwork> {
-    let options = network.options();
-    let holds = |net: &&IpNetwork| {
-        options.mode(net.is_ipv4()) != GatewayMode::Isolated
-            && !(net.is_ipv4() && options.inhibit_ipv4)
-    };
-    gateways.iter().filter(holds).copied().collect()
-}
-
 impl Model {
     /// Indices of the uplinks that a network trusts, as far as they are there.
     pub(super) fn trusted(&self, network: &Network) -> Vec<u32> {
@@ -135,20 +118,26 @@ fn missing(endpoint: &Endpoint, what: &str) -> Error {
 }
 
 impl Engine {
-    /// Makes or adopts a network's device and tells the data plane.
-    pub(super) async fn realize_network(&self, network: &Network) -> Result<()> {
+    /// Makes or adopts a network's device and tells the data plane. Says how many things were missing.
+    pub(super) async fn realize_network(&self, network: &Network) -> Result<usize> {
         if network.device.is_empty() {
-            return Ok(());
+            return Ok(0);
         }
-        let gateways = gateways(network)?;
-        let host_addresses = held(network, &gateways);
+        let mut missing = 0;
+        let host_addresses: Vec<IpNetwork> = network.host_gateways().collect();
         let (found, mtu, trusted) = {
             let model = self.read();
             let found = model.devices.get(&network.id).copied();
             (found, model.mtu(network), model.trusted(network))
         };
         let (ifindex, peer) = match found {
-            Some(found) => found,
+            Some(found) => {
+                for gateway in &host_addresses {
+                    let new = self.netlink.add_address(found.0, *gateway).await?;
+                    missing += usize::from(new);
+                }
+                found
+            }
             None => {
                 let name = &self.instance.name;
                 let spec = NetworkDeviceSpec {
@@ -171,19 +160,20 @@ impl Engine {
             .devices
             .insert(network.id.clone(), (ifindex, peer));
         fail::fail_point!("network-device-made");
-        self.dataplane.attach_gateway(peer)?;
+        missing += usize::from(self.dataplane.attach_gateway(peer)?);
         self.dataplane.set_network(&NetworkSpec {
             number: network.number,
             flags: flags(network),
             gateway_ifindex: ifindex,
             peer_ifindex: peer,
             gateway_mac: network.mac,
-            gateways,
+            gateways: network.gateways().collect(),
             host_addresses: host_addresses.iter().map(|a| a.ip()).collect(),
             trusted,
         })?;
         self.netlink.set_up(peer).await?;
-        self.netlink.set_up(ifindex).await
+        self.netlink.set_up(ifindex).await?;
+        Ok(missing)
     }
 
     /// Takes a network's device away; what fails is logged, the next start mends it.
@@ -205,15 +195,19 @@ impl Engine {
     }
 
     /// Makes or adopts an endpoint's veth. The program denies before the link is up and knows the endpoint before its
-    /// first packet. `inside`: the sandbox' side is to be configured, too.
-    pub(super) async fn realize_endpoint(&self, endpoint: &Endpoint, inside: bool) -> Result<()> {
+    /// first packet. `inside`: the sandbox' side is to be configured, too. Says how many things were missing.
+    pub(super) async fn realize_endpoint(
+        &self,
+        endpoint: &Endpoint,
+        inside: bool,
+    ) -> Result<usize> {
         if endpoint.interface.is_empty() {
-            return Ok(());
+            return Ok(0);
         }
         let (netns, mtu, found) = {
             let model = self.read();
             let Some(netns) = model.running.get(&endpoint.sandbox).cloned() else {
-                return Ok(());
+                return Ok(0);
             };
             let network = model.networks.get(&endpoint.network);
             let network = network.ok_or_else(|| missing(endpoint, "network"))?;
@@ -225,11 +219,11 @@ impl Engine {
             None => self.create_link(endpoint, &netns, mtu).await?,
         };
         fail::fail_point!("endpoint-link-made");
-        self.dataplane.attach_endpoint(ifindex)?;
+        let filter = usize::from(self.dataplane.attach_endpoint(ifindex)?);
         self.tell_endpoint(endpoint, ifindex)?;
         fail::fail_point!("endpoint-told");
         if !inside {
-            return Ok(());
+            return Ok(filter);
         }
         self.netlink.set_up(ifindex).await?;
         let interface = InterfaceSpec {
@@ -237,9 +231,9 @@ impl Engine {
             addresses: interface_addresses(endpoint),
         };
         let routes = self.read().routes(&endpoint.sandbox, false);
-        namespace::configure(&netns, Some(interface), routes).await?;
+        let addresses = namespace::configure(&netns, Some(interface), routes).await?;
         fail::fail_point!("endpoint-configured");
-        Ok(())
+        Ok(filter + addresses)
     }
 
     async fn create_link(&self, endpoint: &Endpoint, netns: &Netns, mtu: u32) -> Result<u32> {
@@ -305,6 +299,6 @@ impl Engine {
                 _ => return Ok(()),
             }
         };
-        namespace::configure(&netns, None, routes).await
+        namespace::configure(&netns, None, routes).await.map(drop)
     }
 }

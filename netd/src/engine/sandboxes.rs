@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use futures::future::join_all;
 
-use super::{Engine, Model};
+use super::{Engine, Model, plan_endpoint::is_host_name};
 use crate::{
     error::{Error, Kind, Result},
     kernel::{Netns, sandbox as namespace},
@@ -171,10 +171,8 @@ impl Engine {
             namespace::set_loopback_up(&netns).await?;
         }
         fail::fail_point!("namespace-made");
-        if !sandbox.host {
-            for attachment in &sandbox.attachments {
-                self.attach(id, attachment, false).await?;
-            }
+        for attachment in &sandbox.attachments {
+            self.attach(id, attachment, false).await?;
         }
         let wanted = sandbox.wanted_ports.clone();
         self.take_ports(id, wanted, |after, bindings| {
@@ -287,6 +285,12 @@ impl Model {
 /// The record of a sandbox asked for.
 fn plan(model: &Model, request: SandboxRequest) -> Result<Sandbox> {
     model::check_name("sandbox", &request.name)?;
+    if !request.hostname.is_empty() && !is_host_name(&request.hostname) {
+        return Err(
+            Error::invalid(format!("invalid hostname {:?}", request.hostname))
+                .hint("letters, digits, dots and dashes, at most 253"),
+        );
+    }
     if model.sandboxes.values().any(|s| s.name == request.name) {
         return Err(Error::new(
             Kind::Exists,

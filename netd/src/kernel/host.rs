@@ -16,7 +16,7 @@ use rtnetlink::{
 };
 use tokio::sync::mpsc;
 
-use super::Netlink;
+use super::{Netlink, links::retry};
 use crate::error::{Error, Result};
 
 /// An interface of the host's namespace.
@@ -105,13 +105,11 @@ impl Netlink {
             }
             state.links.push(link);
         }
-        let found = self
-            .handle
-            .address()
-            .get()
-            .execute()
-            .try_collect::<Vec<_>>()
-            .await;
+        let found = retry(|| {
+            let addresses = self.handle.address().get().execute();
+            addresses.try_collect::<Vec<_>>()
+        })
+        .await;
         for message in found.map_err(|e| Error::internal("listing addresses", e))? {
             // On point-to-point links `Address` is the peer's and `Local` ours.
             let mut own = None;
@@ -138,13 +136,11 @@ impl Netlink {
             RouteMessageBuilder::<std::net::Ipv6Addr>::new().build(),
         ];
         for query in queries {
-            let found = self
-                .handle
-                .route()
-                .get(query)
-                .execute()
-                .try_collect::<Vec<_>>()
-                .await;
+            let found = retry(|| {
+                let routes = self.handle.route().get(query.clone()).execute();
+                routes.try_collect::<Vec<_>>()
+            })
+            .await;
             let found = found.map_err(|e| Error::internal("listing routes", e))?;
             for route in found.iter().filter(|r| r.header.kind == RouteType::Unicast) {
                 let to = output(route).unwrap_or_default();

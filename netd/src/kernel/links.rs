@@ -104,6 +104,25 @@ pub struct EndpointLinkSpec<'a> {
     pub mtu: u32,
 }
 
+/// How often a listing is begun anew.
+const LISTINGS: u32 = 20;
+
+/// Lists again when the kernel says that what it listed changed meanwhile (NLM_F_DUMP_INTR, told as EBUSY).
+pub(super) async fn retry<T, F>(list: impl Fn() -> F) -> std::result::Result<T, rtnetlink::Error>
+where
+    F: Future<Output = std::result::Result<T, rtnetlink::Error>>,
+{
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match list().await {
+            Err(rtnetlink::Error::NetlinkError(e))
+                if e.raw_code() == -libc::EBUSY && tries < LISTINGS => {}
+            other => return other,
+        }
+    }
+}
+
 /// A netlink socket in the namespace where it was opened.
 #[derive(Clone)]
 pub struct Netlink {
@@ -120,11 +139,7 @@ impl Netlink {
     }
 
     pub(super) async fn dump(&self) -> Result<Vec<LinkMessage>> {
-        self.handle
-            .link()
-            .get()
-            .execute()
-            .try_collect()
+        retry(|| self.handle.link().get().execute().try_collect())
             .await
             .map_err(|e| Error::internal("listing links", e))
     }
@@ -266,8 +281,8 @@ impl Netlink {
             .map_err(|e| Error::internal(what, e))
     }
 
-    /// Adds an address without duplicate detection: nobody else gives out addresses there.
-    pub async fn add_address(&self, ifindex: u32, net: IpNetwork) -> Result<()> {
+    /// Adds an address without duplicate detection: nobody else gives out addresses there. Says whether it was missing.
+    pub async fn add_address(&self, ifindex: u32, net: IpNetwork) -> Result<bool> {
         let mut request = self.handle.address().add(ifindex, net.ip(), net.prefix());
         if net.is_ipv6() {
             request
@@ -275,11 +290,11 @@ impl Netlink {
                 .attributes
                 .push(AddressAttribute::Flags(AddressFlags::Nodad));
         }
-        request
-            .replace()
-            .execute()
-            .await
-            .map_err(|e| Error::internal(format!("adding address {net}"), e))
+        match request.execute().await {
+            Ok(()) => Ok(true),
+            Err(rtnetlink::Error::NetlinkError(e)) if e.raw_code() == -libc::EEXIST => Ok(false),
+            Err(e) => Err(Error::internal(format!("adding address {net}"), e)),
+        }
     }
 
     /// Makes a container's veth, one end straight in its namespace, both down. Returns the host end's index.

@@ -117,23 +117,26 @@ pub async fn set_mtu(netns: &Netns, name: String, mtu: u32) -> Result<()> {
     .await
 }
 
-/// Configures an interface, if one is given, then the routes.
+/// Configures an interface, if one is given, then the routes. Says how many addresses and default
+/// routes were missing.
 pub async fn configure(
     netns: &Netns,
     interface: Option<InterfaceSpec>,
     routes: RouteSpec,
-) -> Result<()> {
+) -> Result<usize> {
     inside(netns, async move |netlink| {
+        let mut missing = 0;
         if let Some(interface) = interface {
-            set_interface(&netlink, &interface).await?;
+            missing = set_interface(&netlink, &interface).await?;
         }
         for (gateway, name) in &routes.defaults {
-            set_default(&netlink, *gateway, name, None).await?;
+            let new = set_default(&netlink, *gateway, name, None).await?;
+            missing += usize::from(new);
         }
         if let Some(sources) = &routes.sources {
             set_sources(&netlink, sources).await?;
         }
-        Ok(())
+        Ok(missing)
     })
     .await
 }
@@ -141,31 +144,37 @@ pub async fn configure(
 /// Gives the interface its addresses and brings it up. IPv6 addresses are exactly those given, of which nobody else has
 /// one; without any, the data plane lets no IPv6 packet in or out (CVE-2024-32473). No sysctl is written: a lookup below
 /// /proc/sys/net takes longer with each namespace of the host that has looked there.
-async fn set_interface(netlink: &Netlink, spec: &InterfaceSpec) -> Result<()> {
+async fn set_interface(netlink: &Netlink, spec: &InterfaceSpec) -> Result<usize> {
     let name = &spec.name;
     let missing = || Error::internal(format!("interface {name}"), "gone from its namespace");
     let ifindex = netlink.index_of(name).await?.ok_or_else(missing)?;
     netlink.set_no_own_ipv6(ifindex).await?;
+    let mut given = 0;
     for net in &spec.addresses {
-        if net.is_ipv6() && netlink.add_address(ifindex, *net).await.is_err() {
+        let new = match netlink.add_address(ifindex, *net).await {
             // Where the namespace's default is to have no IPv6, the interface was asked for it all the same.
-            sysctl::set_device("ipv6", name, "disable_ipv6", "0")?;
-        }
-        netlink.add_address(ifindex, *net).await?;
+            Err(_) if net.is_ipv6() => {
+                sysctl::set_device("ipv6", name, "disable_ipv6", "0")?;
+                netlink.add_address(ifindex, *net).await?
+            }
+            other => other?,
+        };
+        given += usize::from(new);
     }
-    netlink.set_up(ifindex).await
+    netlink.set_up(ifindex).await?;
+    Ok(given)
 }
 
 /// Replaces the default route of the gateway's family, in the main table or another one. Routes with another metric
-/// are not netd's and stay.
+/// are not netd's and stay. Says whether there was none.
 async fn set_default(
     netlink: &Netlink,
     gateway: IpAddr,
     name: &str,
     table: Option<u32>,
-) -> Result<()> {
+) -> Result<bool> {
     let Some(ifindex) = netlink.index_of(name).await? else {
-        return Ok(());
+        return Ok(false);
     };
     let mut message: RouteMessage = match gateway {
         IpAddr::V4(g) => RouteMessageBuilder::<Ipv4Addr>::new()
@@ -182,14 +191,16 @@ async fn set_default(
         message.header.table = 0;
         message.attributes.push(RouteAttribute::Table(table));
     }
-    let added = netlink
-        .handle
-        .route()
-        .add(message)
-        .replace()
-        .execute()
-        .await;
-    added.map_err(|e| Error::internal(format!("default route via {gateway} on {name}"), e))
+    let fail = |e| Error::internal(format!("default route via {gateway} on {name}"), e);
+    let route = || netlink.handle.route().add(message.clone());
+    match route().execute().await {
+        Ok(()) => Ok(true),
+        Err(rtnetlink::Error::NetlinkError(e)) if e.raw_code() == -libc::EEXIST => {
+            route().replace().execute().await.map_err(fail)?;
+            Ok(false)
+        }
+        Err(e) => Err(fail(e)),
+    }
 }
 
 /// A rule of ours.

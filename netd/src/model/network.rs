@@ -89,10 +89,36 @@ impl Network {
         Options::parse(&self.options).unwrap_or_default()
     }
 
+    /// The pool of a family, if the network has that family: a subnet of another one is kept but not used.
+    pub fn pool(&self, v4: bool) -> Option<&Pool> {
+        let enabled = if v4 {
+            self.enable_ipv4
+        } else {
+            self.enable_ipv6
+        };
+        let mut pools = self.pools.iter();
+        pools.find(|p| enabled && p.subnet.is_ipv4() == v4)
+    }
+
+    /// Gateway addresses with their subnets' prefix lengths.
+    pub fn gateways(&self) -> impl Iterator<Item = IpNetwork> {
+        let pools = [true, false].into_iter().filter_map(|v4| self.pool(v4));
+        pools.filter_map(|p| IpNetwork::new(p.gateway, p.subnet.prefix()).ok())
+    }
+
+    /// Of these, the ones that the host itself holds.
+    pub fn host_gateways(&self) -> impl Iterator<Item = IpNetwork> {
+        let options = self.options();
+        self.gateways().filter(move |net| {
+            options.mode(net.is_ipv4()) != GatewayMode::Isolated
+                && !(net.is_ipv4() && options.inhibit_ipv4)
+        })
+    }
+
     /// Gateway address that endpoints use, unless nothing of that family leaves the network.
     pub fn route_via(&self, v4: bool) -> Option<IpAddr> {
         let isolated = self.options().mode(v4) == GatewayMode::Isolated;
-        let pool = self.pools.iter().find(|p| p.subnet.is_ipv4() == v4)?;
+        let pool = self.pool(v4)?;
         (!self.internal && !isolated).then_some(pool.gateway)
     }
 }

@@ -7,6 +7,7 @@ mod api;
 mod bad_input;
 mod binding;
 mod drivers;
+mod edges;
 mod egress;
 mod events;
 mod homing;

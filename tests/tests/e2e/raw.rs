@@ -58,6 +58,13 @@ async fn p01_i03_pools_that_do_not_fit() -> Outcome {
             &either[..],
             &["auxiliary address", "a:10.99.0.9", net][..],
         ),
+        (
+            pool("", "", "", &[("a", "10.88.0.1")]),
+            &either,
+            &["subnet"],
+        ),
+        (pool("", "", "10.88.0.1", &[]), &either, &["subnet"]),
+        (pool("", "10.88.0.0/24", "", &[]), &either, &["subnet"]),
         (pool(net, "", "", &[("a", "zzz")]), &bad, &["zzz"]),
         (
             pool(net, "", "10.99.0.1", &[]),
