@@ -10,7 +10,10 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use nix::sched::{CloneFlags, setns};
 
-use crate::run::{Output, Scope};
+use crate::{
+    run::{Output, Scope},
+    wait::wait_for,
+};
 
 /// A network namespace with a path.
 #[derive(Clone, Debug)]
@@ -116,6 +119,20 @@ impl Netns {
         let output: Output = self.scope().run(&command)?;
         ensure!(output.ok, "in {}: ip {words}: {}", self.name, output.text());
         Ok(output.stdout)
+    }
+
+    /// Waits until IPv6 runs on a link that was set up: the kernel reports carriers at most once a second, and until
+    /// then neighbour solicitations to the link's addresses are not heard.
+    ///
+    /// # Panics
+    /// When it does not come within five seconds.
+    pub fn ipv6_ready(&self, link: &str) {
+        wait_for(&format!("IPv6 on {link} of {}", self.name), 5, || {
+            let routes = self.ip(&format!("-6 route show table local dev {link}"));
+            routes
+                .is_ok_and(|text| text.contains("ff00::/8"))
+                .then_some(())
+        });
     }
 
     /// Removes the name; the namespace goes with its last process.

@@ -138,6 +138,9 @@ impl World {
         }
         host.ip(&format!("route add default via {LAN_V4}"))?;
         host.ip(&format!("-6 route add default via {LAN_V6}"))?;
+        for ns in [host, lan] {
+            ns.ipv6_ready("uplink");
+        }
         Ok(())
     }
 
