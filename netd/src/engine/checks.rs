@@ -252,8 +252,10 @@ pub(super) fn check(model: &Model, request: &NetworkRequest) -> Result<()> {
         .iter()
         .any(|p| p.subnet.is_empty() && *p != PoolRequest::default())
     {
-        return Err(Error::invalid("ipv4 pool is empty")
-            .hint("a gateway, range or auxiliary address needs its subnet"));
+        return Err(Error::invalid(
+            "ipv4 pool is empty: a gateway, range or auxiliary address needs its subnet",
+        )
+        .hint("give the subnet, too"));
     }
     match request.scope.as_str() {
         "" | "local" | "swarm" | "global" => {}
