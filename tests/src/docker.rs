@@ -141,17 +141,17 @@ impl Docker {
         self.request("GET", path, "application/json", b"")
     }
 
-    /// POST of JSON.
+    /// POST of JSON; of nothing where it is null: an answer to a body that nobody read can be lost with its connection.
     ///
     /// # Errors
     /// What the engine says.
     pub fn post(&self, path: &str, body: &Value) -> Result<Value> {
-        self.request(
-            "POST",
-            path,
-            "application/json",
-            body.to_string().as_bytes(),
-        )
+        let body = if body.is_null() {
+            String::new()
+        } else {
+            body.to_string()
+        };
+        self.request("POST", path, "application/json", body.as_bytes())
     }
 
     /// DELETE.

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use netd_tests::docker::Docker;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::Figures;
 
@@ -26,7 +26,7 @@ pub fn measure() -> Result<()> {
     }
     create.print("  network create, alone");
     let holder = docker.container("holder", &json!({"NetworkMode": "n0"}))?;
-    docker.post(&format!("/containers/{holder}/start"), &json!({}))?;
+    docker.post(&format!("/containers/{holder}/start"), &Value::Null)?;
     let (mut connect, mut disconnect) = (Figures::default(), Figures::default());
     for _ in 0..ROUNDS {
         let begun = Instant::now();
@@ -50,7 +50,7 @@ pub fn measure() -> Result<()> {
         for n in 0..ROUNDS / 2 {
             let id = docker.container(&format!("c{n}"), &host)?;
             let begun = Instant::now();
-            docker.post(&format!("/containers/{id}/start"), &json!({}))?;
+            docker.post(&format!("/containers/{id}/start"), &Value::Null)?;
             start.add(begun.elapsed());
             docker.delete(&format!("/containers/{id}?force=1"))?;
         }
