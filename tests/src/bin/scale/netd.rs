@@ -232,10 +232,15 @@ async fn many_networks(world: &World, networks: usize) -> Result<()> {
         first.add(begun.elapsed());
     }
     first.print("  network create, alone");
-    in_flight("  network create, 16 in flight", networks.saturating_sub(50), 16, |n| {
-        let channel = channel.clone();
-        async move { network(&channel, &format!("n{n}"), "").await }
-    })
+    in_flight(
+        "  network create, 16 in flight",
+        networks.saturating_sub(50),
+        16,
+        |n| {
+            let channel = channel.clone();
+            async move { network(&channel, &format!("n{n}"), "").await }
+        },
+    )
     .await?;
     let mut removal = Figures::default();
     for n in 0..50 {
