@@ -35,6 +35,33 @@ pub struct Config {
     pub nat: Nat,
     /// Sizes of the data plane's maps, entries.
     pub limits: Limits,
+    /// The resolver.
+    pub dns: Dns,
+}
+
+/// The resolver of the sandboxes.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Dns {
+    /// How long others may keep an answer about a sandbox, seconds.
+    pub ttl: u32,
+    /// The file that names the host's resolvers, resolv.conf(5); followed as it changes.
+    pub resolv_conf: PathBuf,
+    /// How long one server is waited for before the next is asked, milliseconds.
+    pub timeout_ms: u64,
+    /// Questions of one sandbox that are with servers at a time; further ones wait.
+    pub in_flight: u32,
+}
+
+impl Default for Dns {
+    fn default() -> Self {
+        Self {
+            ttl: 5,
+            resolv_conf: "/etc/resolv.conf".into(),
+            timeout_ms: 2000,
+            in_flight: 256,
+        }
+    }
 }
 
 /// One base from which automatic subnets are cut.
@@ -92,6 +119,7 @@ impl Default for Config {
             ],
             nat: Nat::default(),
             limits: Limits::default(),
+            dns: Dns::default(),
         }
     }
 }

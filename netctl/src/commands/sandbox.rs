@@ -125,6 +125,7 @@ async fn create(client: &Client, flags: Create, output: Output) -> Result<()> {
             .map(|port| port.0.into())
             .collect(),
         publish_all: flags.publish_all,
+        names: None,
     };
     let mut service = client.sandboxes();
     let sandbox = service.create_sandbox(request).await?.into_inner();

@@ -189,6 +189,8 @@ pub fn sandbox(model: &Model, s: &Sandbox) -> v1::Sandbox {
         publications: publications(model, s),
         attachments: s.attachments.iter().map(attachment).collect(),
         exposed: s.exposed.iter().map(port_spec).collect(),
+        names: Some(super::names::message(&s.names)),
+        ..v1::Sandbox::default()
     }
 }
 

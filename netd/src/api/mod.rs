@@ -1,6 +1,7 @@
 //! The gRPC services: requests in, engine calls, messages out. No decision is made here.
 
 mod convert;
+mod names;
 mod objects;
 mod status;
 mod system;

@@ -6,7 +6,7 @@ use netd_proto::v1::{
 };
 use tonic::{Request, Response, Status, async_trait};
 
-use super::{Api, convert};
+use super::{Api, convert, names};
 use crate::{
     engine::{NamespaceRequest, SandboxRequest},
     error::Result,
@@ -148,6 +148,7 @@ impl SandboxService for Api {
                 .into_iter()
                 .map(convert::endpoint_request)
                 .collect(),
+            names: names::options(request.names.unwrap_or_default())?,
         };
         let made = self
             .whole(move |e| async move { e.create_sandbox(request).await })

@@ -8,7 +8,7 @@ use super::{Engine, Model, plan_endpoint::is_host_name};
 use crate::{
     error::{Error, Kind, Result},
     kernel::{Netns, sandbox as namespace},
-    model::{self, Attachment, Endpoint, EndpointRequest, PortBinding, Sandbox},
+    model::{self, Attachment, Endpoint, EndpointRequest, NameOptions, PortBinding, Sandbox},
     store::Change,
 };
 
@@ -39,6 +39,7 @@ pub struct SandboxRequest {
     pub exposed: Vec<PortBinding>,
     pub publish_all: bool,
     pub networks: Vec<EndpointRequest>,
+    pub names: NameOptions,
 }
 
 impl Engine {
@@ -371,6 +372,7 @@ fn plan(model: &Model, request: SandboxRequest) -> Result<Sandbox> {
         wanted_ports,
         attachments,
         exposed: request.exposed,
+        names: request.names,
         id,
     })
 }

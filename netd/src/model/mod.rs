@@ -14,7 +14,7 @@ pub use endpoint::{Endpoint, EndpointRequest};
 pub use lookup::{check_name, find};
 pub use network::{Network, PREDEFINED, Pool};
 pub use options::{GatewayMode, Options};
-pub use sandbox::{Attachment, PortBinding, Sandbox};
+pub use sandbox::{Attachment, NameOptions, PortBinding, Sandbox};
 
 /// 64 random hexadecimal digits, of which the first 12 hold a letter: they must not look like a number.
 pub fn new_id() -> String {

@@ -67,6 +67,25 @@ pub struct Sandbox {
     /// Ports that its software listens on.
     #[serde(default)]
     pub exposed: Vec<PortBinding>,
+    /// How names are looked up in it.
+    #[serde(default)]
+    pub names: NameOptions,
+}
+
+/// How names are looked up in a sandbox.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct NameOptions {
+    /// Empty: none.
+    pub domainname: String,
+    /// Name servers to ask from the sandbox' namespace; empty: the host's.
+    pub servers: Vec<IpAddr>,
+    /// Search domains; empty: the host's; a single `.`: none.
+    pub search: Vec<String>,
+    /// Options of resolv.conf(5).
+    pub options: Vec<String>,
+    /// Lines of /etc/hosts; without an address: that of the host as the sandbox sees it.
+    pub hosts: Vec<(String, Option<IpAddr>)>,
 }
 
 /// A network that a sandbox is, or shall be, connected to.
