@@ -14,4 +14,5 @@ pub mod ipam;
 pub mod kernel;
 pub mod model;
 pub mod purge;
+pub mod resolv_conf;
 pub mod store;
