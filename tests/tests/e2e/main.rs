@@ -13,6 +13,8 @@ mod events;
 mod homing;
 mod lifecycle;
 mod modes;
+mod names;
+mod names_links;
 mod networks;
 mod options;
 mod path;
