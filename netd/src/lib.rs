@@ -6,6 +6,7 @@ pub mod api;
 pub mod config;
 pub mod daemon;
 pub mod dataplane;
+pub mod dns;
 pub mod engine;
 pub mod error;
 #[cfg(feature = "failpoints")]
@@ -14,4 +15,5 @@ pub mod ipam;
 pub mod kernel;
 pub mod model;
 pub mod purge;
+pub mod resolv_conf;
 pub mod store;

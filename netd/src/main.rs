@@ -6,6 +6,7 @@ use clap::Parser;
 use netd::{
     config::{Config, Instance},
     daemon,
+    dns::keeper,
     error::{Error, Result},
     purge,
 };
@@ -38,6 +39,18 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|a| a == keeper::FLAG)
+    {
+        // Nobody reads what it says.
+        let kept = keeper::run();
+        return if kept.is_ok() {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        };
+    }
     let arguments = Arguments::parse();
     let filter = tracing_subscriber::EnvFilter::try_new(&arguments.log).unwrap_or_default();
     tracing_subscriber::fmt()

@@ -6,6 +6,7 @@ use crate::{
     config::Instance,
     daemon,
     dataplane::Dataplane,
+    dns::keeper::{self, Keeper},
     error::{Error, Result},
     kernel::{Netlink, Netns, Reaper, sysctl},
     store::Store,
@@ -19,6 +20,9 @@ pub async fn run(instance: &Instance) -> Result<()> {
     let links = netlink.find_links(&instance.name).await?;
     futures::future::try_join_all(links.iter().map(|link| reaper.remove(link.ifindex))).await?;
     Dataplane::purge(instance)?;
+    if let Some(keeper) = Keeper::find(&instance.run)? {
+        keeper.quit()?;
+    }
     let namespaces = instance.run.join("netns");
     if let Ok(found) = fs::read_dir(&namespaces) {
         for entry in found.flatten() {
@@ -35,6 +39,7 @@ pub async fn run(instance: &Instance) -> Result<()> {
     }
     for path in [
         daemon::socket(&instance.run),
+        keeper::path(&instance.run),
         instance.state.join("netd.redb"),
         instance.state.join("netd.lock"),
     ] {

@@ -97,6 +97,8 @@ impl Engine {
         let made = async {
             pending.written().await?;
             fail::fail_point!("endpoint-stored");
+            // Its name resolves before its first packet.
+            self.publish_names(sandbox_id);
             self.realize_endpoint(&endpoint, true).await.map(drop)
         };
         if let Err(e) = made.await {

@@ -99,7 +99,8 @@ impl Engine {
     /// Reads the host's configuration and tells the data plane. Uplinks are all interfaces that are not netd's.
     pub(super) async fn refresh_host(&self) -> Result<()> {
         let _alone = self.host_lock.lock().await;
-        let state = self.netlink.host_state().await?;
+        let resolv_conf = &self.config.dns.resolv_conf;
+        let state = self.netlink.host_state(resolv_conf).await?;
         let (uplinks, addresses, trusted, before) = {
             let mut model = self.write();
             let uplinks = model.uplinks(&state);

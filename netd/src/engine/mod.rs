@@ -9,6 +9,7 @@ mod endpoints;
 mod host;
 mod locks;
 mod mend;
+mod names;
 mod networks;
 mod plan;
 mod plan_endpoint;
@@ -30,6 +31,7 @@ use tokio::sync::broadcast;
 use crate::{
     config::{Config, Instance},
     dataplane::Dataplane,
+    dns::Resolver,
     kernel::{Netlink, Reaper},
     store::{Change, Store},
 };
@@ -65,6 +67,7 @@ pub struct Engine {
     pub dataplane: Arc<Dataplane>,
     netlink: Netlink,
     reaper: Reaper,
+    resolver: Resolver,
     model: RwLock<Model>,
     sandbox_locks: Locks,
     network_locks: Locks,

@@ -271,6 +271,7 @@ impl Engine {
             model.remove_endpoint(&endpoint.id);
             ifindex
         };
+        self.publish_names(&endpoint.sandbox);
         if let Err(e) = self.refresh_publications(&endpoint.sandbox) {
             tracing::warn!("publications of sandbox {}: {e}", endpoint.sandbox);
         }

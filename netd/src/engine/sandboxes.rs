@@ -6,6 +6,7 @@ use futures::future::join_all;
 
 use super::{Engine, Model, plan_endpoint::is_host_name};
 use crate::{
+    dns::Left,
     error::{Error, Kind, Result},
     kernel::{Netns, sandbox as namespace},
     model::{self, Attachment, Endpoint, EndpointRequest, NameOptions, PortBinding, Sandbox},
@@ -171,6 +172,7 @@ impl Engine {
         if owned && !sandbox.host {
             namespace::set_loopback_up(&netns).await?;
         }
+        self.open_resolver(&sandbox, &netns, &mut Left::new());
         fail::fail_point!("namespace-made");
         for attachment in &sandbox.attachments {
             self.attach(id, attachment, false).await?;
@@ -237,6 +239,7 @@ impl Engine {
                 self.emit_connection("disconnect", &network, id);
             }
         }
+        self.close_resolver(id);
         self.write().running.remove(id);
         if let (true, Some(path)) = (before.owned, &before.netns)
             && let Err(e) = Netns::remove(path)

@@ -12,6 +12,7 @@ use super::{Engine, Model, NetworkRequest, locks::Locks};
 use crate::{
     config::{Config, Instance},
     dataplane::{Dataplane, DesiredState},
+    dns::Resolver,
     error::Result,
     kernel::{Netlink, Netns, Reaper, Role, sandbox as namespace, sysctl},
     model::{Endpoint, Network, Sandbox},
@@ -34,6 +35,7 @@ impl Engine {
         let dirty: BTreeSet<String> = store.keys("dirty")?.into_iter().collect();
         let kept_ports = kept_ports(&store).await?;
         let reaper = Reaper::start(netlink.clone());
+        let resolver = Resolver::new(&instance.run, config.dns.clone())?;
         let engine = Arc::new(Self {
             instance,
             config,
@@ -41,6 +43,7 @@ impl Engine {
             dataplane,
             netlink,
             reaper,
+            resolver,
             model: RwLock::new(model),
             sandbox_locks: Locks::default(),
             network_locks: Locks::default(),
@@ -52,6 +55,7 @@ impl Engine {
         });
         engine.adopt_links().await?;
         let fresh = engine.adopt_namespaces().await?;
+        engine.open_resolvers();
         engine.refresh_host().await?;
         engine.predefine().await?;
         engine.realize_all(&dirty, &fresh).await?;

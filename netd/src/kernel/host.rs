@@ -1,6 +1,6 @@
 //! What the host has of its own: links, addresses, routes, resolvers; and being told when they change.
 
-use std::{collections::BTreeSet, net::IpAddr, time::Duration};
+use std::{collections::BTreeSet, net::IpAddr, path::Path, time::Duration};
 
 use futures::{StreamExt as _, TryStreamExt as _};
 use ipnetwork::IpNetwork;
@@ -17,7 +17,10 @@ use rtnetlink::{
 use tokio::sync::mpsc;
 
 use super::{Netlink, links::retry};
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    resolv_conf::ResolvConf,
+};
 
 /// An interface of the host's namespace.
 #[derive(Clone, Debug)]
@@ -60,7 +63,7 @@ pub struct HostState {
     pub routes: Vec<(IpNetwork, u32)>,
     /// Interfaces of default routes.
     pub egress: BTreeSet<u32>,
-    /// Name servers of `/etc/resolv.conf`.
+    /// Its name servers.
     pub resolvers: Vec<IpAddr>,
 }
 
@@ -82,8 +85,8 @@ impl HostState {
 }
 
 impl Netlink {
-    /// Reads the host's configuration.
-    pub async fn host_state(&self) -> Result<HostState> {
+    /// Reads the host's configuration; `resolv_conf` is the file that names its resolvers.
+    pub async fn host_state(&self, resolv_conf: &Path) -> Result<HostState> {
         let mut state = HostState::default();
         for message in self.dump().await? {
             let mut link = HostLink {
@@ -151,16 +154,9 @@ impl Netlink {
             }
         }
         // A host without the file has none.
-        let resolv = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
-        let server = |line: &str| {
-            line.strip_prefix("nameserver")?
-                .trim()
-                .split('%')
-                .next()?
-                .parse()
-                .ok()
-        };
-        state.resolvers = resolv.lines().filter_map(server).collect();
+        let text = std::fs::read(resolv_conf).unwrap_or_default();
+        let servers = ResolvConf::parse(&String::from_utf8_lossy(&text)).servers;
+        state.resolvers = servers.iter().map(|s| s.address).collect();
         Ok(state)
     }
 }

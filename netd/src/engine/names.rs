@@ -1,0 +1,113 @@
+//! What each sandbox shows and sees by name: from the model to the resolver's table.
+
+use super::{Engine, Model};
+use crate::{
+    dns::{
+        Left,
+        table::{Holder, Stand, View},
+    },
+    kernel::Netns,
+    model::{Endpoint, Network, Sandbox},
+};
+
+/// The default network's name; sandboxes there do not know each other's names (FEATURES.md S01).
+const DEFAULT_BRIDGE: &str = "bridge";
+
+fn stand(sandbox: &Sandbox, endpoint: &Endpoint, network: &Network) -> Stand {
+    let (id, short) = (&sandbox.id, &sandbox.id[..12]);
+    let mut names = vec![&*sandbox.name, id, short, &sandbox.hostname];
+    let full = format!("{}.{}", sandbox.hostname, sandbox.names.domainname);
+    if !sandbox.names.domainname.is_empty() {
+        names.push(&full);
+    }
+    names.extend(endpoint.aliases.iter().map(String::as_str));
+    let mut names: Vec<String> = names.into_iter().map(str::to_ascii_lowercase).collect();
+    names.sort();
+    names.dedup();
+    let links = endpoint.links.iter().map(|link| {
+        let link = link.to_ascii_lowercase();
+        let (target, alias) = link.split_once(':').unwrap_or((&link, &link));
+        (alias.to_owned(), target.to_owned())
+    });
+    let address = |net: Option<ipnetwork::IpNetwork>| net.map(|n| n.ip());
+    Stand {
+        network: network.number,
+        zone: network.name.to_ascii_lowercase(),
+        named: network.driver == "bridge" && network.name != DEFAULT_BRIDGE,
+        names,
+        canonical: sandbox.name.clone(),
+        holder: Holder {
+            v4: address(endpoint.ipv4).and_then(|a| match a {
+                std::net::IpAddr::V4(a) => Some(a),
+                std::net::IpAddr::V6(_) => None,
+            }),
+            v6: address(endpoint.ipv6).and_then(|a| match a {
+                std::net::IpAddr::V6(a) => Some(a),
+                std::net::IpAddr::V4(_) => None,
+            }),
+        },
+        links: links.collect(),
+    }
+}
+
+impl Model {
+    /// What a sandbox shows and sees; `None`: it does not run, or is the host.
+    fn view(&self, id: &str) -> Option<View> {
+        let sandbox = self.sandboxes.get(id).filter(|s| !s.host)?;
+        self.running.get(id)?;
+        let endpoints = self.endpoints_of(id);
+        let mut placed: Vec<(&Endpoint, &Network)> = endpoints
+            .filter_map(|e| Some((e, self.networks.get(&e.network)?)))
+            .collect();
+        // As the default route is chosen: networks that lead out first, then by priority, then as connected.
+        placed.sort_by_key(|(e, n)| (n.internal, std::cmp::Reverse(e.priority)));
+        Some(View {
+            sandbox: id.into(),
+            forwards: placed
+                .iter()
+                .any(|(_, n)| n.driver == "bridge" && !n.internal),
+            stands: placed.iter().map(|(e, n)| stand(sandbox, e, n)).collect(),
+            servers: sandbox.names.servers.clone(),
+        })
+    }
+}
+
+impl Engine {
+    /// Tells the resolver what a sandbox shows and sees now.
+    pub(super) fn publish_names(&self, sandbox: &str) {
+        self.resolver.publish(sandbox, || self.read().view(sandbox));
+    }
+
+    /// Opens a sandbox' resolver. Without one the sandbox has its networks all the same.
+    pub(super) fn open_resolver(&self, sandbox: &Sandbox, netns: &Netns, left: &mut Left) {
+        if sandbox.host {
+            return;
+        }
+        self.publish_names(&sandbox.id);
+        if let Err(e) = self.resolver.open(&sandbox.id, netns, left) {
+            self.warn(format!("sandbox {} resolves no names: {e}", sandbox.name));
+        }
+    }
+
+    /// Ends a sandbox' resolver, and its names.
+    pub(super) fn close_resolver(&self, sandbox: &str) {
+        self.resolver.publish(sandbox, || None);
+        self.resolver.close(sandbox);
+    }
+
+    /// At the start: the resolvers of all that runs, with the sockets that an earlier daemon left.
+    pub(super) fn open_resolvers(&self) {
+        let mut left = self.resolver.left();
+        let running: Vec<(Sandbox, Netns)> = {
+            let model = self.read();
+            let running = model.running.iter();
+            running
+                .filter_map(|(id, netns)| Some((model.sandboxes.get(id)?.clone(), netns.clone())))
+                .collect()
+        };
+        for (sandbox, netns) in running {
+            self.open_resolver(&sandbox, &netns, &mut left);
+        }
+        self.resolver.discard(&left);
+    }
+}
