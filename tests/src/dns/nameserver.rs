@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use tempfile::NamedTempFile;
 
-use super::client::Client;
+use super::{answers::MARK, client::Client};
 use crate::{Netns, Process, run::Scope, wait_for, world::binary};
 
 /// A running server; killed when dropped.
@@ -76,7 +76,7 @@ impl Nameserver {
     pub fn seen(&self) -> Result<Vec<Seen>> {
         static COUNTER: AtomicU32 = AtomicU32::new(0);
         // What comes after this one's line in the log came after now.
-        let mark = format!("mark-{}.invalid.", COUNTER.fetch_add(1, Ordering::Relaxed));
+        let mark = format!("{MARK}{}.invalid.", COUNTER.fetch_add(1, Ordering::Relaxed));
         self.marker
             .exchange(&super::client::question(&mark, "A")?)?;
         let text = wait_for("the mark in the name server's log", 5, || {
@@ -112,5 +112,5 @@ fn parse(line: &str) -> Option<Seen> {
         peer: words.next()?.parse().ok()?,
         waiting: words.next()?.parse().ok()?,
     };
-    (!seen.name.starts_with("mark-")).then_some(seen)
+    (!seen.name.starts_with(MARK)).then_some(seen)
 }

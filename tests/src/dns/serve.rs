@@ -101,6 +101,7 @@ impl Server {
         })
     }
 
+    /// Said before the answer leaves: whoever has it may ask again at once.
     fn answered(&self) {
         self.waiting.fetch_sub(1, Ordering::SeqCst);
     }
@@ -121,10 +122,10 @@ impl Server {
                 continue;
             };
             let bytes = buffer.get(..length).unwrap_or_default();
-            let replies = self.decide(bytes, Transport::Udp, peer);
+            let mut replies = self.decide(bytes, Transport::Udp, peer);
             if replies.iter().all(|reply| reply.after.is_zero()) {
-                send(socket, peer, &replies);
                 self.answered();
+                send(socket, peer, &replies);
                 continue;
             }
             let Ok(socket) = socket.try_clone() else {
@@ -132,8 +133,11 @@ impl Server {
             };
             let shared = Arc::clone(&self);
             thread::spawn(move || {
-                send(&socket, peer, &replies);
+                if let Some(first) = replies.first_mut() {
+                    thread::sleep(std::mem::take(&mut first.after));
+                }
                 shared.answered();
+                send(&socket, peer, &replies);
             });
         }
     }
@@ -157,13 +161,15 @@ impl Server {
             let mut bytes = vec![0; usize::from(u16::from_be_bytes(length))];
             stream.read_exact(&mut bytes)?;
             let replies = self.decide(&bytes, Transport::Tcp, peer);
-            for reply in &replies {
+            for (index, reply) in replies.iter().enumerate() {
                 thread::sleep(reply.after);
+                if index == 0 {
+                    self.answered();
+                }
                 let mut message = u16::try_from(reply.bytes.len())?.to_be_bytes().to_vec();
                 message.extend(&reply.bytes);
                 stream.write_all(&message)?;
             }
-            self.answered();
         }
     }
 }
