@@ -14,6 +14,7 @@
 //! | `wait-MILLIS` | as `a`, so much later |
 //! | `wrongid`, `wrongname`, `wrongtype`, `wrongport` | first an answer with [`FORGED`] that is wrong there, then the right one |
 //! | `forged` | only the wrong ones |
+//! | `mutant-N` | the right one with some bytes changed, as N has it |
 //! | `loop`, `garbage`, `short`, `empty`, `noquestion`, `query` | a message that is none |
 //!
 //! Addresses asked backwards have the name `host.example.`.
@@ -154,6 +155,7 @@ pub fn replies(
                 ..right()?.to_vec()?.into()
             }]),
             Some(("a", _)) => whole(right()?),
+            Some(("mutant", seed)) => Ok(vec![mutant(right()?.to_vec()?, seed.parse()?).into()]),
             _ if number(word).is_some() => whole(right()?),
             _ => whole(failed(request, ResponseCode::NXDomain)),
         },
@@ -292,4 +294,29 @@ fn looped(request: &Message) -> Result<Vec<u8>> {
     bytes.extend(at.to_be_bytes());
     bytes.extend([0, 1, 0, 1, 0, 0, 0, 9, 0, 4, 192, 0, 2, 1]);
     Ok(bytes)
+}
+
+/// Changes, cuts off or adds some bytes behind the id.
+fn mutant(mut bytes: Vec<u8>, seed: u64) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut random = move |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state % below.max(1) as u64).unwrap_or(0)
+    };
+    for _ in 0..=random(3) {
+        let at = 2 + random(bytes.len().saturating_sub(2));
+        match random(8) {
+            0 => bytes.truncate(at),
+            1 => bytes.extend([0xc0, 0x0c, 0xff]),
+            _ => {
+                let byte = u8::try_from(random(256)).unwrap_or_default();
+                if let Some(place) = bytes.get_mut(at) {
+                    *place = byte;
+                }
+            }
+        }
+    }
+    bytes
 }

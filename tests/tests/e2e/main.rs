@@ -17,6 +17,9 @@ mod names;
 mod names_forward;
 mod names_links;
 mod names_policy;
+mod names_raw;
+mod names_streams;
+mod names_survival;
 mod networks;
 mod options;
 mod path;
@@ -30,6 +33,7 @@ mod standing;
 mod state;
 mod survival;
 mod tutorial;
+mod tutorial_names;
 
 use std::net::IpAddr;
 
