@@ -11,6 +11,7 @@ mod edges;
 mod egress;
 mod events;
 mod homing;
+mod hostile;
 mod lifecycle;
 mod modes;
 mod names;

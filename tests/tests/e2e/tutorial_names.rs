@@ -38,10 +38,8 @@ impl Tutorial {
         ensure!(output.ok, "ping {name} in {from}: {}", output.text());
         // PING container3 (172.25.3.3) 56(84) bytes of data.
         let address = output.stdout.split(['(', ')']).nth(1);
-        Ok(address
-            .with_context(|| output.text())?
-            .parse()
-            .with_context(|| output.text())?)
+        let address = address.with_context(|| output.text())?;
+        address.parse().with_context(|| output.text())
     }
 
     /// `ping NAME` reaches that container on that network, and getent says the same.
