@@ -6,6 +6,7 @@
 
 pub mod cgroup;
 mod daemon;
+pub mod dns;
 pub mod docker;
 pub mod netns;
 pub mod probe;

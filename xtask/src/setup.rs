@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use crate::run;
 
 /// Programs of the tests and the demo.
-const TOOLS: [&str; 13] = [
+const TOOLS: [&str; 15] = [
     "iproute2",
     "iputils-ping",
     "curl",
@@ -19,6 +19,8 @@ const TOOLS: [&str; 13] = [
     "python3-scapy",
     "bpftool",
     "socat",
+    "bind9-dnsutils",
+    "dnsperf",
     "gcc",
     "libc6-dev",
 ];

@@ -1,6 +1,8 @@
 //! The far ends of the tests' probes: a server that tells whom it sees, and clients that ask it.
 //!
 //! `serve PORT` | `tcp ADDR:PORT MILLIS` | `udp ADDR:PORT MILLIS` | `hold ADDR:PORT` (until its input ends).
+//! Names: `dns --listen ADDR:PORT …` serves, `ask udp|tcp ADDR:PORT MILLIS HEX` sends any bytes, `flood udp|tcp ADDR:PORT
+//! NAME COUNT` asks that often at once, `steady ADDR:PORT NAME ADDRESS` all the time.
 
 use std::{
     env,
@@ -13,6 +15,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
+use netd_tests::dns;
 
 fn main() -> ExitCode {
     match dispatch() {
@@ -32,7 +35,14 @@ fn dispatch() -> Result<()> {
         ["tcp", to, millis] => tcp(to.parse()?, Duration::from_millis(millis.parse()?)),
         ["udp", to, millis] => udp(to.parse()?, Duration::from_millis(millis.parse()?)),
         ["hold", to] => hold(to.parse()?),
-        _ => bail!("usage: netd-probe serve PORT | tcp|udp ADDR:PORT MILLIS | hold ADDR:PORT"),
+        ["dns", ref rest @ ..] => dns::serve::run(rest),
+        ["ask", transport, to, millis, hex] => ask(transport, to, millis, hex),
+        ["flood", transport, to, name, count] => dns::load::run_flood(transport, to, name, count),
+        ["steady", to, name, address] => dns::load::run_steady(to, name, address),
+        _ => bail!(
+            "usage: netd-probe serve PORT | tcp|udp ADDR:PORT MILLIS | hold ADDR:PORT | dns --listen ADDR:PORT …\n\
+             | ask udp|tcp ADDR:PORT MILLIS HEX | flood udp|tcp ADDR:PORT NAME COUNT | steady ADDR:PORT NAME ADDRESS"
+        ),
     }
 }
 
@@ -146,5 +156,31 @@ fn hold(to: SocketAddr) -> Result<()> {
         thread::sleep(Duration::from_millis(20));
     }
     println!("{lines}");
+    Ok(())
+}
+
+/// Sends bytes as they are (with their length in front by TCP); prints code, flags and the answer's bytes, or `none`.
+fn ask(transport: &str, to: &str, millis: &str, hex: &str) -> Result<()> {
+    let digits: Vec<char> = hex.chars().filter(|c| !c.is_whitespace()).collect();
+    let bytes: Vec<u8> = digits
+        .chunks(2)
+        .map(|pair| u8::from_str_radix(&pair.iter().collect::<String>(), 16))
+        .collect::<Result<_, _>>()?;
+    let client = dns::Client::here(to.parse()?).patience(millis.parse()?);
+    let answer = if transport == "tcp" {
+        let mut stream = client.stream()?;
+        dns::client::send_framed(&mut stream, &bytes)?;
+        dns::client::receive_framed(&mut stream).ok().flatten()
+    } else {
+        client.datagram(&bytes)?
+    };
+    match answer.as_deref() {
+        Some(answer @ [_, _, high, low, ..]) => {
+            let text: String = answer.iter().map(|byte| format!("{byte:02x}")).collect();
+            println!("code {} flags {high:02x}{low:02x} {text}", low & 15);
+        }
+        Some(answer) => println!("short {answer:?}"),
+        None => println!("none"),
+    }
     Ok(())
 }

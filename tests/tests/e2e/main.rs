@@ -11,11 +11,19 @@ mod edges;
 mod egress;
 mod events;
 mod homing;
+mod hostile;
 mod legacy_links;
 mod lifecycle;
 mod modes;
 mod name_files;
 mod name_options;
+mod names;
+mod names_forward;
+mod names_links;
+mod names_policy;
+mod names_raw;
+mod names_streams;
+mod names_survival;
 mod networks;
 mod options;
 mod path;
@@ -29,6 +37,7 @@ mod standing;
 mod state;
 mod survival;
 mod tutorial;
+mod tutorial_names;
 
 use std::net::IpAddr;
 

@@ -1,0 +1,249 @@
+//! Names while the daemon is stopped, killed and started again, and many questions at once. X01 holds for names, too.
+
+use std::{collections::BTreeSet, fs};
+
+use anyhow::ensure;
+use hickory_proto::op::Message;
+use netd_tests::{
+    Sandbox, World,
+    dns::{
+        Client, RESOLVER, answers,
+        client::{question, receive, receive_framed, send_framed},
+        dig,
+        load::{Steady, flood},
+    },
+    world::{LAN_V4, LAN_V6},
+};
+
+use crate::{
+    Outcome,
+    names::{forwards, named_world},
+};
+
+/// Inodes of the sockets on port 53 inside: another socket has another.
+fn sockets(sandbox: &Sandbox) -> anyhow::Result<BTreeSet<String>> {
+    let inodes = sandbox
+        .netns
+        .enter(|| -> std::io::Result<BTreeSet<String>> {
+            let mut found = BTreeSet::new();
+            for file in ["/proc/thread-self/net/udp", "/proc/thread-self/net/tcp"] {
+                for line in fs::read_to_string(file)?.lines().skip(1) {
+                    let words: Vec<&str> = line.split_whitespace().collect();
+                    // 127.0.0.11:53, nobody at the other end.
+                    if words.get(1) == Some(&"0B00007F:0035")
+                        && words.get(2) == Some(&"00000000:0000")
+                    {
+                        let inode = words.get(9).unwrap_or(&"?");
+                        found.insert(format!("{file} {inode}"));
+                    }
+                }
+            }
+            Ok(found)
+        })??;
+    ensure!(inodes.len() == 2, "sockets on port 53: {inodes:?}");
+    Ok(inodes)
+}
+
+/// How the daemon goes.
+type End = fn(&mut World) -> anyhow::Result<()>;
+
+/// Clients ask all the time, local and others' names, while the daemon goes and comes back three times.
+fn over_restarts(end: End) -> Outcome {
+    let (mut world, _upstream) = named_world("")?;
+    world.ctl("network create front")?;
+    let web = world.sandbox("web", &["front"])?;
+    let before = sockets(&web)?;
+    let address = web.v4("eth0")?.into();
+    let local = Steady::start(&web.scope, RESOLVER, "web", address)?;
+    let others = Steady::start(&web.scope, RESOLVER, "a.example", answers::V4.into())?;
+    let mut longest = 0.0_f64;
+    for _ in 0..3 {
+        let begun = std::time::Instant::now();
+        end(&mut world)?;
+        world.start()?;
+        dig(&web.scope, "web A")?.is("A", &[web.v4("eth0")?])?;
+        longest = longest.max(begun.elapsed().as_secs_f64());
+    }
+    for (what, client, resent) in [("local names", local, 3), ("others' names", others, 60)] {
+        let tally = client.end()?;
+        ensure!(
+            tally.lost == 0 && tally.wrong == 0 && tally.right == tally.asked,
+            "{what}: {tally:?}"
+        );
+        // Only what the daemon had in its hands when it went is asked again: at most one question for each end, or what
+        // was with the server. On a machine so busy that the start takes longer than a client waits, others are, too.
+        ensure!(tally.resent <= resent || longest > 4.5, "{what}: {tally:?}");
+        ensure!(
+            tally.asked > 50,
+            "{what}: hardly anything was asked: {tally:?}"
+        );
+    }
+    ensure!(sockets(&web)? == before, "other sockets than before");
+    Ok(())
+}
+
+#[test]
+fn x01_names_while_the_daemon_is_killed_and_started() -> Outcome {
+    over_restarts(World::kill)
+}
+
+#[test]
+fn x01_names_while_the_daemon_is_stopped_and_started() -> Outcome {
+    over_restarts(World::stop)
+}
+
+#[test]
+fn x01_questions_wait_for_the_daemon() -> Outcome {
+    let (mut world, _upstream) = named_world("")?;
+    world.ctl("network create front")?;
+    let web = world.sandbox("web", &["front"])?;
+    let client = Client::inside(&web.netns).patience(20_000);
+    let ends: [End; 2] = [World::kill, World::stop];
+    for end in ends {
+        end(&mut world)?;
+        // Asked once, while nobody is there: by datagrams and on a connection made meanwhile.
+        let mut waiting = Vec::new();
+        for number in 0..200 {
+            let name = if number % 2 == 0 { "web" } else { "a.example" };
+            let socket = client.socket()?;
+            socket.send(&question(name, "A")?)?;
+            waiting.push(socket);
+        }
+        let mut stream = client.stream()?;
+        send_framed(&mut stream, &question("web", "A")?)?;
+        world.start()?;
+        for (number, socket) in waiting.iter().enumerate() {
+            let answer = receive(socket)?.unwrap_or_default();
+            let answer = Message::from_vec(&answer);
+            ensure!(
+                answer.is_ok_and(|answer| answer.answers.len() == 1),
+                "question {number} of 200 was lost"
+            );
+        }
+        let answer = receive_framed(&mut stream)?.unwrap_or_default();
+        ensure!(Message::from_vec(&answer)?.answers.len() == 1);
+    }
+    Ok(())
+}
+
+#[test]
+fn x01_what_changed_while_it_was_away() -> Outcome {
+    let (mut world, upstream) = named_world("")?;
+    world.ctl("network create front")?;
+    world.ctl("network create back")?;
+    let web = world.sandbox("web", &["front"])?;
+    let peer = world.sandbox("peer", &["front"])?;
+    let other = world.namespace("mine")?;
+    world.ctl(&format!(
+        "sandbox create --netns {} --network front mine",
+        other.path().display()
+    ))?;
+    dig(&peer.scope, "mine A")?;
+    world.kill()?;
+    // A namespace that is gone, and another resolver.
+    other.remove()?;
+    world.forget(&other);
+    let second = world.lan_names_v6(&["--always", "a"]);
+    drop(second);
+    world.start()?;
+    dig(&peer.scope, "web A")?.is("A", &[web.v4("eth0")?])?;
+    forwards(&peer, &upstream, "a.example")?;
+    let gone = dig(&peer.scope, "mine A")?;
+    ensure!(!gone.has_addresses(), "{}", gone.text);
+    // What is made now has a resolver and outlives the next end.
+    let fresh = world.sandbox("fresh", &["front"])?;
+    let before = sockets(&fresh)?;
+    world.kill()?;
+    world.start()?;
+    ensure!(sockets(&fresh)? == before, "other sockets than before");
+    dig(&fresh.scope, "web A")?.is("A", &[web.v4("eth0")?])
+}
+
+#[test]
+fn s04_a_changed_file_closes_no_socket() -> Outcome {
+    let world = World::with_resolvers(&[LAN_V4.into()], "")?;
+    let first = world.lan_names_v4(&[])?;
+    let second = world.lan_names_v6(&[])?;
+    world.ctl("network create front")?;
+    let web = world.sandbox("web", &["front"])?;
+    let before = sockets(&web)?;
+    let local = Steady::start(&web.scope, RESOLVER, "web", web.v4("eth0")?.into())?;
+    let others = Steady::start(&web.scope, RESOLVER, "a.example", answers::V4.into())?;
+    let mut stream = Client::inside(&web.netns).stream()?;
+    for number in 0..10 {
+        let (address, server) = if number % 2 == 0 {
+            (LAN_V6.into(), &second)
+        } else {
+            (LAN_V4.into(), &first)
+        };
+        world.set_resolvers(&[address])?;
+        forwards(&web, server, &format!("a-{number}.example"))?;
+        // The same connection all the time.
+        send_framed(&mut stream, &question("a.example", "A")?)?;
+        let answer = receive_framed(&mut stream)?.unwrap_or_default();
+        ensure!(Message::from_vec(&answer)?.answers.len() == 1);
+    }
+    for client in [local, others] {
+        let tally = client.end()?;
+        ensure!(
+            tally.right == tally.asked && tally.resent == 0 && tally.asked > 10,
+            "{tally:?}"
+        );
+    }
+    ensure!(sockets(&web)? == before, "other sockets than before");
+    Ok(())
+}
+
+#[test]
+fn s04_a_thousand_questions_at_once() -> Outcome {
+    let (world, _upstream) = named_world("")?;
+    world.ctl("network create front")?;
+    let web = world.sandbox("web", &["front"])?;
+    for (transport, name, count) in [
+        ("udp", "web", 1000),
+        ("udp", "n{}.example", 1000),
+        ("tcp", "web", 200),
+        ("tcp", "n{}.example", 200),
+    ] {
+        let tally = flood(&web.scope, transport, RESOLVER, name, count)?;
+        ensure!(
+            tally.right == count as u64 && tally.lost == 0,
+            "{count} by {transport} for {name}: {tally:?}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn x04_one_sandbox_cannot_hold_up_anothers_names() -> Outcome {
+    let (world, upstream) = named_world("")?;
+    world.ctl("network create front")?;
+    let greedy = world.sandbox("greedy", &["front"])?;
+    let modest = world.sandbox("modest", &["front"])?;
+    // A thousand questions that nobody answers, from one sandbox, all the time of the test.
+    let probe = netd_tests::world::binary("netd-probe");
+    let server = RESOLVER.to_string();
+    let words = [
+        &probe,
+        "flood",
+        "udp",
+        &server,
+        "silent.q{}.example",
+        "1000",
+    ];
+    let flood = greedy.scope.spawn(&words)?;
+    netd_tests::wait_for("the silent questions", 10, || {
+        let seen = upstream.seen().ok()?;
+        (seen.len() >= 200).then_some(())
+    });
+    for number in 0..20 {
+        let begun = std::time::Instant::now();
+        forwards(&modest, &upstream, &format!("a-{number}.example"))?;
+        dig(&modest.scope, "greedy A")?.is("A", &[greedy.v4("eth0")?])?;
+        let time = begun.elapsed().as_secs_f64();
+        ensure!(time < 2.0, "the other waited {time} s");
+    }
+    dig(&greedy.scope, "modest A")?.is("A", &[modest.v4("eth0")?])?;
+    drop(flood);
+    Ok(())
+}
