@@ -12,7 +12,7 @@ pub struct Instance {
     pub name: String,
     /// Holds `netd.redb`.
     pub state: PathBuf,
-    /// Holds `netd.sock`, `netd.lock` and `netns/`.
+    /// Holds `netd.sock`, `netns/` and `files/`.
     pub run: PathBuf,
     /// cgroup v2 directory that the host hooks hang on; `None`: the root of the mounted hierarchy.
     pub cgroup: Option<PathBuf>,

@@ -11,6 +11,7 @@ pub mod engine;
 pub mod error;
 #[cfg(feature = "failpoints")]
 pub mod failpoints;
+pub mod files;
 pub mod ipam;
 pub mod kernel;
 pub mod model;

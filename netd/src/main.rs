@@ -21,7 +21,7 @@ struct Arguments {
     /// Directory of the stored state.
     #[arg(long, default_value = "/var/lib/netd")]
     state: PathBuf,
-    /// Directory of the socket and the namespaces.
+    /// Directory of the socket, the namespaces and the files for names.
     #[arg(long, default_value = "/run/netd")]
     run: PathBuf,
     /// cgroup v2 directory whose processes reach published ports; default: the root of the hierarchy.
@@ -30,7 +30,7 @@ struct Arguments {
     /// Configuration file (TOML).
     #[arg(long)]
     config: Option<PathBuf>,
-    /// Remove every trace of the instance: links, programs, pins, namespaces, state.
+    /// Remove every trace of the instance: links, programs, pins, namespaces, files, state.
     #[arg(long)]
     purge: bool,
     /// What to log: error, warn, info, debug, trace, or a filter such as netd::engine=debug.

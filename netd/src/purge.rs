@@ -12,7 +12,7 @@ use crate::{
     store::Store,
 };
 
-/// Removes links, programs, pins, namespaces and state of an instance that no daemon runs.
+/// Removes links, programs, pins, namespaces, files and state of an instance that no daemon runs.
 pub async fn run(instance: &Instance) -> Result<()> {
     let lock = daemon::lock(instance)?;
     let netlink = Netlink::new()?;
@@ -28,6 +28,13 @@ pub async fn run(instance: &Instance) -> Result<()> {
         for entry in found.flatten() {
             Netns::remove(&entry.path())?;
         }
+    }
+    let files = instance.run.join("files");
+    match fs::remove_dir_all(&files) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            return Err(Error::internal(format!("removing {}", files.display()), e));
+        }
+        _ => {}
     }
     // A store that cannot be read goes all the same, but then the sysctl's old value is not known.
     match Store::open(&instance.state).and_then(|s| s.get::<String>("meta/reserved_ports")) {

@@ -37,6 +37,10 @@ pub fn find(world: &World) -> Vec<String> {
     if world.state_directory().join("netd.redb").exists() {
         left.push(format!("state in {}", world.state_directory().display()));
     }
+    let files = world.run_directory().join("files");
+    if files.exists() {
+        left.push(format!("files in {}", files.display()));
+    }
     // Filters and links of eBPF on interfaces that are not netd's own.
     if let Ok(output) = world
         .host_scope()

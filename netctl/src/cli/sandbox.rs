@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::values::label;
+use super::values::{extra_host, ip_address, label, search_domain};
 use crate::{
     attachment::Attachment,
     spec::{Exposed, Spec},
@@ -14,7 +14,7 @@ use crate::{
 #[derive(Subcommand, Debug)]
 pub enum Command {
     /// Makes a sandbox and prints its id.
-    Create(Create),
+    Create(Box<Create>),
     /// Lists sandboxes.
     #[command(visible_alias = "list")]
     Ls {
@@ -63,6 +63,9 @@ pub enum Command {
     },
     /// Runs a command in a sandbox's network namespace.
     ///
+    /// The command sees the sandbox's host name, and its files at /etc/resolv.conf, /etc/hosts and /etc/hostname; all
+    /// other files are those of the caller. On the host network it sees the host's.
+    ///
     /// Ends with the command's exit code; 125 when the namespace cannot be entered, 126 when the command cannot be run, 127
     /// when it is not found.
     Exec {
@@ -88,6 +91,21 @@ pub struct Create {
     /// Its host name.
     #[arg(long, value_name = "NAME")]
     pub hostname: Option<String>,
+    /// Its domain name.
+    #[arg(long, value_name = "NAME")]
+    pub domainname: Option<String>,
+    /// Name servers that are asked, from the sandbox, instead of the host's.
+    #[arg(long = "dns", value_name = "IP", value_parser = ip_address)]
+    pub dns: Vec<String>,
+    /// Search domains instead of the host's; a single dot for none.
+    #[arg(long = "dns-search", value_name = "DOMAIN", value_parser = search_domain)]
+    pub dns_search: Vec<String>,
+    /// Options of resolv.conf(5), besides the host's.
+    #[arg(long = "dns-option", alias = "dns-opt", value_name = "OPTION")]
+    pub dns_options: Vec<String>,
+    /// Lines of /etc/hosts: NAME:IP or NAME=IP; host-gateway for the host's address.
+    #[arg(long = "add-host", value_name = "NAME:IP", value_parser = extra_host)]
+    pub extra_hosts: Vec<String>,
     /// Labels.
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
     pub labels: Vec<(String, String)>,

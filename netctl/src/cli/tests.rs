@@ -55,6 +55,20 @@ fn p02_exec_leaves_the_command_alone() {
 }
 
 #[test]
+fn s06_sandboxes_take_the_name_flags_of_docker_run() {
+    let line = "sandbox create --hostname web --domainname a.example --dns 192.0.2.1 --dns 2001:db8::1 --dns-search b \
+        --dns-search . --dns-option ndots:2 --dns-opt rotate --add-host db=[::1] --add-host h:host-gateway web";
+    let Command::Sandbox(sandbox::Command::Create(create)) = parse(line).unwrap().command else {
+        panic!("another command")
+    };
+    assert_eq!(create.domainname.as_deref(), Some("a.example"));
+    assert_eq!(create.dns, ["192.0.2.1", "2001:db8::1"]);
+    assert_eq!(create.dns_search, ["b", "."]);
+    assert_eq!(create.dns_options, ["ndots:2", "rotate"]);
+    assert_eq!(create.extra_hosts, ["db:::1", "h:host-gateway"]);
+}
+
+#[test]
 fn p02_usage_errors() {
     for (line, kind) in [
         ("network frobnicate", ErrorKind::InvalidSubcommand),
@@ -66,6 +80,8 @@ fn p02_usage_errors() {
             "network connect --ip 10.0.0 a b",
             ErrorKind::ValueValidation,
         ),
+        ("sandbox create --dns nosuch a", ErrorKind::ValueValidation),
+        ("sandbox create --add-host db a", ErrorKind::ValueValidation),
         ("--address nosuch status", ErrorKind::ValueValidation),
         (
             "sandbox create --netns /x --pid 1 a",

@@ -1,13 +1,21 @@
 //! `sandbox exec`: this process enters the namespace and becomes the command. Knows nothing of the daemon.
 
 use std::{
-    ffi::OsString, fs::File, io, os::unix::process::CommandExt, process::Command as Process,
+    ffi::{CString, OsString},
+    fs::File,
+    io,
+    os::unix::process::CommandExt,
+    path::Path,
+    process::Command as Process,
 };
 
 use netd_proto::v1::Sandbox;
-use nix::sched::{CloneFlags, setns};
+use nix::{
+    mount::{MsFlags, mount},
+    sched::{CloneFlags, setns, unshare},
+};
 
-use crate::failure::Failure;
+use crate::failure::{Failure, Result};
 
 /// The namespace cannot be entered.
 const NOT_ENTERED: u8 = 125;
@@ -21,30 +29,99 @@ pub fn exec(sandbox: &Sandbox, command: &[OsString]) -> Failure {
     let Some((program, arguments)) = command.split_first() else {
         return Failure::new("no command to run").code(NOT_ENTERED);
     };
-    let (name, path) = (&sandbox.name, &sandbox.netns_path);
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) => {
-            return Failure::new(format!(
-                "cannot open the namespace {path} of sandbox {name}: {error}"
-            ))
-            .hint("a namespace that is gone comes back with its process, or the sandbox is removed and made anew")
-            .code(NOT_ENTERED);
-        }
-    };
-    if let Err(error) = setns(&file, CloneFlags::CLONE_NEWNET) {
-        return Failure::new(format!(
-            "cannot enter the namespace {path} of sandbox {name}: {}",
-            error.desc()
-        ))
-        .hint("entering a namespace takes root (CAP_SYS_ADMIN)")
-        .code(NOT_ENTERED);
+    if let Err(failure) = enter(sandbox) {
+        return failure.code(NOT_ENTERED);
     }
-    drop(file);
     let error = Process::new(program).args(arguments).exec();
     let code = match error.kind() {
         io::ErrorKind::NotFound => NOT_FOUND,
         _ => NOT_RUN,
     };
     Failure::new(format!("cannot run {}: {error}", program.display())).code(code)
+}
+
+fn enter(sandbox: &Sandbox) -> Result<()> {
+    let (name, path) = (&sandbox.name, &sandbox.netns_path);
+    let file = File::open(path).map_err(|error| {
+        Failure::new(format!(
+            "cannot open the namespace {path} of sandbox {name}: {error}"
+        ))
+        .hint("a namespace that is gone comes back with its process, or the sandbox is removed and made anew")
+    })?;
+    setns(&file, CloneFlags::CLONE_NEWNET).map_err(|error| {
+        Failure::new(format!(
+            "cannot enter the namespace {path} of sandbox {name}: {}",
+            error.desc()
+        ))
+        .hint("entering a namespace takes root (CAP_SYS_ADMIN)")
+    })?;
+    // On the host network names are the host's.
+    if sandbox.resolv_conf_path.is_empty() {
+        return Ok(());
+    }
+    take_names(sandbox)
+}
+
+/// Gives this process mounts and names of its own, with the sandbox' files in place of the host's.
+fn take_names(sandbox: &Sandbox) -> Result<()> {
+    let fail = |what: &str, error: &dyn std::fmt::Display| {
+        Failure::new(format!("{what} for sandbox {}: {error}", sandbox.name))
+    };
+    unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWUTS)
+        .map_err(|error| fail("cannot make a mount namespace", &error.desc()))?;
+    // What is mounted here must not appear outside; what goes outside must go here, too.
+    let slave = MsFlags::MS_REC | MsFlags::MS_SLAVE;
+    mount(None::<&str>, "/", None::<&str>, slave, None::<&str>)
+        .map_err(|error| fail("cannot make the mounts private", &error.desc()))?;
+    for (file, place, needed) in [
+        (&sandbox.resolv_conf_path, "/etc/resolv.conf", true),
+        (&sandbox.hosts_path, "/etc/hosts", true),
+        (&sandbox.hostname_path, "/etc/hostname", false),
+    ] {
+        // A symbolic link is followed, here and by mount(2).
+        if !Path::new(place).exists() {
+            if needed {
+                return Err(fail(
+                    &format!("cannot mount {file} at {place}"),
+                    &"it does not exist",
+                )
+                .hint(format!(
+                    "make an empty file there: touch {place}; a symbolic link must lead to a file"
+                )));
+            }
+            continue;
+        }
+        let file = file.as_str();
+        mount(
+            Some(file),
+            place,
+            None::<&str>,
+            MsFlags::MS_BIND,
+            None::<&str>,
+        )
+        .map_err(|error| fail(&format!("cannot mount {file} at {place}"), &error.desc()))?;
+    }
+    let domainname = sandbox.names.as_ref().map_or("", |names| &names.domainname);
+    // SAFETY: sethostname reads as many bytes as the text has.
+    set_name(&sandbox.hostname, |text, length| unsafe {
+        libc::sethostname(text, length)
+    })
+    .map_err(|error| fail("cannot set the host name", &error))?;
+    // SAFETY: setdomainname reads as many bytes as the text has.
+    set_name(domainname, |text, length| unsafe {
+        libc::setdomainname(text, length)
+    })
+    .map_err(|error| fail("cannot set the domain name", &error))
+}
+
+/// The UTS namespace is this process' own.
+fn set_name(
+    name: &str,
+    set: impl FnOnce(*const libc::c_char, libc::size_t) -> libc::c_int,
+) -> io::Result<()> {
+    let text = CString::new(name)?;
+    match set(text.as_ptr(), name.len()) {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }

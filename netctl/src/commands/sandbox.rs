@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use netd_proto::v1::{
-    ConnectRequest, CreateSandboxRequest, GetSandboxRequest, ListSandboxesRequest,
+    ConnectRequest, CreateSandboxRequest, GetSandboxRequest, ListSandboxesRequest, NameOptions,
     RemoveSandboxRequest, Sandbox, StartSandboxRequest, StopSandboxRequest, create_sandbox_request,
     start_sandbox_request,
 };
@@ -26,7 +26,7 @@ use crate::{
 /// The daemon's refusal.
 pub async fn run(client: &Client, command: Command, output: Output) -> Result<()> {
     match command {
-        Command::Create(flags) => create(client, flags, output).await,
+        Command::Create(flags) => create(client, *flags, output).await,
         Command::Ls { quiet, no_trunc } => {
             let request = ListSandboxesRequest {};
             let mut service = client.sandboxes();
@@ -125,7 +125,13 @@ async fn create(client: &Client, flags: Create, output: Output) -> Result<()> {
             .map(|port| port.0.into())
             .collect(),
         publish_all: flags.publish_all,
-        names: None,
+        names: Some(NameOptions {
+            domainname: flags.domainname.unwrap_or_default(),
+            dns: flags.dns,
+            dns_search: flags.dns_search,
+            dns_options: flags.dns_options,
+            extra_hosts: flags.extra_hosts,
+        }),
     };
     let mut service = client.sandboxes();
     let sandbox = service.create_sandbox(request).await?.into_inner();

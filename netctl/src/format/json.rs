@@ -50,11 +50,20 @@ pub fn endpoint(endpoint: &Endpoint) -> Value {
 
 /// A sandbox.
 pub fn sandbox(sandbox: &Sandbox) -> Value {
+    let names = sandbox.names.clone().unwrap_or_default();
     json!({
         "Id": sandbox.id,
         "Name": sandbox.name,
         "Created": rfc3339(sandbox.created.as_ref()),
         "Hostname": sandbox.hostname,
+        "Domainname": names.domainname,
+        "Dns": names.dns,
+        "DnsSearch": names.dns_search,
+        "DnsOptions": names.dns_options,
+        "ExtraHosts": names.extra_hosts,
+        "ResolvConfPath": sandbox.resolv_conf_path,
+        "HostsPath": sandbox.hosts_path,
+        "HostnamePath": sandbox.hostname_path,
         "Labels": map(&sandbox.labels),
         "NetnsPath": sandbox.netns_path,
         "Owned": sandbox.owned,

@@ -1,12 +1,12 @@
 //! Between the engine's objects and the API's messages.
 
-use std::{net::IpAddr, str::FromStr as _};
+use std::{net::IpAddr, path::PathBuf, str::FromStr as _};
 
 use netd_proto::v1;
 use prost_types::Timestamp;
 
 use crate::{
-    engine::{Connected, Model, NetworkRequest, PoolRequest, PruneRequest},
+    engine::{Connected, FilePaths, Model, NetworkRequest, PoolRequest, PruneRequest},
     error::{Error, Result},
     model::{Attachment, Endpoint, EndpointRequest, Network, PortBinding, Sandbox},
 };
@@ -169,6 +169,11 @@ fn port_spec(b: &PortBinding) -> v1::PortSpec {
 }
 
 pub fn sandbox(model: &Model, s: &Sandbox) -> v1::Sandbox {
+    let files = model.files(s);
+    let path = |path: fn(&FilePaths) -> &PathBuf| {
+        let path = files.as_ref().map(|f| path(f).display().to_string());
+        path.unwrap_or_default()
+    };
     v1::Sandbox {
         id: s.id.clone(),
         name: s.name.clone(),
@@ -190,7 +195,9 @@ pub fn sandbox(model: &Model, s: &Sandbox) -> v1::Sandbox {
         attachments: s.attachments.iter().map(attachment).collect(),
         exposed: s.exposed.iter().map(port_spec).collect(),
         names: Some(super::names::message(&s.names)),
-        ..v1::Sandbox::default()
+        resolv_conf_path: path(|f| &f.resolv_conf),
+        hosts_path: path(|f| &f.hosts),
+        hostname_path: path(|f| &f.hostname),
     }
 }
 

@@ -39,6 +39,7 @@ impl Engine {
         if self.read().running.contains_key(&id) {
             let made = self.attach(&id, &attachment, true).await?;
             self.refresh_publications(&id)?;
+            self.report_host_gateway(&id);
             return Ok(Connected::Now(made));
         }
         let (sandbox, pending) = {
@@ -81,6 +82,7 @@ impl Engine {
             let network = network.clone();
             let before = model.sandbox(sandbox_id)?.clone();
             check_endpoint(&model, &network, &before, &attachment.request)?;
+            model.check_links(&network, &before, &attachment.request.links)?;
             let mut changes = vec![Change::put("dirty", sandbox_id, &true)?];
             let endpoint =
                 model.plan_endpoint(&network, &before, attachment, &foreign, &mut changes)?;
@@ -99,6 +101,7 @@ impl Engine {
             fail::fail_point!("endpoint-stored");
             // Its name resolves before its first packet.
             self.publish_names(sandbox_id);
+            self.write_hosts(sandbox_id)?;
             self.realize_endpoint(&endpoint, true).await.map(drop)
         };
         if let Err(e) = made.await {
@@ -111,6 +114,7 @@ impl Engine {
                 self.write().sandboxes.insert(sandbox_id.to_owned(), before);
             }
             self.unrealize_endpoint(&endpoint).await;
+            self.follow_hosts(sandbox_id);
             return Err(e);
         }
         self.clean(sandbox_id);
@@ -165,6 +169,8 @@ impl Engine {
             return Ok(String::new());
         };
         self.unrealize_endpoint(&endpoint).await;
+        self.follow_hosts(&id);
+        self.report_host_gateway(&id);
         self.refresh_publications(&id)?;
         self.refresh_routes(&id).await?;
         self.clean(&id);

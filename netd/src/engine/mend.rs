@@ -66,6 +66,9 @@ impl Engine {
             }
             self.refresh_publications(&id)?;
             self.refresh_routes(&id).await?;
+            if self.write_files(&id, false)? {
+                mended.push(format!("wrote the files of sandbox {id} anew"));
+            }
         }
         self.reserve_ports()?;
         let entries = self.dataplane.take_mended();

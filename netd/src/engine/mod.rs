@@ -4,9 +4,12 @@
 //! go to disk, then to the kernel, while it holds the lock of its sandbox or network. So requests for different
 //! sandboxes run side by side, and a start after a crash finds on disk what to finish.
 
+mod check_names;
 mod checks;
 mod endpoints;
+mod files;
 mod host;
+mod hosts;
 mod locks;
 mod mend;
 mod names;
@@ -36,6 +39,7 @@ use crate::{
     store::{Change, Store},
 };
 pub use endpoints::Connected;
+pub use files::FilePaths;
 use locks::Locks;
 pub use networks::{NetworkRequest, PoolRequest, PruneRequest};
 pub use ports::show;
@@ -73,6 +77,8 @@ pub struct Engine {
     network_locks: Locks,
     host_lock: tokio::sync::Mutex<()>,
     reserving: Mutex<()>,
+    /// Held while sandboxes' files are written, from reading the model on.
+    writing: Mutex<()>,
     events: broadcast::Sender<Event>,
     /// Ports of `ip_local_reserved_ports` that are not netd's.
     kept_ports: std::collections::BTreeSet<u16>,

@@ -209,13 +209,11 @@ pub(super) fn check_request(network: &Network, request: &EndpointRequest) -> Res
     chosen_interface(request)?;
     link_local(request)?;
     for link in &request.links {
-        let whole = link
-            .split_once(':')
-            .is_none_or(|(t, a)| !t.is_empty() && !a.is_empty());
-        if link.is_empty() || !whole {
-            return Err(
-                Error::invalid(format!("invalid link {link:?}")).hint("TARGET or TARGET:ALIAS")
-            );
+        let (target, alias) = link.split_once(':').unwrap_or((link, ""));
+        let whole = !link.ends_with(':') && model::check_name("sandbox", target).is_ok();
+        if !whole || !(alias.is_empty() || is_host_name(alias)) {
+            return Err(Error::invalid(format!("invalid link {link:?}"))
+                .hint("TARGET or TARGET:ALIAS, the alias of letters, digits, dots, dashes and underscores"));
         }
     }
     Ok(())

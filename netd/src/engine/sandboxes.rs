@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use futures::future::join_all;
 
-use super::{Engine, Model, plan_endpoint::is_host_name};
+use super::{Engine, Model, check_names::check_names};
 use crate::{
     dns::Left,
     error::{Error, Kind, Result},
@@ -169,6 +169,7 @@ impl Engine {
             self.put_sandbox(sandbox.clone()).await?;
         }
         self.write().running.insert(id.to_owned(), netns.clone());
+        self.make_files(id)?;
         if owned && !sandbox.host {
             namespace::set_loopback_up(&netns).await?;
         }
@@ -182,6 +183,7 @@ impl Engine {
             after.ports = bindings.to_vec()
         })
         .await?;
+        self.report_host_gateway(id);
         Ok(())
     }
 
@@ -241,6 +243,7 @@ impl Engine {
         }
         self.close_resolver(id);
         self.write().running.remove(id);
+        self.remove_files(id);
         if let (true, Some(path)) = (before.owned, &before.netns)
             && let Err(e) = Netns::remove(path)
         {
@@ -289,12 +292,7 @@ impl Model {
 /// The record of a sandbox asked for.
 fn plan(model: &Model, request: SandboxRequest) -> Result<Sandbox> {
     model::check_name("sandbox", &request.name)?;
-    if !request.hostname.is_empty() && !is_host_name(&request.hostname) {
-        return Err(
-            Error::invalid(format!("invalid hostname {:?}", request.hostname))
-                .hint("letters, digits, dots and dashes, at most 253"),
-        );
-    }
+    check_names(&request.hostname, &request.names)?;
     if model.sandboxes.values().any(|s| s.name == request.name) {
         return Err(Error::new(
             Kind::Exists,

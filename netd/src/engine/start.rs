@@ -31,7 +31,9 @@ impl Engine {
         dataplane: Arc<Dataplane>,
         netlink: Netlink,
     ) -> Result<Arc<Self>> {
-        let model = read(&store)?;
+        let mut model = read(&store)?;
+        let files = instance.run.join("files");
+        model.files = std::path::absolute(&files).unwrap_or(files);
         let dirty: BTreeSet<String> = store.keys("dirty")?.into_iter().collect();
         let kept_ports = kept_ports(&store).await?;
         let reaper = Reaper::start(netlink.clone());
@@ -49,6 +51,7 @@ impl Engine {
             network_locks: Locks::default(),
             host_lock: tokio::sync::Mutex::default(),
             reserving: Mutex::default(),
+            writing: Mutex::default(),
             events: broadcast::channel(EVENT_BACKLOG).0,
             kept_ports,
             warnings: Mutex::default(),
@@ -58,6 +61,7 @@ impl Engine {
         engine.open_resolvers();
         engine.refresh_host().await?;
         engine.predefine().await?;
+        engine.restore_files(&fresh);
         engine.realize_all(&dirty, &fresh).await?;
         engine.reserve_ports()?;
         engine.follow()?;

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    path::PathBuf,
 };
 
 use crate::{
@@ -43,9 +44,13 @@ pub struct Model {
     pub retired: BTreeSet<u32>,
     /// The host's own configuration, as last read.
     pub host: HostState,
+    /// Directory of the sandboxes' files, `RUN/files`.
+    pub files: PathBuf,
     endpoints: BTreeMap<String, Endpoint>,
     on_network: BTreeMap<String, Occupancy>,
     of_sandbox: BTreeMap<String, Vec<String>>,
+    /// Endpoints with links.
+    linking: BTreeSet<String>,
 }
 
 impl Model {
@@ -66,6 +71,9 @@ impl Model {
         if !own.contains(&endpoint.id) {
             own.push(endpoint.id.clone());
         }
+        if !endpoint.links.is_empty() {
+            self.linking.insert(endpoint.id.clone());
+        }
         self.endpoints.insert(endpoint.id.clone(), endpoint);
     }
 
@@ -75,6 +83,7 @@ impl Model {
             return;
         };
         self.links.remove(id);
+        self.linking.remove(id);
         if let Some(there) = self.on_network.get_mut(&endpoint.network) {
             there.endpoints.remove(id);
             there.macs.remove(&endpoint.mac);
@@ -120,6 +129,12 @@ impl Model {
             .into_iter()
             .flatten()
             .filter_map(|id| self.endpoints.get(id))
+    }
+
+    /// The endpoints that have links to other sandboxes.
+    pub fn linking(&self) -> impl Iterator<Item = &Endpoint> {
+        let ids = self.linking.iter();
+        ids.filter_map(|id| self.endpoints.get(id))
     }
 
     /// A network by name, id or prefix.

@@ -84,6 +84,11 @@ impl Network {
         PREDEFINED.contains(&self.name.as_str())
     }
 
+    /// Whether it is the bridge that exists from the first start, where names are not resolved.
+    pub fn default_bridge(&self) -> bool {
+        self.predefined() && self.driver == "bridge"
+    }
+
     /// Its driver options; they were checked when it was made.
     pub fn options(&self) -> Options {
         Options::parse(&self.options).unwrap_or_default()

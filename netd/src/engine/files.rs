@@ -1,0 +1,256 @@
+//! The files that tell a sandbox names: `RUN/files/<sandbox id>/{resolv.conf,hosts,hostname}`. They follow the model, and
+//! are written in place, because whoever runs the sandbox' processes mounts them.
+
+use std::{
+    collections::BTreeSet,
+    fs::{self, File, OpenOptions, Permissions},
+    io::{self, Read as _},
+    os::unix::fs::{FileExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+    sync::PoisonError,
+};
+
+use super::{Engine, Model};
+use crate::{
+    error::{Error, Result},
+    files,
+    model::Sandbox,
+    resolv_conf::ResolvConf,
+};
+
+const RESOLV_CONF: &str = "resolv.conf";
+const HOSTS: &str = "hosts";
+const HOSTNAME: &str = "hostname";
+
+/// Where a sandbox' files are.
+pub struct FilePaths {
+    directory: PathBuf,
+    /// For /etc/resolv.conf.
+    pub resolv_conf: PathBuf,
+    /// For /etc/hosts.
+    pub hosts: PathBuf,
+    /// For /etc/hostname.
+    pub hostname: PathBuf,
+}
+
+impl Model {
+    /// Where the files of a sandbox are, if it has some: it runs, and not on the host network.
+    pub fn files(&self, sandbox: &Sandbox) -> Option<FilePaths> {
+        if sandbox.host || !self.running.contains_key(&sandbox.id) {
+            return None;
+        }
+        let directory = self.files.join(&sandbox.id);
+        Some(FilePaths {
+            resolv_conf: directory.join(RESOLV_CONF),
+            hosts: directory.join(HOSTS),
+            hostname: directory.join(HOSTNAME),
+            directory,
+        })
+    }
+}
+
+impl Engine {
+    /// Writes the files of a sandbox that starts.
+    pub(super) fn make_files(&self, sandbox: &str) -> Result<()> {
+        self.write_files(sandbox, true).map(drop)
+    }
+
+    /// Writes what is missing or not right, but leaves a resolv.conf as it is unless `anew`. Says whether it wrote.
+    pub(super) fn write_files(&self, sandbox: &str, anew: bool) -> Result<bool> {
+        let _alone = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let (paths, names, hostname, lines) = {
+            let model = self.read();
+            let Ok(sandbox) = model.sandbox(sandbox) else {
+                return Ok(false);
+            };
+            let Some(paths) = model.files(sandbox) else {
+                return Ok(false);
+            };
+            let names = sandbox.names.clone();
+            let hostname = sandbox.hostname.clone();
+            (paths, names, hostname, model.host_lines(sandbox))
+        };
+        fs::create_dir_all(&paths.directory)
+            .map_err(|e| Error::internal(format!("creating {}", paths.directory.display()), e))?;
+        let mut wrote = false;
+        if anew || !paths.resolv_conf.exists() {
+            let host = self.host_resolv_conf();
+            wrote |= write(&paths.resolv_conf, &files::resolv_conf(&host, &names))?;
+        }
+        wrote |= write(&paths.hostname, &files::hostname(&hostname))?;
+        wrote |= write(&paths.hosts, &files::hosts(&lines))?;
+        Ok(wrote)
+    }
+
+    /// The host's own resolv.conf; a host without it has no search domains and no options.
+    fn host_resolv_conf(&self) -> ResolvConf {
+        let path = &self.config.dns.resolv_conf;
+        match fs::read(path) {
+            Ok(text) => ResolvConf::parse(&String::from_utf8_lossy(&text)),
+            Err(e) => {
+                if e.kind() != io::ErrorKind::NotFound {
+                    tracing::warn!("reading {}: {e}", path.display());
+                }
+                ResolvConf::default()
+            }
+        }
+    }
+
+    /// Writes the hosts file of a sandbox whose networks have changed, and those of the sandboxes that link to it.
+    pub(super) fn write_hosts(&self, sandbox: &str) -> Result<()> {
+        let _alone = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = self.read().linked_to(sandbox);
+        for id in all {
+            let found = {
+                let model = self.read();
+                let found = model.sandboxes.get(&id);
+                found.and_then(|s| Some((model.files(s)?.hosts, model.host_lines(s))))
+            };
+            let Some((path, lines)) = found else {
+                continue;
+            };
+            match write(&path, &files::hosts(&lines)) {
+                Err(e) if id == sandbox => return Err(e),
+                Err(e) => tracing::warn!("a sandbox that links to {sandbox}: {e}"),
+                Ok(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// As [`Engine::write_hosts`] where nothing more can be done if it fails.
+    pub(super) fn follow_hosts(&self, sandbox: &str) {
+        if let Err(e) = self.write_hosts(sandbox) {
+            tracing::warn!("{e}");
+        }
+    }
+
+    /// Removes the files of a sandbox that runs no more.
+    pub(super) fn remove_files(&self, sandbox: &str) {
+        {
+            let _alone = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+            let directory = self.read().files.join(sandbox);
+            if let Err(e) = fs::remove_dir_all(&directory)
+                && e.kind() != io::ErrorKind::NotFound
+            {
+                tracing::warn!("removing {}: {e}", directory.display());
+            }
+        }
+        self.follow_hosts(sandbox);
+    }
+
+    /// At the daemon's start: files of sandboxes that run no more go, those of the others come back. `fresh`: sandboxes
+    /// whose namespace is new.
+    pub(super) fn restore_files(&self, fresh: &BTreeSet<String>) {
+        let directory = self.read().files.clone();
+        // Nothing was ever made there.
+        let found = fs::read_dir(&directory).into_iter().flatten().flatten();
+        for entry in found {
+            let id = entry.file_name();
+            if !id.to_str().is_some_and(|id| self.has_files(id)) {
+                let removed = fs::remove_dir_all(entry.path());
+                let path = entry.path().display().to_string();
+                match removed {
+                    Ok(()) => self.warn(format!("removed the left-over files {path}")),
+                    Err(e) => self.warn(format!("removing the left-over files {path}: {e}")),
+                }
+            }
+        }
+        let running: Vec<String> = self.read().running.keys().cloned().collect();
+        for id in running {
+            if let Err(e) = self.write_files(&id, fresh.contains(&id)) {
+                self.warn(e.to_string());
+            }
+        }
+    }
+
+    fn has_files(&self, id: &str) -> bool {
+        let model = self.read();
+        let sandbox = model.sandboxes.get(id);
+        sandbox.is_some_and(|s| model.files(s).is_some())
+    }
+
+    /// Says so when a sandbox wants the host's address in its hosts file and the host has none there.
+    pub(super) fn report_host_gateway(&self, sandbox: &str) {
+        let model = self.read();
+        let Some(sandbox) = model.sandboxes.get(sandbox).filter(|s| !s.host) else {
+            return;
+        };
+        let wanted = sandbox.names.hosts.iter().any(|(_, a)| a.is_none());
+        if wanted && model.host_gateways(&sandbox.id).next().is_none() {
+            tracing::warn!(
+                "sandbox {}: its host-gateway lines are left out, because the host has no address on the network of its \
+                default route",
+                sandbox.name
+            );
+        }
+    }
+}
+
+/// Writes a file in place, so that it stays the one that is mounted elsewhere; only if its text is another. Says whether
+/// it was.
+fn write(path: &Path, text: &str) -> Result<bool> {
+    replace(path, text.as_bytes())
+        .map_err(|e| Error::internal(format!("writing {}", path.display()), e))
+}
+
+fn replace(path: &Path, text: &[u8]) -> io::Result<bool> {
+    let mut options = OpenOptions::new();
+    options
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC);
+    let file = match options.open(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            let file = options.create(true).open(path)?;
+            // Read by everybody in the sandbox, whatever the daemon's mask.
+            file.set_permissions(Permissions::from_mode(0o644))?;
+            file
+        }
+        other => other?,
+    };
+    let length = file.metadata()?.len();
+    if length == text.len() as u64 && holds(&file, text)? {
+        return Ok(false);
+    }
+    file.write_all_at(text, 0)?;
+    if length > text.len() as u64 {
+        file.set_len(text.len() as u64)?;
+    }
+    Ok(true)
+}
+
+fn holds(mut file: &File, text: &[u8]) -> io::Result<bool> {
+    let mut found = Vec::with_capacity(text.len());
+    file.by_ref()
+        .take(text.len() as u64 + 1)
+        .read_to_end(&mut found)?;
+    Ok(found == text)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt as _;
+
+    use super::*;
+
+    #[test]
+    fn s06_files_are_written_in_place_and_only_if_they_change() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("hosts");
+        let inode = || fs::metadata(&path).unwrap().ino();
+        assert!(replace(&path, b"a longer text\n").unwrap());
+        let first = inode();
+        assert!(!replace(&path, b"a longer text\n").unwrap());
+        assert!(replace(&path, b"short\n").unwrap());
+        assert_eq!(fs::read(&path).unwrap(), b"short\n");
+        assert!(replace(&path, b"other\n").unwrap());
+        assert_eq!(fs::read(&path).unwrap(), b"other\n");
+        assert_eq!(inode(), first);
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o644);
+        let link = directory.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert!(replace(&link, b"x").is_err());
+        assert_eq!(fs::read(&path).unwrap(), b"other\n");
+    }
+}
