@@ -58,6 +58,19 @@ impl Docker {
         Ok(docker)
     }
 
+    /// The namespace that stands for its host.
+    pub fn netns(&self) -> &Netns {
+        &self.netns
+    }
+
+    /// The engine's process id.
+    ///
+    /// # Errors
+    /// When it was stopped.
+    pub fn pid(&self) -> Result<u32> {
+        Ok(self.daemon.as_ref().context("dockerd does not run")?.pid())
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }

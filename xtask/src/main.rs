@@ -20,6 +20,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   lab                a shell in such a world, with the daemon running
   bench              speed against plain veth, a Linux bridge and kernel masquerading
   scale              cost of control operations, alone and at scale, beside a real Docker Engine
+  dns-bench          speed of names, beside a real Docker Engine's resolver
   test               set-up, checks, build and all tests
   lint               rustfmt and clippy, of the eBPF programs too
   tidy               rules for files that no compiler knows";
@@ -53,6 +54,10 @@ fn dispatch() -> Result<()> {
         ["scale"] => {
             setup::packages(&setup::DOCKER)?;
             world("scale", &["--release"])
+        }
+        ["dns-bench"] => {
+            setup::packages(&setup::DOCKER)?;
+            world("names", &["--release"])
         }
         ["test"] => test::test(),
         ["lint"] => {

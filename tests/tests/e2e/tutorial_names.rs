@@ -173,25 +173,3 @@ fn s01_s03_the_tutorial_by_name() -> Outcome {
     tutorial.alias_containers().context("aliases")?;
     tutorial.disconnect_containers().context("disconnect")
 }
-
-#[test]
-fn s02_links_on_the_default_bridge_are_in_the_hosts_file() -> Outcome {
-    let (world, _upstream) = named_world("")?;
-    let first = show::run(&world, "--hostname first-host --network bridge container1")?;
-    show::run(
-        &world,
-        "--network name=bridge,link=container1:c1 container2",
-    )?;
-    show::run(&world, "--network bridge container3")?;
-    let wanted = first.v4("eth0")?.to_string();
-    for name in ["c1", "container1", "first-host"] {
-        let output = exec(&world, "container2", &["getent", "hosts", name])?;
-        let told = output.stdout.split_whitespace().next();
-        ensure!(told == Some(&wanted), "{name}: {}", output.text());
-        let other = exec(&world, "container3", &["getent", "hosts", name])?;
-        ensure!(other.code == Some(2), "{name} in another: {}", other.text());
-    }
-    let ping = exec(&world, "container2", &["ping", "-c", "1", "-W", "2", "c1"])?;
-    ensure!(ping.ok, "{}", ping.text());
-    Ok(())
-}
