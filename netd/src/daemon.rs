@@ -17,7 +17,7 @@ use crate::{
     dataplane::Dataplane,
     engine::Engine,
     error::{Error, Result},
-    kernel::Netlink,
+    kernel::{Netlink, memory},
     store::Store,
 };
 
@@ -91,6 +91,7 @@ pub async fn run(instance: Instance, config: Config) -> Result<()> {
     crate::failpoints::arm("NETD_FAILPOINT");
     let listener = api::bind(&path)?;
     tracing::info!("serving on {}", path.display());
+    memory::give_back();
     let mut terminate =
         signal(SignalKind::terminate()).map_err(|e| Error::internal("SIGTERM", e))?;
     let mut interrupt =

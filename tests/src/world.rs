@@ -56,6 +56,8 @@ pub struct World {
     /// Name of netd's instance.
     pub instance: String,
     pub(crate) directory: TempDir,
+    /// Holds netd's run directory: in memory, as /run is on a host.
+    pub(crate) memory: TempDir,
     pub(crate) cgroup: Cgroup,
     pub(crate) daemon: Option<Process>,
     pub(crate) others: Vec<Netns>,
@@ -114,6 +116,9 @@ impl World {
             host: Netns::create(&format!("{instance}-host"))?,
             lan: Netns::create(&format!("{instance}-lan"))?,
             directory: tempfile::Builder::new().prefix("netd-").tempdir()?,
+            memory: tempfile::Builder::new()
+                .prefix("netd-")
+                .tempdir_in("/dev/shm")?,
             cgroup,
             daemon: None,
             others: Vec::new(),
@@ -166,7 +171,7 @@ impl World {
 
     /// netd's run directory.
     pub fn run_directory(&self) -> PathBuf {
-        self.directory.path().join("run")
+        self.memory.path().join("run")
     }
 
     /// netd's state directory.

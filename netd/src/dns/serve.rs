@@ -100,19 +100,24 @@ pub fn serve(
 
 impl Client {
     async fn datagrams(self: Arc<Self>, socket: Arc<UdpSocket>) {
-        let mut bytes = vec![0; LONGEST];
         loop {
             if let Err(e) = socket.readable().await {
                 return tracing::error!("DNS of sandbox {}: {e}", self.sandbox);
             }
-            for _ in 0..BATCH {
-                // An error is that there is nothing more, or of an earlier answer that its asker did not wait for.
-                let Ok((length, from)) = socket.try_recv_from(&mut bytes) else {
-                    break;
-                };
-                self.datagram(&socket, &bytes[..length], from);
-            }
+            self.batch(&socket);
             tokio::task::yield_now().await;
+        }
+    }
+
+    /// Takes what is there, with a buffer that thousands of waiting tasks need not hold.
+    fn batch(self: &Arc<Self>, socket: &Arc<UdpSocket>) {
+        let mut bytes = [0; LONGEST];
+        for _ in 0..BATCH {
+            // An error is that there is nothing more, or of an earlier answer that its asker did not wait for.
+            let Ok((length, from)) = socket.try_recv_from(&mut bytes) else {
+                return;
+            };
+            self.datagram(socket, &bytes[..length], from);
         }
     }
 

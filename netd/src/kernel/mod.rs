@@ -4,6 +4,7 @@
 
 pub mod host;
 pub mod links;
+pub mod memory;
 pub mod netns;
 pub mod ports;
 mod reaper;
