@@ -117,15 +117,16 @@ fn local(
     ttl: u32,
 ) -> Option<(ResponseCode, Vec<Record>)> {
     let asked = query.name();
-    if query.query_type() == RecordType::PTR {
-        let name = table.name_of(view, reverse(asked)?)?;
+    let kind = query.query_type();
+    if let Some(address) = reverse(asked) {
         // A name that is none (too long) is not known.
-        let name = Name::from_ascii(&*name).ok()?;
+        let name = Name::from_ascii(&*table.name_of(view, address)?).ok()?;
         let data = RData::PTR(PTR(name));
         let record = Record::from_rdata(asked.clone(), ttl, data);
-        return Some((ResponseCode::NoError, vec![record]));
+        let wanted = matches!(kind, RecordType::PTR | RecordType::ANY);
+        let answers = wanted.then_some(record).into_iter().collect();
+        return Some((ResponseCode::NoError, answers));
     }
-    let kind = query.query_type();
     let suits = |holder: &Holder| match kind {
         RecordType::A => holder.v4.is_some(),
         RecordType::AAAA => holder.v6.is_some(),

@@ -28,7 +28,7 @@ pub struct Stand {
     pub named: bool,
     /// Names by which others find the sandbox here, in lower case.
     pub names: Vec<String>,
-    /// The first of them in its own spelling, for reverse questions.
+    /// Its whole name in its own spelling and with its last dot, for reverse questions.
     pub canonical: String,
     /// Its addresses here.
     pub holder: Holder,
@@ -83,7 +83,7 @@ impl Table {
                 let holders = zone.names.entry(name.clone()).or_default();
                 holders.insert(Arc::clone(&view.sandbox), stand.holder);
             }
-            let canonical: Arc<str> = format!("{}.{}.", stand.canonical, stand.zone).into();
+            let canonical: Arc<str> = stand.canonical.as_str().into();
             for address in addresses(stand.holder) {
                 zone.addresses.insert(address, Arc::clone(&canonical));
             }
@@ -176,7 +176,7 @@ mod tests {
             zone: format!("net{network}"),
             named: true,
             names: names.iter().map(|n| n.to_string()).collect(),
-            canonical: names[0].to_owned(),
+            canonical: format!("{}.net{network}.", names[0]),
             holder: Holder {
                 v4: Some(Ipv4Addr::new(10, network as u8, 0, last)),
                 v6: None,

@@ -10,9 +10,6 @@ use crate::{
     model::{Endpoint, Network, Sandbox},
 };
 
-/// The default network's name; sandboxes there do not know each other's names (FEATURES.md S01).
-const DEFAULT_BRIDGE: &str = "bridge";
-
 fn stand(sandbox: &Sandbox, endpoint: &Endpoint, network: &Network) -> Stand {
     let (id, short) = (&sandbox.id, &sandbox.id[..12]);
     let mut names = vec![&*sandbox.name, id, short, &sandbox.hostname];
@@ -33,9 +30,10 @@ fn stand(sandbox: &Sandbox, endpoint: &Endpoint, network: &Network) -> Stand {
     Stand {
         network: network.number,
         zone: network.name.to_ascii_lowercase(),
-        named: network.driver == "bridge" && network.name != DEFAULT_BRIDGE,
+        // On the default bridge sandboxes do not know each other's names, as with Docker.
+        named: network.driver == "bridge" && !network.default_bridge(),
         names,
-        canonical: sandbox.name.clone(),
+        canonical: format!("{}.{}.", sandbox.name, network.name),
         holder: Holder {
             v4: address(endpoint.ipv4).and_then(|a| match a {
                 std::net::IpAddr::V4(a) => Some(a),
