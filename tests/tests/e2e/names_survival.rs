@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fs};
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use hickory_proto::op::Message;
 use netd_tests::{
     Sandbox, World,
@@ -13,6 +13,10 @@ use netd_tests::{
         load::{Steady, flood},
     },
     world::{LAN_V4, LAN_V6},
+};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
 };
 
 use crate::{
@@ -246,4 +250,49 @@ fn x04_one_sandbox_cannot_hold_up_anothers_names() -> Outcome {
     dig(&greedy.scope, "modest A")?.is("A", &[modest.v4("eth0")?])?;
     drop(flood);
     Ok(())
+}
+
+/// The process that holds the sockets of this world's sandboxes.
+fn keeper(world: &World) -> Option<i32> {
+    let processes = fs::read_dir("/proc").ok()?.flatten();
+    let mut found = processes.filter_map(|entry| {
+        let pid = entry.file_name().to_str()?.parse().ok()?;
+        let words = fs::read_to_string(entry.path().join("cmdline")).ok()?;
+        let cgroup = fs::read_to_string(entry.path().join("cgroup")).ok()?;
+        let ours = cgroup
+            .trim_end()
+            .ends_with(&format!("netd-{}", world.instance));
+        (ours && words.contains("--keep-sockets")).then_some(pid)
+    });
+    found.next()
+}
+
+#[test]
+fn x01_a_killed_keeper_is_replaced() -> Outcome {
+    let (mut world, upstream) = named_world("")?;
+    world.ctl("network create front")?;
+    let old = world.sandbox("old", &["front"])?;
+    let pid = keeper(&world).context("no keeper")?;
+    kill(Pid::from_raw(pid), Signal::SIGKILL)?;
+    netd_tests::wait_for("the keeper's end", 5, || {
+        (keeper(&world) != Some(pid)).then_some(())
+    });
+    // Nobody notices, and the next sandbox has a keeper again.
+    forwards(&old, &upstream, "a-one.example")?;
+    let new = world.sandbox("new", &["front"])?;
+    dig(&old.scope, "new A")?.is("A", &[new.v4("eth0")?])?;
+    ensure!(keeper(&world).is_some(), "there is no keeper");
+    let before = [sockets(&old)?, sockets(&new)?];
+    world.kill()?;
+    world.start()?;
+    dig(&old.scope, "new A")?.is("A", &[new.v4("eth0")?])?;
+    dig(&new.scope, "old A")?.is("A", &[old.v4("eth0")?])?;
+    let after = [sockets(&old)?, sockets(&new)?];
+    ensure!(
+        after == before,
+        "other sockets than before: {before:?} {after:?}"
+    );
+    // It holds nothing of what was removed, and ends with the instance: the world's end looks for it.
+    world.ctl("sandbox rm old")?;
+    dig(&new.scope, "old A")?.is_empty("NXDOMAIN")
 }
