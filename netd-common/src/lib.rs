@@ -18,6 +18,7 @@ pub mod mss;
 pub mod neighbour;
 pub mod packet;
 pub mod pool;
+pub mod resolver;
 pub mod socket;
 pub mod tables;
 pub mod translate;

@@ -14,7 +14,7 @@ mod sock;
 mod verdict;
 
 use aya_ebpf::{
-    bindings::{TC_ACT_OK, TC_ACT_SHOT},
+    bindings::{TC_ACT_OK, TC_ACT_SHOT, TC_ACT_UNSPEC},
     macros::classifier,
     programs::TcContext,
 };
@@ -24,6 +24,7 @@ use netd_common::{
     drop_reason::DropReason,
     host,
     packet::{ETHERNET, Packet as _, ether_type},
+    resolver,
     tables::{Tables as _, Verdict, Work},
     uplink,
 };
@@ -34,7 +35,7 @@ use crate::{kernel::Kernel, skb::Skb};
 #[inline(always)]
 fn scratch() -> Option<&'static mut Work> {
     let room = maps::SCRATCH.get_ptr_mut(0)?;
-    // SAFETY: TC programs run with bottom halves disabled and do not nest (nothing of ours hangs on egress), so this
+    // SAFETY: TC programs run with bottom halves disabled and do not nest (what hangs on egress does not use it), so this
     // CPU's entry has one user; every field is written before it is read, and `Work` is valid when zeroed.
     Some(unsafe { &mut *room })
 }
@@ -118,6 +119,14 @@ pub fn from_uplink_l3(context: TcContext) -> i32 {
         _ => return TC_ACT_OK,
     };
     uplink(&context, 0, v4)
+}
+
+/// TC egress of a sandbox' loopback device.
+#[classifier]
+pub fn to_resolver(context: TcContext) -> i32 {
+    resolver::lead(&mut Skb(&context));
+    // Whoever else has a filter there shall see it.
+    TC_ACT_UNSPEC
 }
 
 #[cfg(not(test))]

@@ -9,6 +9,7 @@ use crate::{
     dns::keeper::{self, Keeper},
     error::{Error, Result},
     kernel::{Netlink, Netns, Reaper, sysctl},
+    model::Sandbox,
     store::Store,
 };
 
@@ -20,6 +21,7 @@ pub async fn run(instance: &Instance) -> Result<()> {
     let links = netlink.find_links(&instance.name).await?;
     futures::future::try_join_all(links.iter().map(|link| reaper.remove(link.ifindex))).await?;
     Dataplane::purge(instance)?;
+    leave_namespaces(instance);
     if let Some(keeper) = Keeper::find(&instance.run)? {
         keeper.quit()?;
     }
@@ -63,4 +65,21 @@ pub async fn run(instance: &Instance) -> Result<()> {
     }
     drop(lock);
     Ok(())
+}
+
+/// Takes the way to the resolver out of namespaces that others made.
+fn leave_namespaces(instance: &Instance) {
+    let Ok(store) = Store::open(&instance.state) else {
+        return;
+    };
+    let sandboxes = store.list::<Sandbox>("sandbox").unwrap_or_default();
+    for sandbox in sandboxes.iter().filter(|s| !s.owned && !s.host) {
+        let left = sandbox.netns.as_deref().map(|path| {
+            // One that is gone needs nothing.
+            Netns::open(path).map_or(Ok(()), |netns| Dataplane::detach_resolver(&netns))
+        });
+        if let Some(Err(e)) = left {
+            tracing::warn!("sandbox {}: {e}", sandbox.name);
+        }
+    }
 }

@@ -6,6 +6,7 @@ mod gateway;
 mod masquerade;
 mod memory;
 mod mss;
+mod resolver;
 mod shift;
 mod socket;
 mod stale;

@@ -54,10 +54,13 @@ pub fn name_of(ifindex: u32) -> Result<String> {
         .map_err(|e| Error::internal(format!("interface {ifindex}"), e))
 }
 
-/// A clsact filter on the ingress of one of our own veths, replaced in place where it hangs already. It costs nothing
+/// The loopback device's index in every namespace.
+const LOOPBACK: u32 = 1;
+
+/// A clsact filter on one of our own veths, or on the loopback device of a sandbox, replaced in place where it hangs already. It costs nothing
 /// to attach, where a TCX link waits for an RCU grace period, and lives as long as the device.
 /// Says whether none hung there.
-pub fn filter(object: &mut Ebpf, program: &str, ifindex: u32) -> Result<bool> {
+pub fn filter(object: &mut Ebpf, program: &str, ifindex: u32, hook: TcAttachType) -> Result<bool> {
     let name = name_of(ifindex)?;
     let fail = |e: &dyn std::error::Error| {
         Error::internal(format!("attaching {program} to {name}"), chain(e))
@@ -74,25 +77,35 @@ pub fn filter(object: &mut Ebpf, program: &str, ifindex: u32) -> Result<bool> {
         handle: handle(),
         classid: None,
     });
-    let attached = classifier.attach_with_options(&name, TcAttachType::Ingress, options);
+    let attached = classifier.attach_with_options(&name, hook, options);
     let new = attached.is_ok();
     let link = match attached {
         Ok(link) => link,
         Err(_) => {
-            let there = SchedClassifierLink::attached(
-                &name,
-                TcAttachType::Ingress,
-                PRIORITY,
-                handle(),
-                None,
-            )
-            .map_err(|e| fail(&e))?;
+            let there = SchedClassifierLink::attached(&name, hook, PRIORITY, handle(), None)
+                .map_err(|e| fail(&e))?;
             classifier.attach_to_link(there).map_err(|e| fail(&e))?
         }
     };
     // Dropped, the link would take the filter with it.
     std::mem::forget(classifier.take_link(link).map_err(|e| fail(&e))?);
     Ok(new)
+}
+
+/// Leads questions to the resolver's sockets, in the namespace of the calling thread.
+pub fn resolver(object: &mut Ebpf) -> Result<()> {
+    filter(object, "to_resolver", LOOPBACK, TcAttachType::Egress).map(drop)
+}
+
+/// Takes away what [`resolver`] hung there; nothing is fine.
+pub fn no_resolver() -> Result<()> {
+    let name = name_of(LOOPBACK)?;
+    let hook = TcAttachType::Egress;
+    if let Ok(link) = SchedClassifierLink::attached(&name, hook, PRIORITY, handle(), None) {
+        // It goes with the link, and is not there if that fails.
+        drop(link);
+    }
+    Ok(())
 }
 
 /// A pinned TCX link on the ingress of an uplink, where other programs may live too.
@@ -123,7 +136,7 @@ pub fn uplink(object: &mut Ebpf, program: &str, ifindex: u32, pin: &Path) -> Res
     let link = classifier.take_link(id).map_err(|e| fail(&e))?;
     let Ok(link) = FdLink::try_from(link) else {
         // Before TCX (Linux 6.6) the filter belongs to the device and needs no pin.
-        return filter(object, program, ifindex).map(drop);
+        return filter(object, program, ifindex, TcAttachType::Ingress).map(drop);
     };
     link.pin(pin).map_err(|e| fail(&e))?;
     Ok(())

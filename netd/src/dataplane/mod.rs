@@ -18,12 +18,13 @@ use std::{
     sync::{Mutex, MutexGuard},
 };
 
-use aya::{Ebpf, maps::Array};
+use aya::{Ebpf, maps::Array, programs::TcAttachType};
 use netd_common::abi::Settings;
 
 use crate::{
     config::{Config, Instance},
     error::{Error, Kind, Result},
+    kernel::Netns,
 };
 pub use counters::{DropRow, MapRow, ProgramRow, StatsRow};
 pub use spec::{
@@ -112,13 +113,30 @@ impl Dataplane {
     /// Hangs `from_container` on a veth's host end. It denies everything while the maps know nothing of it.
     /// Says whether it had to be.
     pub fn attach_endpoint(&self, ifindex: u32) -> Result<bool> {
-        attach::filter(&mut locked(&self.state).object, "from_container", ifindex)
+        let hook = TcAttachType::Ingress;
+        attach::filter(
+            &mut locked(&self.state).object,
+            "from_container",
+            ifindex,
+            hook,
+        )
     }
 
     /// Hangs `from_host` on the inner end of a network's device pair.
     /// Says whether it had to be.
     pub fn attach_gateway(&self, ifindex: u32) -> Result<bool> {
-        attach::filter(&mut locked(&self.state).object, "from_host", ifindex)
+        let hook = TcAttachType::Ingress;
+        attach::filter(&mut locked(&self.state).object, "from_host", ifindex, hook)
+    }
+
+    /// Leads questions to 127.0.0.11:53 to the resolver's sockets, in a sandbox' namespace.
+    pub fn attach_resolver(&self, netns: &Netns) -> Result<()> {
+        netns.run(|| attach::resolver(&mut locked(&self.state).object))
+    }
+
+    /// Undoes it, in a namespace that lives on.
+    pub fn detach_resolver(netns: &Netns) -> Result<()> {
+        netns.run(attach::no_resolver)
     }
 
     /// Makes exactly these the uplinks.

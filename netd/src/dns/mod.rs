@@ -103,13 +103,21 @@ impl Resolver {
         })
     }
 
-    /// Opens a sandbox' resolver, or goes on with the sockets that were left for its namespace.
-    pub fn open(&self, sandbox: &str, netns: &Netns, left: &mut Left) -> Result<()> {
+    /// Opens a sandbox' resolver, or goes on with the sockets that were left for its namespace. `lead`: makes the way to
+    /// new ones.
+    pub fn open(
+        &self,
+        sandbox: &str,
+        netns: &Netns,
+        left: &mut Left,
+        lead: impl FnOnce() -> Result<()>,
+    ) -> Result<()> {
         let (device, inode) = netns.identity()?;
         let key = format!("{sandbox}:{device}:{inode}");
         let sockets = match left.remove(&key) {
             Some(pair) => Sockets::adopt(pair),
             None => {
+                lead()?;
                 let sockets = Sockets::open(netns)?;
                 self.keep(&key, &sockets)?;
                 sockets
@@ -144,13 +152,15 @@ impl Resolver {
         Ok(())
     }
 
-    /// Ends a sandbox' resolver; none is fine.
-    pub fn close(&self, sandbox: &str) {
+    /// Ends a sandbox' resolver. Says whether there was one.
+    pub fn close(&self, sandbox: &str) -> bool {
         let closed = locked(&self.serving).remove(sandbox);
-        if let Some((key, serving)) = closed {
-            drop(serving);
-            self.forget(&key);
-        }
+        let Some((key, serving)) = closed else {
+            return false;
+        };
+        drop(serving);
+        self.forget(&key);
+        true
     }
 
     fn forget(&self, key: &str) {

@@ -5,21 +5,18 @@ use std::{
     os::fd::OwnedFd,
 };
 
+use netd_common::resolver::{ADDRESS, SOCKETS};
 use nix::sys::socket::{setsockopt, sockopt::RcvBufForce};
 
-use super::upstream::PORT;
 use crate::{
     error::{Error, Result},
     kernel::Netns,
 };
 
-/// The resolver's address in every sandbox, as in Docker's.
-pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
-
 /// Bytes that requests may take while the daemon is busy or being replaced: some thousands.
 const BUFFER: usize = 4 << 20;
 
-/// Bound to [`ADDRESS`] and port 53, not blocking.
+/// Bound to [`ADDRESS`] and port [`SOCKETS`], not blocking.
 #[derive(Debug)]
 pub struct Sockets {
     /// Datagrams.
@@ -29,20 +26,25 @@ pub struct Sockets {
 }
 
 impl Sockets {
-    /// Opens them inside. Errors: loopback is down, or the port is taken there.
+    /// Opens them inside. Errors: the port is taken there.
     pub fn open(netns: &Netns) -> Result<Self> {
         netns.run(|| {
             let open = || {
-                let udp = UdpSocket::bind((ADDRESS, PORT))?;
-                let tcp = TcpListener::bind((ADDRESS, PORT))?;
+                let place = (Ipv4Addr::from(ADDRESS), SOCKETS);
+                let udp = UdpSocket::bind(place)?;
+                let tcp = TcpListener::bind(place)?;
                 setsockopt(&udp, RcvBufForce, &BUFFER)?;
                 udp.set_nonblocking(true)?;
                 tcp.set_nonblocking(true)?;
                 Ok(Self { udp, tcp })
             };
             open().map_err(|e: std::io::Error| {
-                Error::internal(format!("the resolver at {ADDRESS}:{PORT} in the sandbox"), e)
-                    .hint("bring its loopback up, and let nothing else listen on port 53 of all addresses there")
+                let place = Ipv4Addr::from(ADDRESS);
+                Error::internal(
+                    format!("the resolver's sockets at {place}:{SOCKETS} in the sandbox"),
+                    e,
+                )
+                .hint("let nothing else there listen on that port")
             })
         })
     }

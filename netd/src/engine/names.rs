@@ -2,6 +2,7 @@
 
 use super::{Engine, Model};
 use crate::{
+    dataplane::Dataplane,
     dns::{
         Left,
         table::{Holder, Stand, View},
@@ -82,15 +83,22 @@ impl Engine {
             return;
         }
         self.publish_names(&sandbox.id);
-        if let Err(e) = self.resolver.open(&sandbox.id, netns, left) {
+        let lead = || self.dataplane.attach_resolver(netns);
+        if let Err(e) = self.resolver.open(&sandbox.id, netns, left, lead) {
             self.warn(format!("sandbox {} resolves no names: {e}", sandbox.name));
         }
     }
 
-    /// Ends a sandbox' resolver, and its names.
-    pub(super) fn close_resolver(&self, sandbox: &str) {
+    /// Ends a sandbox' resolver, and its names. `owned`: its namespace goes, too.
+    pub(super) fn close_resolver(&self, sandbox: &str, owned: bool) {
         self.resolver.publish(sandbox, || None);
-        self.resolver.close(sandbox);
+        let closed = self.resolver.close(sandbox);
+        let netns = self.read().running.get(sandbox).cloned();
+        if let (true, false, Some(netns)) = (closed, owned, netns)
+            && let Err(e) = Dataplane::detach_resolver(&netns)
+        {
+            tracing::warn!("the way to the resolver of sandbox {sandbox}: {e}");
+        }
     }
 
     /// At the start: the resolvers of all that runs, with the sockets that an earlier daemon left.

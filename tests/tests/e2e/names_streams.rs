@@ -108,3 +108,40 @@ fn s01_silent_connections_hold_up_nobody() -> Outcome {
     drop(silent);
     dig(&web.scope, "web A +tcp")?.is("A", &[web.v4("eth0")?])
 }
+
+#[test]
+fn s01_a_sandbox_may_have_port_53_for_itself() -> Outcome {
+    let (mut world, _upstream) = named_world("")?;
+    world.ctl("network create front")?;
+    let web = world.sandbox("web", &["front"])?;
+    let other = world.sandbox("other", &["front"])?;
+    let everywhere = std::net::SocketAddr::from((std::net::Ipv4Addr::UNSPECIFIED, 53));
+    // It must be able to listen, and then both must answer, each at its own addresses.
+    let _own = netd_tests::dns::Nameserver::start(&web.netns, &web.scope, &[everywhere], &[])?;
+    for by_tcp in [false, true] {
+        let ask = |client: &Client, name| match by_tcp {
+            true => client.ask_by_tcp(name, "A"),
+            false => client.ask(name, "A"),
+        };
+        ensure!(ask(&Client::inside(&web.netns), "other")?.answers.len() == 1);
+        let own = Client::new(&other.netns, (web.v4("eth0")?, 53).into());
+        ensure!(ask(&own, "a.example")?.answers.len() == 1);
+        ensure!(ask(&own, "other")?.answers.is_empty(), "not the resolver");
+    }
+    // A namespace that others made is left as it was.
+    let theirs = world.namespace("theirs")?;
+    let path = theirs.path().display().to_string();
+    world.ctl(&format!(
+        "sandbox create --netns {path} --network front guest"
+    ))?;
+    ensure!(Client::inside(&theirs).ask("web", "A")?.answers.len() == 1);
+    let filters = || {
+        theirs
+            .scope()
+            .run(&["tc", "filter", "show", "dev", "lo", "egress"])
+    };
+    ensure!(filters()?.stdout.contains("to_resolver"));
+    world.ctl("sandbox rm guest")?;
+    ensure!(!filters()?.stdout.contains("to_resolver"));
+    Ok(())
+}
