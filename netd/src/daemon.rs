@@ -105,7 +105,7 @@ pub async fn run(instance: Instance, config: Config) -> Result<()> {
     // Streams of events never end by themselves: the daemon does not wait for their readers.
     tokio::pin!(stop);
     let (tell, told) = tokio::sync::oneshot::channel();
-    let mut serving = tokio::spawn(api::serve(engine, listener, async {
+    let mut serving = tokio::spawn(api::serve(Arc::clone(&engine), listener, async {
         let _ = told.await;
     }));
     tokio::select! {
@@ -114,6 +114,7 @@ pub async fn run(instance: Instance, config: Config) -> Result<()> {
     }
     let _ = tell.send(());
     let _ = tokio::time::timeout(std::time::Duration::from_secs(2), serving).await;
+    engine.finish_questions().await;
     let _ = fs::remove_file(&path);
     tracing::info!("stopped; networks go on without the daemon");
     Ok(())

@@ -160,8 +160,8 @@ impl Keeper {
     }
 
     /// Hands it a copy of a sandbox' sockets.
-    pub fn keep(&self, key: &str, pair: &Pair) -> Result<()> {
-        send(&self.0, KEEP, key, &pair.each_ref().map(AsFd::as_fd))
+    pub fn keep(&self, key: &str, pair: [BorrowedFd<'_>; 2]) -> Result<()> {
+        send(&self.0, KEEP, key, &pair)
     }
 
     /// It lets go of its copy.

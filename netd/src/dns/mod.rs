@@ -11,13 +11,15 @@ pub mod table;
 mod upstream;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
-use tokio::{runtime::Runtime, sync::Semaphore};
+use tokio::{runtime::Runtime, sync::Semaphore, time::timeout};
+use tokio_util::task::TaskTracker;
 
 use crate::{
     config,
@@ -31,6 +33,9 @@ use table::{Table, View};
 
 /// Questions of all sandboxes that are with servers at a time.
 const IN_FLIGHT: usize = 4096;
+
+/// How long questions that are with servers may keep the daemon from stopping.
+const FINISH: Duration = Duration::from_secs(5);
 
 /// The resolver of all sandboxes.
 #[derive(Debug)]
@@ -68,6 +73,7 @@ impl Resolver {
                 host: upstream::HostResolvers::new(config.resolv_conf.clone()),
                 config,
                 in_flight: Semaphore::new(IN_FLIGHT),
+                taken: TaskTracker::new(),
             }),
             changing: Mutex::default(),
             serving: Mutex::default(),
@@ -114,13 +120,11 @@ impl Resolver {
     ) -> Result<()> {
         let (device, inode) = netns.identity()?;
         let key = format!("{sandbox}:{device}:{inode}");
-        let sockets = match left.remove(&key) {
-            Some(pair) => Sockets::adopt(pair),
+        let (sockets, new) = match left.remove(&key) {
+            Some(pair) => (Sockets::adopt(pair), false),
             None => {
                 lead()?;
-                let sockets = Sockets::open(netns)?;
-                self.keep(&key, &sockets)?;
-                sockets
+                (Sockets::open(netns)?, true)
             }
         };
         let Some(runtime) = &self.runtime else {
@@ -129,27 +133,35 @@ impl Resolver {
         let _within = runtime.enter();
         let serving = serve::serve(sandbox, netns, sockets, &self.shared)
             .map_err(|e| Error::internal(format!("the resolver of sandbox {sandbox}"), e))?;
-        locked(&self.serving).insert(sandbox.to_owned(), (key, serving));
+        let mut all = locked(&self.serving);
+        all.insert(sandbox.to_owned(), (key, serving));
+        if new {
+            self.keep(sandbox, &all);
+        }
         Ok(())
     }
 
-    /// Without a keeper the resolver serves all the same, but not while the daemon is away.
-    fn keep(&self, key: &str, sockets: &Sockets) -> Result<()> {
-        let pair = sockets.duplicate()?;
+    /// Hands a sandbox' sockets to the keeper; to a new one, those of all. Without a keeper the resolver serves all the
+    /// same, but not while the daemon is away.
+    fn keep(&self, sandbox: &str, all: &BTreeMap<String, (String, Serving)>) {
         let mut keeper = locked(&self.keeper);
-        let kept = keeper.as_ref().is_some_and(|k| k.keep(key, &pair).is_ok());
-        if !kept {
-            // None yet, or it was killed.
-            let new = Keeper::find_or_start(&self.run).and_then(|new| {
-                new.keep(key, &pair)?;
-                Ok(new)
-            });
-            match new {
-                Ok(new) => *keeper = Some(new),
-                Err(e) => tracing::warn!("{e}; questions asked while netd restarts will be lost"),
-            }
+        let hand =
+            |to: &Keeper, (key, serving): &(String, Serving)| to.keep(key, serving.sockets());
+        let one = all.get(sandbox);
+        if let (Some(keeper), Some(one)) = (&*keeper, one)
+            && hand(keeper, one).is_ok()
+        {
+            return;
         }
-        Ok(())
+        // None yet, or it was killed.
+        let new = Keeper::find_or_start(&self.run).and_then(|new| {
+            all.values().try_for_each(|one| hand(&new, one))?;
+            Ok(new)
+        });
+        match new {
+            Ok(new) => *keeper = Some(new),
+            Err(e) => tracing::warn!("{e}; questions asked while netd restarts will be lost"),
+        }
     }
 
     /// Ends a sandbox' resolver. Says whether there was one.
@@ -175,9 +187,13 @@ impl Resolver {
         left.keys().for_each(|key| self.forget(key));
     }
 
-    /// The sandboxes that are served.
-    pub fn served(&self) -> BTreeSet<String> {
-        locked(&self.serving).keys().cloned().collect()
+    /// Takes no more questions and answers those that were taken. What comes now waits in the sockets for the next
+    /// daemon.
+    pub async fn finish(&self) {
+        locked(&self.serving).clear();
+        self.shared.taken.close();
+        // Whoever is silent for so long is not waited for.
+        let _ = timeout(FINISH, self.shared.taken.wait()).await;
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     net::SocketAddr,
+    os::fd::{AsFd as _, BorrowedFd},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -16,6 +17,7 @@ use tokio::{
     task::AbortHandle,
     time::timeout,
 };
+use tokio_util::task::TaskTracker;
 
 use super::{
     forward::{self, Place},
@@ -52,6 +54,8 @@ pub struct Shared {
     pub config: config::Dns,
     /// Questions of all sandboxes that are with servers at a time.
     pub in_flight: Semaphore,
+    /// Requests that have been taken and not been answered yet; closed when no more shall be taken.
+    pub taken: TaskTracker,
 }
 
 /// One sandbox.
@@ -67,11 +71,22 @@ struct Client {
 
 /// The tasks that serve a sandbox; they end when this is dropped. The sockets live on where others keep them, too.
 #[derive(Debug)]
-pub struct Serving([AbortHandle; 2]);
+pub struct Serving {
+    udp: Arc<UdpSocket>,
+    tcp: Arc<TcpListener>,
+    tasks: [AbortHandle; 2],
+}
+
+impl Serving {
+    /// The sockets: datagrams, then connections.
+    pub fn sockets(&self) -> [BorrowedFd<'_>; 2] {
+        [self.udp.as_fd(), self.tcp.as_fd()]
+    }
+}
 
 impl Drop for Serving {
     fn drop(&mut self) {
-        self.0.iter().for_each(AbortHandle::abort);
+        self.tasks.iter().for_each(AbortHandle::abort);
     }
 }
 
@@ -91,11 +106,17 @@ pub fn serve(
         connections: Arc::new(Semaphore::new(CONNECTIONS)),
     });
     let udp = Arc::new(UdpSocket::from_std(sockets.udp)?);
-    let tcp = TcpListener::from_std(sockets.tcp)?;
-    Ok(Serving([
-        tokio::spawn(Arc::clone(&client).datagrams(udp)).abort_handle(),
-        tokio::spawn(client.streams(tcp)).abort_handle(),
-    ]))
+    let tcp = Arc::new(TcpListener::from_std(sockets.tcp)?);
+    let datagrams = Arc::clone(&client).datagrams(Arc::clone(&udp));
+    let streams = client.streams(Arc::clone(&tcp));
+    Ok(Serving {
+        udp,
+        tcp,
+        tasks: [
+            tokio::spawn(datagrams).abort_handle(),
+            tokio::spawn(streams).abort_handle(),
+        ],
+    })
 }
 
 impl Client {
@@ -128,7 +149,8 @@ impl Client {
             Outcome::Answer(bytes) => drop(socket.try_send_to(&bytes, from)),
             Outcome::Forward(asked) => {
                 let (this, socket) = (Arc::clone(self), Arc::clone(socket));
-                tokio::spawn(async move {
+                // Its asker may have gone.
+                self.shared.taken.spawn(async move {
                     let bytes = this.forward(&asked).await;
                     let _ = socket.send_to(&bytes, from).await;
                 });
@@ -136,7 +158,7 @@ impl Client {
         }
     }
 
-    async fn streams(self: Arc<Self>, listener: TcpListener) {
+    async fn streams(self: Arc<Self>, listener: Arc<TcpListener>) {
         loop {
             let Ok(permit) = Arc::clone(&self.connections).acquire_owned().await else {
                 return;
@@ -160,13 +182,14 @@ impl Client {
     /// Answers one request after the other until the asker goes or is silent.
     async fn stream(self: Arc<Self>, mut stream: TcpStream) {
         while let Ok(Ok(request)) = timeout(IDLE, forward::read_message(&mut stream)).await {
+            let _taken = self.shared.taken.token();
             let bytes = match self.handle(&request, Transport::Tcp) {
                 Outcome::Silence => return,
                 Outcome::Answer(bytes) => bytes,
                 Outcome::Forward(asked) => self.forward(&asked).await,
             };
             let written = timeout(IDLE, forward::write_message(&mut stream, &bytes)).await;
-            if !matches!(written, Ok(Ok(()))) {
+            if !matches!(written, Ok(Ok(()))) || self.shared.taken.is_closed() {
                 return;
             }
         }

@@ -49,17 +49,7 @@ impl Sockets {
         })
     }
 
-    /// The same sockets by other descriptors.
-    pub fn duplicate(&self) -> Result<[OwnedFd; 2]> {
-        let udp = self.udp.try_clone().map(OwnedFd::from);
-        let tcp = self.tcp.try_clone().map(OwnedFd::from);
-        match (udp, tcp) {
-            (Ok(udp), Ok(tcp)) => Ok([udp, tcp]),
-            (Err(e), _) | (_, Err(e)) => Err(Error::internal("the resolver's sockets", e)),
-        }
-    }
-
-    /// From descriptors in the order of [`Sockets::duplicate`].
+    /// From descriptors: datagrams, then connections.
     pub fn adopt([udp, tcp]: [OwnedFd; 2]) -> Self {
         Self {
             udp: udp.into(),

@@ -101,6 +101,11 @@ impl Engine {
         }
     }
 
+    /// At the end: questions that were taken are answered, others wait for the next daemon.
+    pub async fn finish_questions(&self) {
+        self.resolver.finish().await;
+    }
+
     /// At the start: the resolvers of all that runs, with the sockets that an earlier daemon left.
     pub(super) fn open_resolvers(&self) {
         let mut left = self.resolver.left();
