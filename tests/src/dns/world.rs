@@ -54,7 +54,7 @@ impl World {
         Nameserver::start(&self.lan, &self.lan_scope(), &listen, options)
     }
 
-    /// A name server on the LAN, by IPv4 on one port and by IPv6 on another process: this one has IPv4 alone.
+    /// A name server on the LAN's IPv4 address alone, so that another one can have the IPv6 address.
     ///
     /// # Errors
     /// When the port is taken there.
@@ -63,7 +63,7 @@ impl World {
         Nameserver::start(&self.lan, &self.lan_scope(), &listen, options)
     }
 
-    /// As [`World::lan_names_v4`], with IPv6 alone.
+    /// As [`World::lan_names_v4`], on the IPv6 address.
     ///
     /// # Errors
     /// When the port is taken there.
