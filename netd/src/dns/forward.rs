@@ -87,10 +87,12 @@ pub async fn ask(
 
 async fn one(asked: &Asked, server: SocketAddr, place: &Place) -> Result<(Vec<u8>, Message)> {
     let (bytes, message) = by_udp(asked, server, place).await?;
-    if message.metadata.truncation {
-        return by_tcp(asked, server, place).await;
+    if !message.metadata.truncation {
+        return Ok((bytes, message));
     }
-    Ok((bytes, message))
+    // From a server without TCP what there is of it, which says that it is cut.
+    let whole = by_tcp(asked, server, place).await;
+    whole.or(Ok((bytes, message)))
 }
 
 fn failed(server: SocketAddr) -> impl Fn(std::io::Error) -> Error {

@@ -14,6 +14,7 @@ use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
+    thread,
     time::Duration,
 };
 
@@ -33,6 +34,9 @@ use table::{Table, View};
 
 /// Questions of all sandboxes that are with servers at a time.
 const IN_FLIGHT: usize = 4096;
+
+/// Threads at the most.
+const WORKERS: usize = 8;
 
 /// How long questions that are with servers may keep the daemon from stopping.
 const FINISH: Duration = Duration::from_secs(5);
@@ -60,7 +64,10 @@ fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 impl Resolver {
     /// Ready to serve nobody yet. `run`: the run directory.
     pub fn new(run: &Path, config: config::Dns) -> Result<Self> {
+        // Half of the processors: the other half asks, and two that share a burst only wake each other.
+        let processors = thread::available_parallelism().map_or(1, usize::from);
         let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads((processors / 2).clamp(1, WORKERS))
             .thread_name("dns")
             .enable_all()
             .build()
