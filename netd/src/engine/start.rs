@@ -13,7 +13,7 @@ use crate::{
     config::{Config, Instance},
     dataplane::{Dataplane, DesiredState},
     dns::Resolver,
-    error::Result,
+    error::{Error, Result},
     kernel::{Netlink, Netns, Reaper, Role, sandbox as namespace, sysctl},
     model::{Endpoint, Network, Sandbox},
     store::{Change, Store},
@@ -58,11 +58,18 @@ impl Engine {
         });
         engine.adopt_links().await?;
         let fresh = engine.adopt_namespaces().await?;
-        engine.open_resolvers();
         engine.refresh_host().await?;
         engine.predefine().await?;
-        engine.restore_files(&fresh);
+        // Thousands of sockets and files beside thousands of links.
+        let (names, new) = (Arc::clone(&engine), fresh.clone());
+        let names = tokio::task::spawn_blocking(move || {
+            names.open_resolvers();
+            names.restore_files(&new);
+        });
         engine.realize_all(&dirty, &fresh).await?;
+        names
+            .await
+            .map_err(|e| Error::internal("opening the resolvers", e))?;
         engine.reserve_ports()?;
         engine.follow()?;
         Ok(engine)
