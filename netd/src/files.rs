@@ -1,14 +1,10 @@
 //! The texts of a sandbox' resolv.conf, hosts and hostname files. Pure: no I/O.
 
-use std::{
-    fmt::Write as _,
-    net::{IpAddr, Ipv4Addr},
-};
+use std::{fmt::Write as _, net::IpAddr};
+
+use netd_common::resolver;
 
 use crate::{model::NameOptions, resolv_conf::ResolvConf};
-
-/// Where the resolver of every sandbox listens, on port 53.
-pub const RESOLVER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
 
 /// What stands in every hosts file, as Docker writes it.
 const LOCALHOST: &str = "127.0.0.1\tlocalhost\n\
@@ -42,7 +38,7 @@ pub fn resolv_conf(host: &ResolvConf, own: &NameOptions) -> String {
         options.push("ndots:0".to_owned());
     }
     let conf = ResolvConf {
-        servers: vec![IpAddr::V4(RESOLVER).into()],
+        servers: vec![IpAddr::from(resolver::ADDRESS).into()],
         search: search.iter().filter(|d| *d != ".").cloned().collect(),
         options,
     };
@@ -152,7 +148,7 @@ mod tests {
         fn s06_the_only_server_is_the_resolver(host in "(nameserver|search|options|[ \n:.a-z0-9]|\\PC){0,40}",
             search in "([a-z.]{1,8} ){0,3}", options in "([a-z:0-9]{1,8} ){0,3}") {
             let conf = written(&host, &search, &options);
-            prop_assert_eq!(conf.servers, vec![IpAddr::V4(RESOLVER).into()]);
+            prop_assert_eq!(conf.servers, vec![IpAddr::from(resolver::ADDRESS).into()]);
             prop_assert!(conf.options.iter().any(|o| o.starts_with("ndots")));
             for option in words(&options) {
                 prop_assert!(conf.options.contains(&option));

@@ -1,11 +1,7 @@
 //! `sandbox exec`: this process enters the namespace and becomes the command. Knows nothing of the daemon.
 
 use std::{
-    ffi::{CString, OsString},
-    fs::File,
-    io,
-    os::unix::process::CommandExt,
-    path::Path,
+    ffi::OsString, fs::File, io, os::unix::process::CommandExt, path::Path,
     process::Command as Process,
 };
 
@@ -14,6 +10,7 @@ use nix::{
     mount::{MsFlags, mount},
     sched::{CloneFlags, setns, unshare},
 };
+use rustix::system::{setdomainname, sethostname};
 
 use crate::failure::{Failure, Result};
 
@@ -101,27 +98,9 @@ fn take_names(sandbox: &Sandbox) -> Result<()> {
         )
         .map_err(|error| fail(&format!("cannot mount {file} at {place}"), &error.desc()))?;
     }
+    // The UTS namespace is this process' own.
     let domainname = sandbox.names.as_ref().map_or("", |names| &names.domainname);
-    // SAFETY: sethostname reads as many bytes as the text has.
-    set_name(&sandbox.hostname, |text, length| unsafe {
-        libc::sethostname(text, length)
-    })
-    .map_err(|error| fail("cannot set the host name", &error))?;
-    // SAFETY: setdomainname reads as many bytes as the text has.
-    set_name(domainname, |text, length| unsafe {
-        libc::setdomainname(text, length)
-    })
-    .map_err(|error| fail("cannot set the domain name", &error))
-}
-
-/// The UTS namespace is this process' own.
-fn set_name(
-    name: &str,
-    set: impl FnOnce(*const libc::c_char, libc::size_t) -> libc::c_int,
-) -> io::Result<()> {
-    let text = CString::new(name)?;
-    match set(text.as_ptr(), name.len()) {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
+    sethostname(sandbox.hostname.as_bytes())
+        .map_err(|error| fail("cannot set the host name", &error))?;
+    setdomainname(domainname.as_bytes()).map_err(|error| fail("cannot set the domain name", &error))
 }
