@@ -13,8 +13,9 @@ use crate::{
     kernel::Netns,
 };
 
-/// Bytes that requests may take while the daemon is busy or being replaced: some thousands.
-const BUFFER: usize = 4 << 20;
+/// Bytes that requests may take while the daemon is busy or being replaced, of which the kernel doubles what it is told:
+/// some 2,500 of them, and no more memory than one sandbox may hold.
+const BUFFER: usize = 1 << 20;
 
 /// Bound to [`ADDRESS`] and port [`SOCKETS`], not blocking.
 #[derive(Debug)]

@@ -116,6 +116,7 @@ fn demo(show: &mut Show) -> Result<()> {
     show.works("gate", &gate.scope, "ip -br address")?;
 
     inside(show, &web, &gate, &db)?;
+    by_name(show, &world)?;
     internal(show, &safe, &deposit, &web)?;
     outside(show, &world, &web)?;
     published(show, &world, &web, &db)?;
@@ -165,6 +166,16 @@ fn inside(show: &mut Show, web: &Sandbox, gate: &Sandbox, db: &Sandbox) -> Resul
         &web.scope,
         &format!("ip route del {}/32", db.v4("eth0")?),
     )
+}
+
+fn by_name(show: &mut Show, world: &World) -> Result<()> {
+    show.title("By name: known on common networks only");
+    let host = world.host_scope();
+    let netctl = binary("netctl");
+    let inside = |name: &str, line: &str| format!("{netctl} sandbox exec {name} -- {line}");
+    show.works("host", &host, &inside("web", "getent ahosts gate"))?;
+    show.works("host", &host, &inside("db", &format!("{PING} gate.back")))?;
+    show.blocked("host", &host, &inside("web", &format!("{PING} db")))
 }
 
 fn internal(show: &mut Show, safe: &Sandbox, deposit: &Sandbox, web: &Sandbox) -> Result<()> {
