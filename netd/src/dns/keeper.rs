@@ -85,6 +85,8 @@ fn receive(from: impl AsFd) -> Result<Option<(u8, String, Option<Pair>)>> {
 
 /// Is the keeper: serves one daemon after the other until it holds nothing when one goes, or is told to end.
 pub fn run() -> Result<()> {
+    // As ps(1) and top(1) show it; without a name it serves as well.
+    let _ = rustix::thread::set_name(c"netd-keeper");
     let listener = std::io::stdin();
     let mut kept: BTreeMap<String, Pair> = BTreeMap::new();
     loop {
@@ -139,6 +141,7 @@ impl Keeper {
         let fail = |e| Error::internal("starting the keeper of the resolvers' sockets", e);
         // By this path it is this very program, also after its file was replaced.
         let mut child = Command::new("/proc/self/exe")
+            .arg0("netd")
             .arg(FLAG)
             .stdin(Stdio::from(listener))
             .stdout(Stdio::null())
