@@ -92,9 +92,9 @@ pub fn filter(object: &mut Ebpf, program: &str, ifindex: u32, hook: TcAttachType
     Ok(new)
 }
 
-/// Leads questions to the resolver's sockets, in the namespace of the calling thread.
-pub fn resolver(object: &mut Ebpf) -> Result<()> {
-    filter(object, "to_resolver", LOOPBACK, TcAttachType::Egress).map(drop)
+/// Leads questions to the resolver's sockets, in the namespace of the calling thread. Says whether nothing did.
+pub fn resolver(object: &mut Ebpf) -> Result<bool> {
+    filter(object, "to_resolver", LOOPBACK, TcAttachType::Egress)
 }
 
 /// Takes away what [`resolver`] hung there; nothing is fine.

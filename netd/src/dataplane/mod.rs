@@ -129,8 +129,8 @@ impl Dataplane {
         attach::filter(&mut locked(&self.state).object, "from_host", ifindex, hook)
     }
 
-    /// Leads questions to 127.0.0.11:53 to the resolver's sockets, in a sandbox' namespace.
-    pub fn attach_resolver(&self, netns: &Netns) -> Result<()> {
+    /// Leads questions to 127.0.0.11:53 to the resolver's sockets, in a sandbox' namespace. Says whether nothing did.
+    pub fn attach_resolver(&self, netns: &Netns) -> Result<bool> {
         netns.run(|| attach::resolver(&mut locked(&self.state).object))
     }
 

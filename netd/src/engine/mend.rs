@@ -66,6 +66,9 @@ impl Engine {
             }
             self.refresh_publications(&id)?;
             self.refresh_routes(&id).await?;
+            if self.mend_resolver(&id)? {
+                mended.push(format!("made the way to the resolver of sandbox {id} anew"));
+            }
             if self.write_files(&id, false)? {
                 mended.push(format!("wrote the files of sandbox {id} anew"));
             }

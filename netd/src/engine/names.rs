@@ -7,6 +7,7 @@ use crate::{
         Left,
         table::{Holder, Stand, View},
     },
+    error::Result,
     kernel::Netns,
     model::{Endpoint, Network, Sandbox},
 };
@@ -83,10 +84,20 @@ impl Engine {
             return;
         }
         self.publish_names(&sandbox.id);
-        let lead = || self.dataplane.attach_resolver(netns);
+        let lead = || self.dataplane.attach_resolver(netns).map(drop);
         if let Err(e) = self.resolver.open(&sandbox.id, netns, left, lead) {
             self.warn(format!("sandbox {} resolves no names: {e}", sandbox.name));
         }
+    }
+
+    /// Makes the way to a sandbox' resolver anew if somebody took it away. Says whether it had to be.
+    pub(super) fn mend_resolver(&self, sandbox: &str) -> Result<bool> {
+        let netns = {
+            let model = self.read();
+            let host = model.sandboxes.get(sandbox).is_none_or(|s| s.host);
+            model.running.get(sandbox).filter(|_| !host).cloned()
+        };
+        netns.map_or(Ok(false), |netns| self.dataplane.attach_resolver(&netns))
     }
 
     /// Ends a sandbox' resolver, and its names. `owned`: its namespace goes, too.

@@ -1,6 +1,6 @@
 //! What the way through the host does to packets: MTU, MSS, TTL.
 
-use std::{net::SocketAddr, thread::sleep, time::Duration};
+use std::net::SocketAddr;
 
 use anyhow::{Context as _, ensure};
 use netd_tests::{
@@ -115,8 +115,9 @@ fn d07_a_connection_survives_a_smaller_mtu() -> Outcome {
             let found = world.lan_scope().run(&["ss", "-tlnH", &filter]).ok()?;
             found.stdout.contains(&port).then_some(())
         });
-        let client = a.scope.spawn(&[
+        let mut client = a.scope.spawn(&[
             "iperf3",
+            "--forceflush",
             "-c",
             &there.to_string(),
             "-p",
@@ -128,7 +129,8 @@ fn d07_a_connection_survives_a_smaller_mtu() -> Outcome {
             "-f",
             "m",
         ])?;
-        sleep(Duration::from_millis(1200));
+        // The first second's report: the connection is at full speed.
+        client.until(" 0.00-1.0")?;
         world.host.ip("link set uplink mtu 1300")?;
         let output = client.finish()?;
         world.host.ip("link set uplink mtu 1500")?;
@@ -136,7 +138,7 @@ fn d07_a_connection_survives_a_smaller_mtu() -> Outcome {
         let last = output
             .stdout
             .lines()
-            .find(|line| line.contains(" 2.00-3.0"))
+            .find(|line| line.contains("-3.0"))
             .with_context(|| output.text())?;
         ensure!(!last.contains(" 0.00 "), "stalled: {}", output.text());
     }

@@ -176,6 +176,19 @@ fn p02_reconcile_mends_what_others_broke() -> Outcome {
         // netd sees some of it by itself and may be at it already.
         wait_for(&format!("{words} to be mended"), 10, || whole().ok());
     }
+    let names = || {
+        netd_tests::dns::Client::inside(&peer.netns)
+            .patience(300)
+            .ask("web", "A")
+    };
+    ensure!(names()?.answers.len() == 1, "no names before");
+    let cleared = peer
+        .scope
+        .run(&["tc", "qdisc", "del", "dev", "lo", "clsact"])?;
+    ensure!(cleared.ok && names().is_err(), "{}", cleared.text());
+    let said = world.ctl("system reconcile")?;
+    ensure!(said.contains("way to the resolver"), "{said}");
+    ensure!(names()?.answers.len() == 1, "no names after");
     ensure!(
         world.ctl("system reconcile")? == "Nothing to mend.",
         "it is never content"

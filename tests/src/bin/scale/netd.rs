@@ -1,9 +1,6 @@
 //! netd's figures, over gRPC as an orchestrator would ask.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Instant};
 
 use anyhow::{Context, Result};
 use hyper_util::rt::TokioIo;
@@ -276,7 +273,6 @@ fn restart(world: &mut World, when: &str) -> Result<()> {
         let begun = Instant::now();
         world.start()?;
         figures.add(begun.elapsed());
-        std::thread::sleep(Duration::from_millis(200));
     }
     figures.print(&format!("  kill -9, then start until it answers, {when}"));
     Ok(())
