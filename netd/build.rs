@@ -63,7 +63,9 @@ fn build() -> Result<(), String> {
         .env("RUSTC", &toolchain.rustc)
         .env(
             "CARGO_ENCODED_RUSTFLAGS",
-            "-Cdebuginfo=2\x1f-Clink-arg=--btf\x1f-Clinker=bpf-linker",
+            // v3: atomic instructions (Linux 5.12). The linker's own default would have LLVM copy byte by byte, by calls.
+            "-Cdebuginfo=2\x1f-Clink-arg=--btf\x1f-Clinker=bpf-linker\x1f-Ctarget-cpu=v3\x1f\
+             -Clink-arg=--disable-expand-memcpy-in-order",
         )
         .args([
             "build",

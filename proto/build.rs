@@ -3,6 +3,7 @@ use std::{env, fs, path::PathBuf};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let files = [
+        "netd/v1/flow.proto",
         "netd/v1/network.proto",
         "netd/v1/sandbox.proto",
         "netd/v1/system.proto",

@@ -5,8 +5,9 @@ use std::io;
 use hyper_util::rt::TokioIo;
 use netd_proto::v1::{
     endpoint_service_client::EndpointServiceClient, event_service_client::EventServiceClient,
-    network_service_client::NetworkServiceClient, port_service_client::PortServiceClient,
-    sandbox_service_client::SandboxServiceClient, system_service_client::SystemServiceClient,
+    flow_service_client::FlowServiceClient, network_service_client::NetworkServiceClient,
+    port_service_client::PortServiceClient, sandbox_service_client::SandboxServiceClient,
+    system_service_client::SystemServiceClient,
 };
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint, Uri};
@@ -71,6 +72,11 @@ impl Client {
     /// State and counters.
     pub fn system(&self) -> SystemServiceClient<Channel> {
         SystemServiceClient::new(self.channel.clone()).max_decoding_message_size(LONGEST)
+    }
+
+    /// Flows.
+    pub fn flows(&self) -> FlowServiceClient<Channel> {
+        FlowServiceClient::new(self.channel.clone()).max_decoding_message_size(LONGEST)
     }
 
     /// Events.

@@ -55,6 +55,18 @@ impl Addr {
     /// `::1`.
     pub const LOCALHOST_V6: Self = Self([0, 0, 0, 1_u32.to_be()]);
 
+    /// Clouds' metadata service over IPv4: 169.254.169.254.
+    pub const METADATA_V4: Self = Self([0, 0, V4_MARK, 0xa9fe_a9fe_u32.to_be()]);
+    /// Clouds' metadata service over IPv6: fd00:ec2::254.
+    pub const METADATA_V6: Self = Self([0xfd00_0ec2_u32.to_be(), 0, 0, 0x254_u32.to_be()]);
+
+    /// Stands in `PUBLICATIONS` for an endpoint's own ports of one family: an unassigned address, which no host has.
+    #[inline(always)]
+    pub const fn own_ports(endpoint: u32, v4: bool) -> Self {
+        let family = if v4 { 0xffff_fffe_u32 } else { 0xffff_fffd };
+        Self([0, 0, family.to_be(), endpoint])
+    }
+
     /// From the four bytes of an IPv4 header's address field.
     #[inline(always)]
     pub const fn from_v4_bytes(b: [u8; 4]) -> Self {

@@ -1,13 +1,15 @@
 //! Beginning flows: of masquerading and routed endpoints to the outside, and to published ports.
 
 use crate::{
-    abi::{Device, Flow, HomeKey, Publication, PublicationData, network_flags},
+    abi::{Device, HomeKey, LOCAL, Publication, flow_flags, network_flags},
     addr::{Addr, Be16},
     drop_reason::DropReason,
-    flow::{is_live, locate, seen_of},
+    flow::{locate, write_key},
+    insert::{insert_inward, insert_pair, make_room},
+    lifetime::Pressure,
     packet::{Class, Headers, protocol},
-    pool::{self, outside_port},
-    tables::{Refused, Tables, Work},
+    pool,
+    tables::{Tables, Work},
 };
 
 /// Whether a packet to a port may begin a flow.
@@ -15,8 +17,7 @@ use crate::{
 pub fn begins_at_port(h: &Headers) -> bool {
     let begins = match h.protocol {
         protocol::TCP => h.is_first_syn(),
-        protocol::UDP | protocol::SCTP => true,
-        _ => false,
+        number => protocol::has_ports(number),
     };
     begins && h.class == Class::Plain
 }
@@ -31,49 +32,49 @@ pub fn begins(h: &Headers) -> bool {
     }
 }
 
-/// The publication that a packet to an address of the host meets, if it may begin a flow.
+/// Whether a packet to an address of the host meets a publication, and may begin a flow by it; it is `w.found` then.
 #[inline(always)]
-pub fn publication<T: Tables>(t: &T, h: &Headers) -> Option<Publication> {
-    if !begins_at_port(h) {
-        return None;
-    }
-    published(t, h.dst, h.protocol, h.dport, h.v4)
+pub fn meets_publication<T: Tables>(t: &T, w: &mut Work) -> bool {
+    begins_at_port(&w.h)
+        && published(t, &w.h.dst, w.h.protocol, w.h.dport, &mut w.found)
+        && w.found.addr.is_v4() == w.h.v4
 }
 
-/// The publication of this port of this very address.
-#[inline(always)]
-pub fn published_at<T: Tables>(t: &T, addr: Addr, number: u8, port: Be16) -> Option<Publication> {
-    t.publication(&PublicationData {
-        addr,
-        protocol: number,
-        pad: 0,
-        port,
-    })
-}
-
-/// The publication of this port of this very address, or of all addresses of its family.
-#[inline(always)]
-pub fn published<T: Tables>(
+/// Whether this port of this very address is published; copies the publication.
+#[inline(never)]
+pub fn published_at<T: Tables>(
     t: &T,
-    addr: Addr,
+    addr: &Addr,
     number: u8,
     port: Be16,
-    v4: bool,
-) -> Option<Publication> {
-    if let Some(found) = published_at(t, addr, number, port) {
-        return Some(found);
-    }
-    let all = if v4 {
-        Addr::UNSPECIFIED_V4
-    } else {
-        Addr::UNSPECIFIED
-    };
-    published_at(t, all, number, port)
+    out: &mut Publication,
+) -> bool {
+    t.publication(addr, number, port, out)
 }
 
-/// The same publication, leading to the sandbox' endpoint on the client's own network if it has one there.
+/// Whether this port of this very address, or of all addresses of its family, is published; copies the publication.
+#[inline(never)]
+pub fn published<T: Tables>(
+    t: &T,
+    addr: &Addr,
+    number: u8,
+    port: Be16,
+    out: &mut Publication,
+) -> bool {
+    if t.publication(addr, number, port, out) {
+        return true;
+    }
+    let all = if addr.is_v4() {
+        &Addr::UNSPECIFIED_V4
+    } else {
+        &Addr::UNSPECIFIED
+    };
+    t.publication(all, number, port, out)
+}
+
+/// Leads the publication to the sandbox' endpoint on the client's own network, if it has one there.
 #[inline(always)]
-pub fn at_home<T: Tables>(t: &T, mut found: Publication, network: u32) -> Publication {
+pub fn lead_home<T: Tables>(t: &T, found: &mut Publication, network: u32) {
     let key = HomeKey {
         endpoint: found.endpoint,
         network,
@@ -90,7 +91,6 @@ pub fn at_home<T: Tables>(t: &T, mut found: Publication, network: u32) -> Public
             found.addr = addr;
         }
     }
-    found
 }
 
 /// The endpoint's port that a publication leads this host port to.
@@ -103,73 +103,150 @@ pub fn target_port(found: &Publication, port: Be16) -> Be16 {
     )
 }
 
-/// Begins a flow of a masquerading or routed endpoint to the outside, along `w.route`. `w.key` is the packet's.
-#[inline(never)]
-pub fn begin_outgoing<T: Tables>(t: &T, dev: &Device, w: &mut Work) -> Result<(), DropReason> {
-    let wanted = if w.h.v4 {
+/// Whether an endpoint's packets of this family leave with an address of the host.
+#[inline(always)]
+pub fn masquerades(dev: &Device, v4: bool) -> bool {
+    let wanted = if v4 {
         network_flags::MASQUERADE_V4
     } else {
         network_flags::MASQUERADE_V6
     };
-    let mut src = w.h.src;
-    let mut sport = w.h.sport;
-    if dev.flags & wanted != 0 {
-        if w.route.source.is_unspecified() {
-            return Err(DropReason::NoUplinkAddress);
-        }
-        src = w.route.source;
-        sport = outside_port(t, dev.endpoint, &w.h, &src, w.payer)?;
+    dev.flags & wanted != 0
+}
+
+/// Begins a flow of an endpoint to the outside, along `w.route`. `w.key` is the packet's. `flags`: further
+/// [`flow_flags`].
+#[inline(always)]
+pub fn begin_outgoing<T: Tables>(
+    t: &T,
+    dev: &Device,
+    flags: u32,
+    w: &mut Work,
+) -> Result<(), DropReason> {
+    prepare_outgoing(t, dev, flags, w)?;
+    insert_outgoing(t, dev, w)
+}
+
+#[inline(never)]
+fn insert_outgoing<T: Tables>(t: &T, dev: &Device, w: &mut Work) -> Result<(), DropReason> {
+    make_room(t, w);
+    if w.flow.flags & flow_flags::MASQUERADED == 0 {
+        return insert_pair(t, w, Pressure::NONE);
     }
-    w.flow.src = src;
-    w.flow.sport = sport;
+    pool::choose(t, dev, w)
+}
+
+#[inline(never)]
+fn prepare_outgoing<T: Tables>(
+    t: &T,
+    dev: &Device,
+    flags: u32,
+    w: &mut Work,
+) -> Result<(), DropReason> {
+    write_key(&w.h, dev.endpoint, &mut w.key);
+    w.flow.src = w.h.src;
+    w.flow.sport = w.h.sport;
     w.flow.dst = w.h.dst;
     w.flow.dport = w.h.dport;
     w.flow.target = 0;
     w.flow.network = 0;
+    w.flow.flags = flow_flags::INITIATOR | flags;
+    w.flow.ifindex = w.route.ifindex;
+    w.flow.mtu = w.route.mtu;
+    w.flow.next_hop = w.route.next_hop;
     w.back.src = w.h.dst;
     w.back.sport = w.h.dport;
     w.back.dst = w.h.src;
     w.back.dport = w.h.sport;
     w.back.target = dev.endpoint;
     w.back.network = dev.network;
-    insert_pair(t, w)
+    w.back.flags = flags & flow_flags::HAIRPIN;
+    if !masquerades(dev, w.h.v4) || t.exempt(w.h.dst) {
+        return Ok(());
+    }
+    if w.route.source.is_unspecified() {
+        return Err(DropReason::NoUplinkAddress);
+    }
+    w.flow.src = w.route.source;
+    w.flow.flags |= flow_flags::MASQUERADED;
+    Ok(())
 }
 
-/// Begins a flow to a published port; `w.key` is the packet's. `sender_network`: of the sending endpoint, or 0.
-/// `own`: the gateway address that stands in when an endpoint reaches itself.
-#[inline(never)]
+/// Begins a flow to a published port by `w.found`; `w.key` is the packet's. `sender_network`: of the sending endpoint, or 0.
+/// `flags`: [`flow_flags::PUBLISHED`], or [`flow_flags::DIRECT`]. `w.answer`: the gateway address that stands in when an
+/// endpoint reaches itself.
+#[inline(always)]
 pub fn begin_published<T: Tables>(
     t: &T,
-    found: &Publication,
     sender_network: u32,
-    own: &Addr,
+    flags: u32,
+    w: &mut Work,
+) -> Result<(), DropReason> {
+    prepare_published(t, sender_network, flags, w)?;
+    insert_inward(t, w)
+}
+
+#[inline(never)]
+fn prepare_published<T: Tables>(
+    t: &T,
+    sender_network: u32,
+    flags: u32,
     w: &mut Work,
 ) -> Result<(), DropReason> {
     let sender = w.key.endpoint;
-    w.flow.src = w.h.src;
+    let found = &w.found;
+    // A packet from its own address would be a martian to the endpoint's kernel.
+    let own = sender != 0 && sender == found.endpoint;
+    w.flow.src = if own { w.answer } else { w.h.src };
     w.flow.sport = w.h.sport;
-    if sender != 0 && sender == found.endpoint {
-        // A packet from its own address would be a martian to the endpoint's kernel.
-        w.flow.sport = outside_port(t, sender, &w.h, own, w.payer)?;
-        w.flow.src = *own;
-    }
     w.flow.dst = found.addr;
     w.flow.dport = target_port(found, w.h.dport);
     w.flow.target = found.endpoint;
     w.flow.network = found.network;
-    if !locate(t, w) {
-        return Err(DropReason::StaleTarget);
+    w.flow.flags = flow_flags::INITIATOR | flags;
+    w.back.flags = flags;
+    begin_inward(t, sender_network, w)
+}
+
+/// Begins a flow from outside to the socket that holds a mapped outside port (`w.search.holder`), whoever it has spoken
+/// with (RFC 4787, REQ-8).
+#[inline(always)]
+pub fn begin_mapped<T: Tables>(t: &T, w: &mut Work) -> Result<(), DropReason> {
+    prepare_mapped(t, w)?;
+    make_room(t, w);
+    let done = insert_pair(t, w, Pressure::NONE);
+    if done.is_err() {
+        t.release_mapping(&w.search.holder);
     }
-    if w.key.endpoint == 0 {
-        w.payer = w.target.slot;
+    done
+}
+
+#[inline(never)]
+fn prepare_mapped<T: Tables>(t: &T, w: &mut Work) -> Result<(), DropReason> {
+    let mapping = t
+        .hold_mapping(&w.search.holder)
+        .ok_or(DropReason::Unsolicited)?;
+    let holder = w.search.holder;
+    w.flow.src = w.h.src;
+    w.flow.sport = w.h.sport;
+    w.flow.dst = holder.inside;
+    w.flow.dport = holder.port;
+    w.flow.target = holder.endpoint;
+    w.flow.network = mapping.network;
+    // From an address of the host's own: the other end is an endpoint behind it.
+    let hairpin = if t.host_address(w.h.src).is_some() {
+        flow_flags::HAIRPIN
+    } else {
+        0
+    };
+    w.flow.flags = flow_flags::INITIATOR | hairpin;
+    w.back.flags = flow_flags::MAPPED | flow_flags::MASQUERADED | hairpin;
+    w.back.ifindex = 0;
+    let done = begin_inward(t, 0, w);
+    if done.is_err() {
+        t.release_mapping(&holder);
     }
-    w.back.src = w.h.dst;
-    w.back.sport = w.h.dport;
-    w.back.dst = w.h.src;
-    w.back.dport = w.h.sport;
-    w.back.target = sender;
-    w.back.network = sender_network;
-    insert_published(t, w)
+    done
 }
 
 /// Begins a flow from outside to the endpoint `endpoint` of `network` at its own address, without translation; `w.key`
@@ -187,94 +264,37 @@ pub fn begin_identity<T: Tables>(
     w.flow.dport = w.h.dport;
     w.flow.target = endpoint;
     w.flow.network = network;
+    w.flow.flags = flow_flags::INITIATOR;
+    w.back.flags = 0;
+    begin_inward(t, 0, w)?;
+    insert_inward(t, w)
+}
+
+/// What all flows to an endpoint have in common.
+#[inline(always)]
+pub fn begin_inward<T: Tables>(t: &T, sender_network: u32, w: &mut Work) -> Result<(), DropReason> {
     if !locate(t, w) {
         return Err(DropReason::StaleTarget);
     }
-    if w.key.endpoint == 0 {
+    // What goes no further needs no flow; what stays on the host goes nowhere.
+    let near = flow_flags::DIRECT | flow_flags::LOOPBACK;
+    if w.h.ttl <= 1 && w.flow.flags & near == 0 {
+        return Err(DropReason::TtlExceeded);
+    }
+    if w.key.endpoint == LOCAL {
         w.payer = w.target.slot;
+    } else if w.key.endpoint == 0 {
+        w.payer = w.target.slot;
+        if w.flow.flags & flow_flags::HAIRPIN == 0 {
+            w.flow.flags |= flow_flags::INBOUND;
+            w.back.flags |= flow_flags::INBOUND;
+        }
     }
     w.back.src = w.h.dst;
     w.back.sport = w.h.dport;
     w.back.dst = w.h.src;
     w.back.dport = w.h.sport;
-    w.back.target = 0;
-    w.back.network = 0;
-    insert_pair(t, w)
-}
-
-/// How often a client's source port is chosen anew.
-const SHIFTS: u32 = 8;
-
-/// As [`insert_pair`]. A client socket that already speaks with the endpoint's port by another address or port of the
-/// host gets a source port of the pool: the endpoint could not tell its two connections apart.
-#[inline(always)]
-fn insert_published<T: Tables>(t: &T, w: &mut Work) -> Result<(), DropReason> {
-    let mut done = insert_pair(t, w);
-    // SCTP's checksum covers the ports and cannot be updated in place.
-    if done != Err(DropReason::FlowConflict) || w.h.protocol == protocol::SCTP {
-        return done;
-    }
-    let (first, size) = pool::range(t)?;
-    let mut i = 0;
-    while i < SHIFTS {
-        i += 1;
-        w.flow.sport = pool::random_port(t, first, size);
-        done = insert_pair(t, w);
-        if done != Err(DropReason::FlowConflict) {
-            break;
-        }
-    }
-    done
-}
-
-/// Writes both entries, the answering direction's first: that one must be new, or belong to the same two ends.
-#[inline(never)]
-fn insert_pair<T: Tables>(t: &T, w: &mut Work) -> Result<(), DropReason> {
-    if !t.charge_flow(w.payer) {
-        return Err(DropReason::Quota);
-    }
-    let now = t.now();
-    w.flow.last_seen = now;
-    w.flow.seen = seen_of(&w.h);
-    w.flow.pad = [0; 3];
-    w.back.last_seen = now;
-    w.back.seen = 0;
-    w.back.pad = [0; 3];
-    w.reverse = w.flow.reverse_key(w.h.protocol);
-    insert_answers(t, w)?;
-    if t.insert_flow(&w.key, &w.flow, false).is_err() {
-        t.remove_flow(&w.reverse);
-        return Err(DropReason::FlowTableFull);
-    }
+    w.back.target = w.key.endpoint;
+    w.back.network = sender_network;
     Ok(())
-}
-
-/// Writes the answers' entry `w.back` under `w.reverse`, in the place of one that leads to an endpoint that is gone.
-#[inline(always)]
-fn insert_answers<T: Tables>(t: &T, w: &mut Work) -> Result<(), DropReason> {
-    match t.insert_flow(&w.reverse, &w.back, true) {
-        Ok(()) => return Ok(()),
-        Err(Refused::Full) => return Err(DropReason::FlowTableFull),
-        Err(Refused::Exists) => {}
-    }
-    if t.flow(&w.reverse, 0, &mut w.old) {
-        if same_way(&w.old, &w.back) {
-            return Ok(());
-        }
-        if is_live(t, &w.old) {
-            return Err(DropReason::FlowConflict);
-        }
-    }
-    t.insert_flow(&w.reverse, &w.back, false)
-        .map_err(|_| DropReason::FlowTableFull)
-}
-
-/// Whether two entries do the same to a packet.
-#[inline(always)]
-fn same_way(a: &Flow, b: &Flow) -> bool {
-    a.target == b.target
-        && a.sport == b.sport
-        && a.dport == b.dport
-        && a.src == b.src
-        && a.dst == b.dst
 }

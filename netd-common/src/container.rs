@@ -2,13 +2,16 @@
 //! `bpf_redirect_peer` passes by the target's program.
 
 use crate::{
-    abi::{AddressKey, Device, Target, network_flags},
-    addr::{Addr, Mac},
+    abi::{AddressKey, Device, Publication, flow_flags, network_flags},
+    addr::Addr,
     begin,
     drop_reason::DropReason,
-    flow, icmp, neighbour,
+    flow, forward,
+    fragment::{self, Fragment},
+    hairpin, icmp, neighbour,
     packet::{Class, ETHERNET, Headers, Packet, ether_type, parse, protocol},
-    tables::{Next, Step, Tables, Verdict, Work},
+    peer,
+    tables::{Next, Route, Step, Tables, Work},
 };
 
 /// Judges one packet from the endpoint `dev` behind the veth host end `ifindex`.
@@ -19,21 +22,40 @@ pub fn from_container<P: Packet, T: Tables>(
     ifindex: u32,
     dev: &Device,
     w: &mut Work,
-) -> Result<Verdict, DropReason> {
-    let step = judge(p, t, ifindex, dev, w);
-    let done = step.and_then(|step| flow::finish(p, t, dev.gateway_ifindex, step, w));
+) -> Step {
+    let done = judge(p, t, ifindex, dev, w).and_then(|()| go_on(p, t, dev, w));
     match done {
-        Err(reason @ (DropReason::TooBig | DropReason::TtlExceeded)) => {
+        Ok(step) => step,
+        Err(reason) if icmp::tells(reason) => {
             w.answer = gateway(t, dev, &w.h);
-            icmp::answer(p, t, dev.slot, reason, w)?;
-            Ok(Verdict::Back(ifindex, reason))
+            answer(p, t, dev.slot, ifindex, reason, w)
         }
-        done => done,
+        Err(reason) => Step::refused(reason),
+    }
+}
+
+/// Turns a refused packet into the error that tells its sender, if it may be told.
+#[inline(always)]
+pub fn answer<P: Packet, T: Tables>(
+    p: &mut P,
+    t: &T,
+    slot: u32,
+    ifindex: u32,
+    reason: DropReason,
+    w: &mut Work,
+) -> Step {
+    match icmp::answer(p, t, slot, reason, w) {
+        Ok(()) => Step {
+            next: Next::Back,
+            first: ifindex,
+            second: reason as u32,
+        },
+        Err(reason) => Step::refused(reason),
     }
 }
 
 /// The gateway's address as the packet's sender knows it, or `::`.
-#[inline(always)]
+#[inline(never)]
 fn gateway<T: Tables>(t: &T, dev: &Device, h: &Headers) -> Addr {
     match t.network(dev.network) {
         Some(network) if h.v4 => network.gateway_v4,
@@ -43,6 +65,8 @@ fn gateway<T: Tables>(t: &T, dev: &Device, h: &Headers) -> Addr {
     }
 }
 
+/// Judges a packet; what is to be done is `w.step`. What begins a flow is not called from here: the kernel's stack is small
+/// and counts whole chains of calls.
 #[inline(always)]
 fn judge<P: Packet, T: Tables>(
     p: &mut P,
@@ -50,12 +74,63 @@ fn judge<P: Packet, T: Tables>(
     ifindex: u32,
     dev: &Device,
     w: &mut Work,
+) -> Result<(), DropReason> {
+    w.step = first_step(p, t, ifindex, dev, w)?;
+    Ok(())
+}
+
+/// Begins the flow that is to begin, and does what is left to do.
+#[inline(always)]
+fn go_on<P: Packet, T: Tables>(
+    p: &mut P,
+    t: &T,
+    dev: &Device,
+    w: &mut Work,
 ) -> Result<Step, DropReason> {
-    let eth: [u8; 14] = p.load(0).ok_or(DropReason::Malformed)?;
-    if [eth[6], eth[7], eth[8], eth[9], eth[10], eth[11]] != dev.mac {
+    let mut step = w.step;
+    let begun = match step.next {
+        Next::BeginOutgoing => begin::begin_outgoing(t, dev, step.first, w),
+        Next::BeginPublished => begin::begin_published(t, dev.network, step.first, w),
+        _ => Ok(()),
+    };
+    if step.next == Next::BeginPublished && step.first & flow_flags::DIRECT != 0 {
+        // A neighbour is reached whether there is room to remember it or not.
+        peer::translate_direct(p, begun.is_ok(), w)?;
+        peer::to_neighbour(p, t, dev, w)?;
+        return Ok(w.step);
+    }
+    begun?;
+    if matches!(step.next, Next::BeginOutgoing | Next::BeginPublished) {
+        step = Step::new(Next::Forward);
+    }
+    let of_flow = matches!(step.next, Next::Forward | Next::Error);
+    if of_flow && w.flow.target == 0 && w.flow.flags & flow_flags::HAIRPIN != 0 {
+        hairpin::join(t, w)?;
+    }
+    forward::finish(p, t, step, w)
+}
+
+#[inline(always)]
+fn first_step<P: Packet, T: Tables>(
+    p: &mut P,
+    t: &T,
+    ifindex: u32,
+    dev: &Device,
+    w: &mut Work,
+) -> Result<Step, DropReason> {
+    // The Ethernet header, in words: a register each.
+    let eth: [u32; 4] = p.load_words(0).ok_or(DropReason::Malformed)?;
+    let (second, third, fourth) = (
+        eth[1].to_ne_bytes(),
+        eth[2].to_ne_bytes(),
+        eth[3].to_ne_bytes(),
+    );
+    let [_, _, s0, s1] = second;
+    let [s2, s3, s4, s5] = third;
+    if [s0, s1, s2, s3, s4, s5] != dev.mac {
         return Err(DropReason::SpoofedMac);
     }
-    let v4 = match [eth[12], eth[13]] {
+    let v4 = match [fourth[0], fourth[1]] {
         ether_type::IPV4 => true,
         ether_type::IPV6 => false,
         ether_type::ARP => {
@@ -78,7 +153,7 @@ fn judge<P: Packet, T: Tables>(
     }
     check_source(t, dev, &w.h)?;
     if w.h.dst.is_multicast_or_broadcast() {
-        return replicate(dev);
+        return replicate(t, dev);
     }
     let peer = t.target(&AddressKey {
         network: dev.network,
@@ -87,40 +162,55 @@ fn judge<P: Packet, T: Tables>(
     if peer.is_none() && dev.flags & network_flags::INTERNAL != 0 {
         return broadcast_or(t, dev, &w.h, DropReason::Internal);
     }
-    // Inside a network only answers to hairpinned flows are translated; the rest stays stateless.
-    if peer.is_none() || dev.flags & network_flags::PUBLISHED != 0 {
-        if w.h.class == Class::Error {
-            if error_of_flow(p, t, dev, w)? {
-                return Ok(Step::new(Next::Error));
-            }
-        } else {
-            let whole = flow::fragments(t, &mut w.h, dev.endpoint);
-            if whole.is_ok() && flow::find(t, w, dev.endpoint) {
-                return Ok(Step::new(Next::Forward));
-            }
+    // Inside a network only flows of those who publish ports are tracked: their answers to neighbours who asked directly must
+    // be told from those to neighbours who asked by a published port. The rest stays stateless.
+    let publishes = peer.is_some_and(|peer| peer.flags & network_flags::PUBLISHED != 0);
+    let tracked = peer.is_none() || publishes || dev.flags & network_flags::PUBLISHED != 0;
+    let error = w.h.class == Class::Error;
+    let known = if error {
+        error_of_flow(p, t, dev, tracked, w)?
+    } else if !tracked {
+        false
+    } else {
+        match fragment::ports(t, &mut w.h, dev.endpoint, dev.slot) {
+            Fragment::Whole => flow::find(t, w, dev.endpoint),
+
+            Fragment::Again => return Ok(Step::to(Next::Again, ifindex)),
+            Fragment::Missed => false,
         }
+    };
+    let mut moved = false;
+    if known && w.flow.flags & flow_flags::DIRECT == 0 {
+        if forward::find_way(t, dev.gateway_ifindex, w)? {
+            return Ok(Step::new(if error { Next::Error } else { Next::Forward }));
+        }
+        moved = true;
     }
     if let Some(peer) = peer {
-        return to_peer(
-            p,
-            t,
-            dev,
-            peer,
-            [eth[0], eth[1], eth[2], eth[3], eth[4], eth[5]],
-            w,
-        );
-    }
-    if let Some(host) = t.host_address(w.h.dst) {
-        if host.flags & network_flags::INTERNAL != 0 {
-            return Err(DropReason::Internal);
+        let direct = known && !moved;
+        if direct || !publishes || !begin::begins_at_port(&w.h) || peer.endpoint == dev.endpoint {
+            peer::translate_direct(p, direct && !error, w)?;
+            return peer::to_peer(p, t, dev, peer, [eth[0], eth[1]], w);
         }
-        return to_host_address(p, t, dev, w);
+        peer::check_icc(dev, peer)?;
+        w.found = Publication {
+            network: dev.network,
+            endpoint: peer.endpoint,
+            addr: w.h.dst,
+            first_port: w.h.dport.get(),
+            target_port: w.h.dport.get(),
+        };
+        return Ok(Step::to(Next::BeginPublished, flow_flags::DIRECT));
     }
-    outside(p, t, dev, w)
+    match t.host_address(w.h.dst) {
+        Some(host) if host.flags & network_flags::INTERNAL != 0 => Err(DropReason::Internal),
+        Some(_) => to_host_address(p, t, dev, w),
+        None => outside(p, t, dev, moved, w),
+    }
 }
 
 /// A container may use its own addresses only.
-#[inline(always)]
+#[inline(never)]
 fn check_source<T: Tables>(t: &T, dev: &Device, h: &Headers) -> Result<(), DropReason> {
     let own = if h.v4 {
         h.src == dev.ipv4
@@ -130,17 +220,23 @@ fn check_source<T: Tables>(t: &T, dev: &Device, h: &Headers) -> Result<(), DropR
     if !own && !neighbour::is_additional(t, dev, h.src) {
         return Err(DropReason::SpoofedAddress);
     }
-    // A DHCP server's answers would give neighbours false routes and resolvers.
-    if h.protocol == protocol::UDP && h.class == Class::Plain && matches!(h.sport.get(), 67 | 547) {
+    // A DHCP server's answers would give neighbours false routes and resolvers. Clients look at the destination port alone.
+    if h.protocol == protocol::UDP
+        && h.class == Class::Plain
+        && (matches!(h.sport.get(), 67 | 547) || matches!(h.dport.get(), 68 | 546))
+    {
         return Err(DropReason::RouterAdvertisement);
     }
     Ok(())
 }
 
 #[inline(always)]
-fn replicate(dev: &Device) -> Result<Step, DropReason> {
+fn replicate<T: Tables>(t: &T, dev: &Device) -> Result<Step, DropReason> {
     if dev.flags & network_flags::NO_ICC != 0 {
         return Err(DropReason::InterContainer);
+    }
+    if !t.may_broadcast(dev.slot) {
+        return Err(DropReason::TooManyBroadcasts);
     }
     let host = if dev.flags & network_flags::INTERNAL != 0 {
         0
@@ -163,49 +259,27 @@ fn broadcast_or<T: Tables>(
     reason: DropReason,
 ) -> Result<Step, DropReason> {
     match t.network(dev.network) {
-        Some(network) if h.v4 && network.broadcast_v4 == h.dst => replicate(dev),
+        Some(network) if h.v4 && network.broadcast_v4 == h.dst => replicate(t, dev),
         _ => Err(reason),
     }
 }
 
-/// To an endpoint of the same network.
-#[inline(always)]
-fn to_peer<P: Packet, T: Tables>(
-    p: &mut P,
-    t: &T,
-    dev: &Device,
-    peer: &Target,
-    mac: Mac,
-    w: &mut Work,
-) -> Result<Step, DropReason> {
-    if dev.flags & network_flags::NO_ICC != 0 && peer.endpoint != dev.endpoint {
-        return Err(DropReason::InterContainer);
-    }
-    if w.h.size > peer.mtu {
-        w.limit = peer.mtu;
-        return Err(DropReason::TooBig);
-    }
-    if mac != peer.mac {
-        p.store(0, &peer.mac).ok_or(DropReason::Unsupported)?;
-    }
-    t.received(peer.slot, p.len());
-    Ok(Step::to(Next::Peer, peer.ifindex))
-}
-
-/// Whether an ICMP error is about a packet of a translated flow, which is then `w.flow`.
+/// Whether an ICMP error is about a packet of a translated flow, which is then `w.flow`; looked for if `tracked`.
 #[inline(always)]
 fn error_of_flow<P: Packet, T: Tables>(
     p: &P,
     t: &T,
     dev: &Device,
+    tracked: bool,
     w: &mut Work,
 ) -> Result<bool, DropReason> {
     parse(p, w.h.l4 + 8, w.h.v4, true, &mut w.inner)?;
-    // The packet inside must be one that this container received: a forged one could end a neighbour's flow.
+    // The packet inside must be one that this container received: a forged one could end a neighbour's connection, or
+    // lower its MTU.
     if w.inner.dst != w.h.src {
         return Err(DropReason::SpoofedAddress);
     }
-    Ok(w.inner.src == w.h.dst && flow::find_inner(t, w, dev.endpoint))
+    Ok(tracked && w.inner.src == w.h.dst && flow::find_inner(t, w, dev.endpoint))
 }
 
 /// To an address of the host: a published port (hairpin), or the host itself.
@@ -216,13 +290,23 @@ fn to_host_address<P: Packet, T: Tables>(
     dev: &Device,
     w: &mut Work,
 ) -> Result<Step, DropReason> {
-    if let Some(found) = begin::publication(t, &w.h)
-        && found.addr.is_v4() == w.h.v4
+    if begin::meets_publication(t, w) {
+        w.answer = gateway(t, dev, &w.h);
+        begin::lead_home(t, &mut w.found, dev.network);
+        return Ok(Step::to(Next::BeginPublished, flow_flags::PUBLISHED));
+    }
+    // Who does not masquerade would appear to the other by its own address, across networks.
+    if begin::begins(&w.h)
+        && begin::masquerades(dev, w.h.v4)
+        && !t.exempt(w.h.dst)
+        && hairpin::finds_holder(t, w)
     {
-        let own = gateway(t, dev, &w.h);
-        let found = begin::at_home(t, found, dev.network);
-        begin::begin_published(t, &found, dev.network, &own, w)?;
-        return Ok(Step::new(Next::Forward));
+        // From the very address that it asks for.
+        w.route = Route {
+            source: w.h.dst,
+            ..Route::default()
+        };
+        return Ok(Step::to(Next::BeginOutgoing, flow_flags::HAIRPIN));
     }
     to_host(p, dev)
 }
@@ -241,6 +325,7 @@ fn outside<P: Packet, T: Tables>(
     p: &mut P,
     t: &T,
     dev: &Device,
+    moved: bool,
     w: &mut Work,
 ) -> Result<Step, DropReason> {
     let h = &w.h;
@@ -264,16 +349,24 @@ fn outside<P: Packet, T: Tables>(
             Err(DropReason::Isolated)
         };
     }
-    if !begin::begins(h) {
+    if dev.flags & network_flags::NO_METADATA != 0
+        && (h.dst == Addr::METADATA_V4 || h.dst == Addr::METADATA_V6)
+    {
+        return Err(DropReason::Metadata);
+    }
+    // The connection of a flow that moved cannot go on, but its other end, asked from the new address, says so at once.
+    if h.class == Class::LaterFragment {
+        return Err(DropReason::Fragment);
+    }
+    if !begin::begins(h) && !moved {
         return Err(DropReason::NoFlow);
     }
     // What goes no further needs no flow.
     if h.ttl <= 1 {
         return Err(DropReason::TtlExceeded);
     }
-    w.flow.src = h.src;
     w.flow.dst = h.dst;
-    flow::route(t, dev.gateway_ifindex, w)?;
-    begin::begin_outgoing(t, dev, w)?;
-    Ok(Step::new(Next::Routed))
+    w.flow.flags = 0;
+    forward::route(t, dev.gateway_ifindex, w)?;
+    Ok(Step::new(Next::BeginOutgoing))
 }

@@ -38,7 +38,7 @@ reasons! {
     SpoofedAddress = 4, "spoofed-address", "The source address is not the sender's to use.";
     SpoofedNeighbour = 5, "spoofed-neighbour", "An ARP or ND message claims an address that is not the endpoint's.";
     RouterAdvertisement = 6, "router-advertisement", "A router advertisement, redirect or DHCP server message from a container.";
-    UnknownProtocol = 7, "unknown-protocol", "Neither IPv4, IPv6 nor ARP, or VLAN-tagged.";
+    UnknownProtocol = 7, "unknown-protocol", "Neither IPv4, IPv6 nor ARP, or tagged for a VLAN.";
     FamilyDisabled = 8, "family-disabled", "The endpoint has no address of this family.";
     NoEndpoint = 9, "no-endpoint", "Nobody holds this address on the network.";
     Isolated = 10, "isolated", "The address belongs to another network.";
@@ -51,15 +51,18 @@ reasons! {
     NoUplinkAddress = 17, "no-uplink-address", "The uplink has no address to masquerade with.";
     TooBig = 18, "too-big", "The packet is larger than the MTU of its way.";
     FlowTableFull = 19, "flow-table-full", "The flow table is full.";
-    NoPort = 20, "no-port", "No outside port is free for masquerading.";
+    NoPort = 20, "no-port", "All outside ports are in use for this very destination.";
     FlowConflict = 21, "flow-conflict", "Another flow already uses the same outside addresses and ports.";
-    Fragment = 22, "fragment", "A fragment whose first fragment was not seen.";
+    Fragment = 22, "fragment", "A fragment whose first fragment did not come before it, or one too many.";
     StaleTarget = 23, "stale-target", "The endpoint of an established flow is gone.";
     Unsupported = 24, "unsupported", "A kernel operation on the packet failed.";
     NotForwarded = 25, "not-forwarded", "Forwarded by the host from elsewhere into a container network.";
     NeighbourControl = 26, "neighbour-control", "ARP, ND, MLD or IGMP chatter that netd answers itself or that needs no answer.";
     InterContainer = 27, "inter-container", "The network does not let its containers talk to each other (enable_icc=false).";
-    Quota = 28, "quota", "The endpoint has as many flows or outside ports as one endpoint may have.";
+    Quota = 28, "quota", "The endpoint has as many flows as one endpoint may have.";
+    Unsolicited = 29, "unsolicited", "From outside to a port of the masquerade pool that nobody inside speaks from.";
+    Metadata = 30, "metadata", "To the cloud's metadata service, which the network does not let its containers reach.";
+    TooManyBroadcasts = 31, "too-many-broadcasts", "More broadcasts than one endpoint may send in a tenth of a second.";
 }
 
 #[cfg(test)]

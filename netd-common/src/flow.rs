@@ -1,53 +1,213 @@
-//! Finding flows again, and sending their packets on.
+//! Finding flows again, and what their packets say of their state.
 
 use crate::{
-    abi::{AddressKey, Flow, FlowKey, FragmentKey, FragmentPorts, Target, seen},
-    drop_reason::DropReason,
-    mss,
-    packet::{Class, Headers, Packet, ether_type, protocol, tcp},
-    tables::{Next, Step, Tables, Verdict, Work},
-    translate,
+    abi::{AddressKey, Flow, FlowKey, Target, flow_flags, seen},
+    clock,
+    lifetime::{self, Pressure, State},
+    packet::{Class, Headers, protocol, tcp},
+    tables::{Before, Tables, Work},
 };
 
-/// Finds the flow of a packet that `endpoint` (0: outside) sent, and where its target is. A flow whose target is gone
-/// counts as none, and goes: its peer's packets would keep it for ever.
+/// Silence after which a flow's packet finds out whether its flow is over: less than any lifetime.
+const SILENCE: u64 = 1_000_000_000;
+
+impl Flow {
+    /// Notes a packet of `bytes` bytes at `now` (CLOCK_MONOTONIC, nanoseconds).
+    #[inline(always)]
+    pub fn note(&mut self, h: &Headers, bytes: u32, now: u64) {
+        self.last_seen = now;
+        self.packets += 1;
+        self.bytes += bytes as u64;
+        let what = seen_of(h);
+        let segment = h.protocol == protocol::TCP && h.class == Class::Plain;
+        if segment && what & seen::RST == 0 {
+            self.next = h.tcp_next;
+            self.ack = h.tcp_ack;
+            // What comes after a RST shows that it was not meant.
+            self.seen = (self.seen & !seen::RST) | what;
+        } else if self.seen | what != self.seen {
+            self.seen |= what;
+        }
+    }
+}
+
+/// Writes the key of the flow of a packet that `endpoint` (0: outside) sent.
+#[inline(always)]
+pub fn write_key(h: &Headers, endpoint: u32, out: &mut FlowKey) {
+    out.src = h.src;
+    out.dst = h.dst;
+    out.sport = h.sport;
+    out.dport = h.dport;
+    out.endpoint = endpoint;
+    out.protocol = h.protocol;
+    out.pad = [0; 3];
+}
+
+/// Finds the flow of a packet that `endpoint` (0: outside) sent, and where its target is. A flow that is over, or whose
+/// target is gone, counts as none, and goes: its peer's packets would keep it for ever.
 #[inline(always)]
 pub fn find<T: Tables>(t: &T, w: &mut Work, endpoint: u32) -> bool {
-    w.key = FlowKey {
-        src: w.h.src,
-        dst: w.h.dst,
-        sport: w.h.sport,
-        dport: w.h.dport,
-        endpoint,
-        protocol: w.h.protocol,
-        pad: [0; 3],
-    };
-    if !t.flow(&w.key, seen_of(&w.h), &mut w.flow) {
+    write_key(&w.h, endpoint, &mut w.key);
+    let tcp = w.h.protocol == protocol::TCP;
+    if tcp && w.h.is_first_syn() && !takes_syn(t, w) {
         return false;
+    }
+    let Some(before) = t.note_flow(&w.key, &w.h, w.bytes, &mut w.flow) else {
+        return false;
+    };
+    if w.flow.last_seen.wrapping_sub(before.last_seen) > SILENCE {
+        w.ending.key = w.key;
+        if was_over(t, w, before) {
+            return false;
+        }
+    }
+    if tcp && changes_state(&w.h, &w.flow) {
+        change_state(t, w);
     }
     if locate(t, w) {
         return true;
     }
-    w.reverse = w.flow.reverse_key(w.h.protocol);
-    t.remove_flow(&w.reverse);
-    t.remove_flow(&w.key);
+    end(t, w);
     false
 }
 
-/// Finds the flow that the answer to the packet inside an ICMP error, sent by `endpoint`, would take.
-/// An error refreshes nothing (RFC 5508, REQ-6).
-#[inline(always)]
-pub fn find_inner<T: Tables>(t: &T, w: &mut Work, endpoint: u32) -> bool {
-    w.key = FlowKey {
-        src: w.inner.dst,
-        dst: w.inner.src,
-        sport: w.inner.dport,
-        dport: w.inner.sport,
-        endpoint,
-        protocol: w.inner.protocol,
-        pad: [0; 3],
+/// Ends the flow of `w.key` and `w.flow`.
+#[inline(never)]
+pub fn end<T: Tables>(t: &T, w: &mut Work) {
+    w.ending.key = w.key;
+    w.ending.flow = w.flow;
+    clock::end(t, &mut w.ending);
+}
+
+/// Whether there is a flow that a first SYN with `w.key` belongs to: one that is closing or closed goes, and the SYN
+/// begins a new one (RFC 7857, 2.2; RFC 9293, 3.6.1).
+#[inline(never)]
+fn takes_syn<T: Tables>(t: &T, w: &mut Work) -> bool {
+    let e = &mut w.ending;
+    e.key = w.key;
+    if !t.flow(&e.key, &mut e.flow) {
+        return false;
+    }
+    let whole = clock::read_back(t, e);
+    let state = if e.flow.flags & flow_flags::INITIATOR != 0 {
+        lifetime::state(protocol::TCP, &e.flow, &e.back)
+    } else {
+        lifetime::state(protocol::TCP, &e.back, &e.flow)
     };
-    t.flow(&w.key, 0, &mut w.flow) && locate(t, w)
+    // A RST from outside that may be forged is no reason: the endpoint answers the SYN, and if it is a new connection's,
+    // the other end's RST to that answer ends the old one (RFC 9293, 3.10.7.4).
+    let both = e.flow.seen & e.back.seen & seen::FIN != 0;
+    let over = state == State::Closed || both || (state == State::Closing && e.key.endpoint != 0);
+    if whole && !over {
+        return true;
+    }
+    clock::end(t, e);
+    false
+}
+
+/// Whether the flow of `w.ending.key` and `w.flow` was over when this packet came; then it goes. `before`: what the packet
+/// found, of which the flow is to be judged.
+#[inline(never)]
+pub fn was_over<T: Tables>(t: &T, w: &mut Work, before: Before) -> bool {
+    let now = w.flow.last_seen;
+    let e = &mut w.ending;
+    e.flow = w.flow;
+    e.flow.last_seen = before.last_seen;
+    e.flow.seen = before.seen;
+    e.flow.packets = e.flow.packets.wrapping_sub(1);
+    if clock::read_back(t, e) && now < clock::end_of(t, e, Pressure::NONE) {
+        return false;
+    }
+    clock::end(t, e);
+    true
+}
+
+/// Whether a segment may change more than its own direction's entry.
+#[inline(always)]
+fn changes_state(h: &Headers, flow: &Flow) -> bool {
+    h.tcp_flags & (tcp::FIN | tcp::RST) != 0
+        || (flow.seen & (seen::PEER_FIN | seen::FIN_ACKED) == seen::PEER_FIN
+            && h.tcp_flags & tcp::ACK != 0)
+}
+
+/// How far a FIN from outside may be ahead of what the endpoint has acknowledged, bytes: more is not on the way, and a forged one
+/// is believed by one chance in 64 (RFC 5961, 5, has the window itself).
+const AHEAD: u32 = 1 << 26;
+
+/// What a segment of the flow `w.flow` with FIN or RST, or one that acknowledges a FIN, does to the connection.
+#[inline(never)]
+fn change_state<T: Tables>(t: &T, w: &mut Work) {
+    w.flow.write_reverse_key(w.key.protocol, &mut w.reverse);
+    let flags = w.h.tcp_flags;
+    if flags & tcp::RST != 0 {
+        // An endpoint is believed: nobody else can send in its name. From outside a RST may be a blind forgery, unless it has
+        // the number that the endpoint waits for (RFC 5961, 3.2) or answers its SYN.
+        let believed = w.key.endpoint != 0
+            || (t.flow(&w.reverse, &mut w.back) && answers(&w.h, &w.flow, &w.back));
+        if believed {
+            clock::close(t, w);
+        }
+        return;
+    }
+    if flags & tcp::FIN != 0 {
+        let fin = w.h.tcp_next;
+        let believed = w.key.endpoint != 0
+            || (t.flow(&w.reverse, &mut w.back) && fin.wrapping_sub(w.back.ack) < AHEAD);
+        if believed {
+            t.change_flow(&w.key, |own| own.seen |= seen::FIN);
+            t.change_flow(&w.reverse, |other| {
+                other.fin = fin;
+                other.seen |= seen::PEER_FIN;
+            });
+        }
+    }
+    // Nothing follows a FIN, so one number alone acknowledges it.
+    let acknowledged =
+        w.flow.seen & seen::PEER_FIN != 0 && flags & tcp::ACK != 0 && w.h.tcp_ack == w.flow.fin;
+    if acknowledged {
+        t.change_flow(&w.key, |own| own.seen |= seen::FIN_ACKED);
+        if t.flow(&w.reverse, &mut w.back) && w.back.seen & seen::FIN_ACKED != 0 {
+            clock::close(t, w);
+        }
+    }
+}
+
+/// Whether a RST is one that the other end, whose last segment `other` knows, takes.
+#[inline(always)]
+fn answers(h: &Headers, own: &Flow, other: &Flow) -> bool {
+    let opening = own.seen & (seen::SYN | seen::ACK) == 0;
+    if opening {
+        h.tcp_flags & tcp::ACK != 0 && h.tcp_ack == other.next
+    } else {
+        h.tcp_next == other.ack
+    }
+}
+
+/// Finds the flow that the answer to the packet inside an ICMP error, sent by `endpoint`, would take.
+/// An error refreshes nothing (RFC 5508, REQ-6), and ends nothing.
+#[inline(never)]
+pub fn find_inner<T: Tables>(t: &T, w: &mut Work, endpoint: u32) -> bool {
+    // Of a later fragment nobody knows the ports.
+    if w.inner.class == Class::LaterFragment {
+        return false;
+    }
+    w.key.src = w.inner.dst;
+    w.key.dst = w.inner.src;
+    w.key.sport = w.inner.dport;
+    w.key.dport = w.inner.sport;
+    w.key.endpoint = endpoint;
+    w.key.protocol = w.inner.protocol;
+    w.key.pad = [0; 3];
+    let e = &mut w.ending;
+    e.key = w.key;
+    if !t.flow(&e.key, &mut e.flow)
+        || !clock::read_back(t, e)
+        || t.now() >= clock::end_of(t, e, Pressure::NONE)
+    {
+        return false;
+    }
+    w.flow = e.flow;
+    locate(t, w)
 }
 
 /// The endpoint that a flow's packets go to, if it is there and still the same one.
@@ -60,16 +220,16 @@ fn target_of<'a, T: Tables>(t: &'a T, flow: &Flow) -> Option<&'a Target> {
     .filter(|found| found.endpoint == flow.target)
 }
 
-/// Whether a flow leads somewhere: to the outside, or to an endpoint that is there.
+/// Whether a flow leads somewhere: to the outside, to the host, or to an endpoint that is there.
 #[inline(always)]
 pub fn is_live<T: Tables>(t: &T, flow: &Flow) -> bool {
-    flow.target == 0 || target_of(t, flow).is_some()
+    !flow.is_to_endpoint() || target_of(t, flow).is_some()
 }
 
 /// As [`is_live`] for `w.flow`; its endpoint becomes `w.target`.
 #[inline(always)]
 pub fn locate<T: Tables>(t: &T, w: &mut Work) -> bool {
-    if w.flow.target == 0 {
+    if !w.flow.is_to_endpoint() {
         return true;
     }
     match target_of(t, &w.flow) {
@@ -81,169 +241,22 @@ pub fn locate<T: Tables>(t: &T, w: &mut Work) -> bool {
     }
 }
 
-/// What a packet says of its flow's state.
+/// What a packet says of its flow's state by itself; a FIN counts where it is believed.
 #[inline(always)]
 pub fn seen_of(h: &Headers) -> u8 {
     if h.protocol != protocol::TCP {
         return seen::PACKET;
     }
     let f = h.tcp_flags;
+    // What else a RST says is of no connection any more.
+    if f & tcp::RST != 0 {
+        return seen::PACKET | seen::RST;
+    }
     let mut s = seen::PACKET;
     if f & tcp::SYN != 0 {
         s |= seen::SYN;
     } else if f & tcp::ACK != 0 {
         s |= seen::ACK;
     }
-    if f & tcp::FIN != 0 {
-        s |= seen::FIN;
-    }
-    if f & tcp::RST != 0 {
-        s |= seen::RST;
-    }
     s
-}
-
-/// Fills in the ports of a later fragment, or remembers those of a first one (RFC 4787, REQ-14).
-#[inline(always)]
-pub fn fragments<T: Tables>(t: &T, h: &mut Headers, endpoint: u32) -> Result<(), DropReason> {
-    if h.fragmented {
-        fragment_ports(t, h, endpoint)
-    } else {
-        Ok(())
-    }
-}
-
-#[inline(never)]
-fn fragment_ports<T: Tables>(t: &T, h: &mut Headers, endpoint: u32) -> Result<(), DropReason> {
-    let key = FragmentKey {
-        src: h.src,
-        dst: h.dst,
-        id: h.fragment_id,
-        endpoint,
-        protocol: h.protocol,
-        pad: [0; 3],
-    };
-    if h.class == Class::LaterFragment {
-        let ports = t.fragment(&key).ok_or(DropReason::Fragment)?;
-        h.sport = ports.sport;
-        h.dport = ports.dport;
-    } else {
-        t.insert_fragment(
-            &key,
-            &FragmentPorts {
-                sport: h.sport,
-                dport: h.dport,
-            },
-        );
-    }
-    Ok(())
-}
-
-/// Sends a translated packet on to `w.target`, the endpoint of its flow: sets the Ethernet addresses.
-#[inline(always)]
-fn deliver<P: Packet, T: Tables>(p: &mut P, t: &T, w: &Work) -> Result<Verdict, DropReason> {
-    let target = &w.target;
-    if w.h.l3 == 0 {
-        p.push_ethernet(if w.h.v4 {
-            ether_type::IPV4
-        } else {
-            ether_type::IPV6
-        })
-        .ok_or(DropReason::Unsupported)?;
-    }
-    let d = target.mac;
-    let s = target.gateway_mac;
-    p.store(
-        0,
-        &[
-            d[0], d[1], d[2], d[3], d[4], d[5], s[0], s[1], s[2], s[3], s[4], s[5],
-        ],
-    )
-    .ok_or(DropReason::Unsupported)?;
-    t.received(target.slot, p.len());
-    Ok(Verdict::Peer(target.ifindex))
-}
-
-/// Does what is left to do with a packet that came in by `ifindex`, or by a network whose device that is.
-#[inline(always)]
-pub fn finish<P: Packet, T: Tables>(
-    p: &mut P,
-    t: &T,
-    ifindex: u32,
-    step: Step,
-    w: &mut Work,
-) -> Result<Verdict, DropReason> {
-    match step.next {
-        Next::Pass => return Ok(Verdict::Pass),
-        Next::Peer => return Ok(Verdict::Peer(step.first)),
-        Next::Ingress => return Ok(Verdict::Ingress(step.first)),
-        Next::Egress => return Ok(Verdict::Egress(step.first)),
-        Next::Replicate => return Ok(Verdict::Replicate(step.first, step.second)),
-        Next::Error => return forward_error(p, t, ifindex, w),
-        Next::Forward if w.flow.target == 0 => route(t, ifindex, w)?,
-        Next::Forward | Next::Routed => {}
-    }
-    send(p, t, w)
-}
-
-/// Finds the host's route for a packet of `w.flow`.
-#[inline(always)]
-pub fn route<T: Tables>(t: &T, ifindex: u32, w: &mut Work) -> Result<(), DropReason> {
-    let found = t.route(ifindex, &w.h, &w.flow, &mut w.route);
-    w.limit = w.route.mtu;
-    found
-}
-
-/// Whether the packet fits its way out or its endpoint's interface.
-#[inline(always)]
-fn fits(w: &mut Work) -> Result<(), DropReason> {
-    w.limit = if w.flow.target == 0 {
-        w.route.mtu
-    } else {
-        w.target.mtu
-    };
-    if w.h.size > w.limit {
-        return Err(DropReason::TooBig);
-    }
-    Ok(())
-}
-
-/// Translates a packet of `w.flow` and sends it on: to its endpoint, or along `w.route`. Refused, it is as it was: an
-/// ICMP error must quote what its sender sent.
-#[inline(never)]
-fn send<P: Packet, T: Tables>(p: &mut P, t: &T, w: &mut Work) -> Result<Verdict, DropReason> {
-    if w.h.ttl <= 1 {
-        return Err(DropReason::TtlExceeded);
-    }
-    fits(w)?;
-    translate::hop(p, &w.h)?;
-    translate::packet(p, &w.h, &w.flow).ok_or(DropReason::Unsupported)?;
-    if mss::is_syn(&w.h) {
-        // Nothing to lower is no failure.
-        let _ = mss::clamp(p, &w.h, w.limit.min(w.near_mtu), &mut w.cell);
-    }
-    if w.flow.target == 0 {
-        return Ok(Verdict::Neighbour(w.route.ifindex, w.route.next_hop));
-    }
-    deliver(p, t, w)
-}
-
-/// As [`send`] for an ICMP error about a packet of the flow's other direction.
-#[inline(never)]
-fn forward_error<P: Packet, T: Tables>(
-    p: &mut P,
-    t: &T,
-    ifindex: u32,
-    w: &mut Work,
-) -> Result<Verdict, DropReason> {
-    if w.flow.target == 0 {
-        route(t, ifindex, w)?;
-    }
-    fits(w)?;
-    translate::hop(p, &w.h)?;
-    translate::icmp_error(p, &w.h, &w.inner, &w.flow).ok_or(DropReason::Unsupported)?;
-    if w.flow.target == 0 {
-        return Ok(Verdict::Neighbour(w.route.ifindex, w.route.next_hop));
-    }
-    deliver(p, t, w)
 }

@@ -4,7 +4,7 @@ use crate::{
     abi::{AddressKey, network_flags},
     drop_reason::DropReason,
     packet::{Class, ETHERNET, Headers, Packet, ether_type, parse},
-    tables::{Tables, Verdict},
+    tables::{Next, Step, Tables},
 };
 
 /// Judges one packet that the host sent by the device of a network, whose inner end is `ifindex`.
@@ -14,7 +14,7 @@ pub fn from_host<P: Packet, T: Tables>(
     t: &T,
     ifindex: u32,
     h: &mut Headers,
-) -> Result<Verdict, DropReason> {
+) -> Result<Step, DropReason> {
     let number = t
         .gateway_network(ifindex)
         .ok_or(DropReason::UnknownDevice)?;
@@ -38,7 +38,7 @@ pub fn from_host<P: Packet, T: Tables>(
         return Err(DropReason::NotForwarded);
     }
     if h.dst.is_multicast_or_broadcast() || (v4 && h.dst == network.broadcast_v4) {
-        return Ok(Verdict::Replicate(number, 0));
+        return Ok(Step::to(Next::Replicate, number));
     }
     let target = t
         .target(&AddressKey {
@@ -51,5 +51,5 @@ pub fn from_host<P: Packet, T: Tables>(
     }
     p.store(0, &target.mac).ok_or(DropReason::Unsupported)?;
     t.received(target.slot, p.len());
-    Ok(Verdict::Peer(target.ifindex))
+    Ok(Step::to(Next::Peer, target.ifindex))
 }

@@ -1,4 +1,4 @@
-//! ICMP errors that the host makes: packet too big, and time exceeded. The packet itself becomes the error.
+//! ICMP errors that the host makes about what it refuses. The packet itself becomes the error.
 
 use crate::{
     abi::ErrorBudget,
@@ -38,6 +38,40 @@ impl ErrorBudget {
         self.used += 1;
         self.sent += 1;
         true
+    }
+}
+
+/// Whether a container is told of a refusal, if the packet is one to send an error about.
+#[inline(always)]
+pub const fn tells(reason: DropReason) -> bool {
+    matches!(
+        reason,
+        DropReason::TooBig
+            | DropReason::TtlExceeded
+            | DropReason::NoRoute
+            | DropReason::NoUplinkAddress
+            | DropReason::NoPort
+            | DropReason::Quota
+            | DropReason::FlowTableFull
+            | DropReason::FlowConflict
+            | DropReason::Metadata
+    )
+}
+
+/// Type, code and number of the error for a reason.
+#[inline(always)]
+fn message(reason: DropReason, limit: u32, v4: bool) -> [u32; 3] {
+    match (reason, v4) {
+        (DropReason::TooBig, true) => [3, 4, if limit > 0xffff { 0xffff } else { limit }],
+        (DropReason::TooBig, false) => [2, 0, limit],
+        (DropReason::TtlExceeded, true) => [11, 0, 0],
+        (DropReason::TtlExceeded, false) => [3, 0, 0],
+        // Network unreachable; no route to destination.
+        (DropReason::NoRoute | DropReason::NoUplinkAddress, true) => [3, 0, 0],
+        (DropReason::NoRoute | DropReason::NoUplinkAddress, false) => [1, 0, 0],
+        // Communication administratively prohibited (RFC 5508, REQ-8).
+        (_, true) => [3, 13, 0],
+        (_, false) => [1, 1, 0],
     }
 }
 
@@ -110,18 +144,12 @@ fn build<P: Packet>(p: &mut P, reason: DropReason, w: &mut Work) -> Option<()> {
     }
     // An IPv4 packet without DF should rather be cut into fragments, which a program cannot do; its sender may as well
     // learn the MTU (RFC 1191).
-    let too_big = reason == DropReason::TooBig;
+    let message = message(reason, w.limit, h.v4);
     let length = (8 + keep) as u16;
     if h.v4 {
-        let message = if too_big {
-            [3, 4, w.limit.min(0xffff)]
-        } else {
-            [11, 0, 0]
-        };
         ip_v4(p, h, w.answer, length + 20)?;
         message_at(p, h.l3 + 20, message, quote)
     } else {
-        let message = if too_big { [2, 0, w.limit] } else { [3, 0, 0] };
         p.store_words(
             h.l3,
             &[

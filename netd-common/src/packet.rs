@@ -30,10 +30,20 @@ pub mod protocol {
     pub const TCP: u8 = 6;
     /// UDP.
     pub const UDP: u8 = 17;
+    /// DCCP (RFC 4340).
+    pub const DCCP: u8 = 33;
     /// ICMPv6 (RFC 4443).
     pub const ICMPV6: u8 = 58;
     /// SCTP.
     pub const SCTP: u8 = 132;
+    /// UDP-Lite (RFC 3828).
+    pub const UDP_LITE: u8 = 136;
+
+    /// Whether a protocol's header begins with a source and a destination port.
+    #[inline(always)]
+    pub const fn has_ports(number: u8) -> bool {
+        matches!(number, TCP | UDP | DCCP | SCTP | UDP_LITE)
+    }
 }
 
 /// TCP header flags.
@@ -111,12 +121,20 @@ pub struct Headers {
     pub l4: u32,
     /// Bytes of the largest IP packet that it will be on a link; 0 when that is not known.
     pub size: u32,
+    /// Offset of the first byte behind the packet, as far as its IP header says (a link may have added bytes).
+    pub end: u32,
     /// Identification of the fragmented datagram, 0 when not a fragment.
     pub fragment_id: u32,
+    /// TCP: the number that follows this segment.
+    pub tcp_next: u32,
+    /// TCP: acknowledgement number.
+    pub tcp_ack: u32,
     /// Source port, or the identifier of an echo request.
     pub sport: Be16,
     /// Destination port, or the identifier of an echo reply.
     pub dport: Be16,
+    /// IPv4: the type of service. IPv6: traffic class and flow label as they stand in the first word, network byte order.
+    pub flow_info: u32,
     /// IP protocol number after extension headers.
     pub protocol: u8,
     /// TTL or hop limit.
@@ -140,10 +158,7 @@ impl Headers {
     #[inline(always)]
     pub fn has_ports(&self) -> bool {
         match self.class {
-            Class::Plain => matches!(
-                self.protocol,
-                protocol::TCP | protocol::UDP | protocol::SCTP
-            ),
+            Class::Plain => protocol::has_ports(self.protocol),
             Class::Echo => true,
             _ => false,
         }
@@ -172,16 +187,19 @@ pub fn parse<P: Packet>(
     h.dport = Be16::ZERO;
     h.tcp_flags = 0;
     h.tcp_header = 0;
+    h.tcp_next = 0;
+    h.tcp_ack = 0;
     h.icmp_type = 0;
     h.fragment_id = 0;
     h.fragmented = false;
     h.class = Class::Plain;
-    if v4 {
-        parse_v4(p, h)?
-    } else {
-        parse_v6(p, h)?
+    let said = if v4 { parse_v4(p, h)? } else { parse_v6(p, h)? };
+    h.size = p.len().wrapping_sub(l3);
+    h.end = l3 + if said == 0 || embedded { h.size } else { said };
+    // A packet above 64 KiB (BIG TCP) says 0.
+    if !embedded && (said > h.size || h.l4 > h.end) {
+        return Err(DropReason::Malformed);
     }
-    h.size = p.len() - l3;
     if h.class == Class::LaterFragment {
         return Ok(());
     }
@@ -189,6 +207,10 @@ pub fn parse<P: Packet>(
     let segment = p.segment();
     if segment != 0 {
         h.size = segment_size(h, segment);
+        // A header for jumbograms (RFC 2675) that BIG TCP needs on its way through the host, and no segment.
+        if !v4 && said == 0 && h.l4 == l3 + 48 {
+            h.size = h.size.wrapping_sub(8);
+        }
     }
     Ok(())
 }
@@ -208,8 +230,9 @@ fn segment_size(h: &Headers, segment: u32) -> u32 {
     h.l4 - h.l3 + header + segment
 }
 
+/// Returns the whole length that the header says, bytes.
 #[inline(always)]
-fn parse_v4<P: Packet>(p: &P, h: &mut Headers) -> Result<(), DropReason> {
+fn parse_v4<P: Packet>(p: &P, h: &mut Headers) -> Result<u32, DropReason> {
     let w: [u32; 5] = p.load_words(h.l3).ok_or(DropReason::Malformed)?;
     let first = u32::from_be(w[0]);
     let header = (first >> 24 & 0x0f) * 4;
@@ -217,6 +240,7 @@ fn parse_v4<P: Packet>(p: &P, h: &mut Headers) -> Result<(), DropReason> {
         return Err(DropReason::Malformed);
     }
     h.l4 = h.l3 + header;
+    h.flow_info = first >> 16 & 0xff;
     let third = u32::from_be(w[2]);
     h.ttl = (third >> 24) as u8;
     h.protocol = (third >> 16) as u8;
@@ -231,19 +255,25 @@ fn parse_v4<P: Packet>(p: &P, h: &mut Headers) -> Result<(), DropReason> {
     }
     if later {
         h.class = Class::LaterFragment;
+        // It would lie over the flags of the TCP header in the first one (RFC 3128).
+        if second & 0x1fff == 1 && h.protocol == protocol::TCP {
+            return Err(DropReason::Malformed);
+        }
     }
-    Ok(())
+    Ok(first & 0xffff)
 }
 
 /// Extension headers that are followed; a packet with more is malformed (RFC 8200 names six kinds).
 const MAX_EXTENSIONS: usize = 6;
 
+/// As [`parse_v4`].
 #[inline(always)]
-fn parse_v6<P: Packet>(p: &P, h: &mut Headers) -> Result<(), DropReason> {
+fn parse_v6<P: Packet>(p: &P, h: &mut Headers) -> Result<u32, DropReason> {
     let w: [u32; 2] = p.load_words(h.l3).ok_or(DropReason::Malformed)?;
     if u32::from_be(w[0]) >> 28 != 6 {
         return Err(DropReason::Malformed);
     }
+    h.flow_info = w[0] & 0x0fff_ffff_u32.to_be();
     let second = u32::from_be(w[1]);
     h.ttl = second as u8;
     h.src = Addr::from_words(p.load_words(h.l3 + 8).ok_or(DropReason::Malformed)?);
@@ -279,26 +309,23 @@ fn parse_v6<P: Packet>(p: &P, h: &mut Headers) -> Result<(), DropReason> {
         }
         i += 1;
     }
-    if matches!(next, 0 | 43 | 60 | 44) {
+    // A later fragment begins in the middle of what the first one's headers name.
+    if h.class != Class::LaterFragment && matches!(next, 0 | 43 | 60 | 44) {
         return Err(DropReason::Malformed);
     }
     h.protocol = next;
     h.l4 = at;
-    Ok(())
+    let payload = second >> 16;
+    Ok(if payload == 0 { 0 } else { payload + 40 })
 }
 
 #[inline(always)]
 fn parse_transport<P: Packet>(p: &P, h: &mut Headers, embedded: bool) -> Result<(), DropReason> {
     match h.protocol {
-        protocol::TCP | protocol::UDP | protocol::SCTP => {
-            let b: [u8; 4] = p.load(h.l4).ok_or(DropReason::Malformed)?;
-            h.sport = Be16::from_bytes([b[0], b[1]]);
-            h.dport = Be16::from_bytes([b[2], b[3]]);
-            if h.protocol == protocol::TCP && !embedded {
-                let b: [u8; 2] = p.load(h.l4 + 12).ok_or(DropReason::Malformed)?;
-                h.tcp_header = (b[0] >> 4) * 4;
-                h.tcp_flags = b[1];
-            }
+        protocol::TCP if !embedded => parse_tcp(p, h)?,
+        number if protocol::has_ports(number) => {
+            let [ports] = p.load_words(h.l4).ok_or(DropReason::Malformed)?;
+            set_ports(h, ports);
         }
         protocol::ICMP | protocol::ICMPV6 => {
             // ICMPv6 in IPv4 and the reverse are nothing that anyone answers.
@@ -320,6 +347,33 @@ fn parse_transport<P: Packet>(p: &P, h: &mut Headers, embedded: bool) -> Result<
         protocol::IGMP => h.class = Class::Membership,
         _ => {}
     }
+    Ok(())
+}
+
+#[inline(always)]
+fn set_ports(h: &mut Headers, word: u32) {
+    let b = word.to_ne_bytes();
+    h.sport = Be16::from_bytes([b[0], b[1]]);
+    h.dport = Be16::from_bytes([b[2], b[3]]);
+}
+
+#[inline(always)]
+fn parse_tcp<P: Packet>(p: &P, h: &mut Headers) -> Result<(), DropReason> {
+    let w: [u32; 4] = p.load_words(h.l4).ok_or(DropReason::Malformed)?;
+    set_ports(h, w[0]);
+    h.tcp_ack = u32::from_be(w[2]);
+    let fourth = u32::from_be(w[3]);
+    h.tcp_header = ((fourth >> 28) * 4) as u8;
+    h.tcp_flags = (fourth >> 16) as u8;
+    let data = h.l4 + u32::from(h.tcp_header);
+    if data > h.end {
+        return Err(DropReason::Malformed);
+    }
+    // SYN and FIN count as a byte each (RFC 9293, 3.4).
+    let marks = u32::from(h.tcp_flags & tcp::SYN != 0) + u32::from(h.tcp_flags & tcp::FIN != 0);
+    h.tcp_next = u32::from_be(w[1])
+        .wrapping_add(h.end - data)
+        .wrapping_add(marks);
     Ok(())
 }
 

@@ -1,106 +1,378 @@
-//! Outside ports of masquerading: endpoint-independent mappings (RFC 4787 REQ-1) from a pool of random ports.
+//! Outside ports of masquerading. An inside socket has one for all destinations (RFC 4787, REQ-1), which no other socket
+//! has (REQ-3), while the pool has free ones and the endpoint has not used up its share. Beyond that, flows to different
+//! destinations share ports (RFC 7857, 3).
 
 use crate::{
-    abi::{Mapping, MappingKey, OutsidePort},
+    abi::{Device, Mapping, MappingKey, OutsidePort, Settings, flow_flags, network_flags},
     addr::{Addr, Be16},
-    begin::published,
+    begin::{published, published_at, target_port},
+    clock::write_mapping_key,
     drop_reason::DropReason,
-    packet::{Class, Headers, protocol},
-    tables::{Refused, Tables},
+    insert::insert_pair,
+    lifetime::Pressure,
+    packet::{Class, protocol},
+    tables::{Count, Refused, Tables, Work},
 };
 
-/// How often a random port is tried before the pool counts as exhausted.
-const PORT_TRIES: u32 = 64;
+/// Ports that are tried at random (RFC 6888, REQ-15)...
+const RANDOM: u32 = 16;
+/// ... and then one after the other, for one that is free.
+const CONSECUTIVE: u32 = 112;
+/// Then the one that has rested longest of those seen is taken...
+const RESTED: u32 = RANDOM + CONSECUTIVE;
+/// ... and at last ports that others use for other destinations.
+const SHARED: u32 = 64;
+const FIRST_SHARED: u32 = RESTED + 1;
+const TRIES: u32 = FIRST_SHARED + SHARED;
+
+/// Room for a search.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Search {
+    /// The inside socket.
+    pub key: MappingKey,
+    /// Who holds a port.
+    pub holder: MappingKey,
+    /// When a flow last used [`Search::resting`].
+    resting_since: u64,
+    /// First port of the pool.
+    first: u32,
+    /// Number of its ports.
+    size: u32,
+    /// Where the consecutive tries begin, from the first.
+    start: u32,
+    /// The endpoint's network.
+    network: u32,
+    /// The port seen that has rested longest, or 0.
+    resting: u32,
+}
 
 /// First port and number of ports of the pool.
 #[inline(always)]
-pub fn range<T: Tables>(t: &T) -> Result<(u32, u32), DropReason> {
-    let settings = t.settings().ok_or(DropReason::NoPort)?;
+fn range(settings: &Settings) -> Option<(u32, u32)> {
     let first = u32::from(settings.pool_first);
     let size = u32::from(settings.pool_last)
         .wrapping_sub(first)
         .wrapping_add(1);
-    if size == 0 || size > 0xffff {
-        return Err(DropReason::NoPort);
-    }
-    Ok((first, size))
+    (size != 0 && size <= 0xffff).then_some((first, size))
 }
 
-/// Some port of the pool.
+/// Counts a port that the endpoint with slot `payer` has to itself, more or less.
+#[inline(always)]
+pub fn count_port<T: Tables>(t: &T, payer: u32, number: u8, by: i32) {
+    t.count_usage(payer, 0, by);
+    let what = if number == protocol::TCP {
+        Count::TcpPorts
+    } else {
+        Count::OtherPorts
+    };
+    t.count(what, by as i64);
+}
+
+/// Whether masquerading may use a port.
+#[inline(always)]
+pub fn has<T: Tables>(t: &T, port: Be16) -> bool {
+    t.settings()
+        .is_some_and(|s| (s.pool_first..=s.pool_last).contains(&port.get()))
+}
+
+/// Of `size` numbers some.
+#[inline(always)]
+fn random_offset<T: Tables>(t: &T, size: u32) -> u32 {
+    // The upper part of the product: a division would bring its check for zero, which is a panic.
+    ((u64::from(t.random()) * u64::from(size)) >> 32) as u32
+}
+
+/// Some port of `size` from `first` on.
 #[inline(always)]
 pub fn random_port<T: Tables>(t: &T, first: u32, size: u32) -> Be16 {
-    // The upper part of the product: a division would bring its check for zero, which is a panic.
-    let offset = (u64::from(t.random()) * u64::from(size)) >> 32;
-    Be16::new(first.wrapping_add(offset as u32) as u16)
+    Be16::new(first.wrapping_add(random_offset(t, size)) as u16)
 }
 
-/// The outside port of an inside socket: the one it has, or a random free one of the pool (RFC 4787, REQ-1), which counts
-/// against the quota of the endpoint with slot `payer`.
-#[inline(never)]
-pub fn outside_port<T: Tables>(
-    t: &T,
-    endpoint: u32,
-    h: &Headers,
-    outside: &Addr,
-    payer: u32,
-) -> Result<Be16, DropReason> {
-    let outside = *outside;
-    // Without ports there is nothing to map; SCTP keeps its port because its checksum cannot be updated in place.
-    if !h.has_ports()
-        || h.protocol == protocol::SCTP
-        || (h.class == Class::Echo && h.sport == Be16::ZERO)
-    {
-        return Ok(h.sport);
+/// Whether a host's socket listens at the flow's outside port, or speaks from there with the flow's other end.
+#[inline(always)]
+fn has_socket<T: Tables>(t: &T, w: &mut Work) -> bool {
+    w.asked.remote = w.h.dst;
+    w.asked.remote_port = w.h.dport;
+    w.asked.local = w.flow.src;
+    w.asked.local_port = w.flow.sport;
+    w.asked.protocol = w.h.protocol;
+    w.h.class == Class::Plain && t.has_socket(w)
+}
+
+/// Begins the flow in `w`, from the outside address `w.flow.src`, by whichever port can be had.
+#[inline(always)]
+pub fn choose<T: Tables>(t: &T, dev: &Device, w: &mut Work) -> Result<(), DropReason> {
+    // Without ports there is nothing to choose; SCTP keeps its port because its checksum cannot be updated in place.
+    if !w.h.has_ports() || w.h.protocol == protocol::SCTP {
+        return insert_pair(t, w, Pressure::NONE);
     }
-    let key = MappingKey {
-        inside: h.src,
-        outside,
-        endpoint,
-        port: h.sport,
-        protocol: h.protocol,
-        pad: 0,
+    if dev.flags & network_flags::PUBLISHED != 0 && own_published(t, dev.endpoint, w) {
+        w.flow.sport = target_port(&w.found, w.h.sport);
+        let done = insert_pair(t, w, Pressure::NONE);
+        if done != Err(DropReason::FlowConflict) {
+            return done;
+        }
+    }
+    write_mapping_key(&w.key, &w.flow, &mut w.search.key);
+    if let Some(done) = by_mapping(t, w) {
+        return done;
+    }
+    search(t, dev, w)
+}
+
+/// Whether this very port of the endpoint is published at the outside address; `w.found` leads to the host port then: a
+/// server that speaks first is known by it.
+#[inline(always)]
+fn own_published<T: Tables>(t: &T, endpoint: u32, w: &mut Work) -> bool {
+    w.search.key.inside = Addr::own_ports(endpoint, w.h.v4);
+    let own = &w.search.key.inside;
+    w.h.class == Class::Plain
+        && published_at(t, own, w.h.protocol, w.h.sport, &mut w.found)
+        && (w.found.addr.is_unspecified() || w.found.addr == w.flow.src)
+}
+
+/// Begins the flow by the port that the socket has already. `None`: it has none, or that one is taken at this
+/// destination.
+#[inline(always)]
+fn by_mapping<T: Tables>(t: &T, w: &mut Work) -> Option<Result<(), DropReason>> {
+    let mapping = t.hold_mapping(&w.search.key)?;
+    if mapping.flows == 1 {
+        count_port(t, w.payer, w.h.protocol, 1);
+    }
+    w.flow.sport = mapping.port;
+    w.flow.flags |= flow_flags::MAPPED;
+    let done = insert_pair(t, w, Pressure::NONE);
+    if done.is_ok() {
+        return Some(done);
+    }
+    w.flow.flags &= !flow_flags::MAPPED;
+    if t.release_mapping(&w.search.key) {
+        count_port(t, w.payer, w.h.protocol, -1);
+    }
+    if done == Err(DropReason::FlowConflict) {
+        None
+    } else {
+        Some(done)
+    }
+}
+
+#[inline(always)]
+fn search<T: Tables>(t: &T, dev: &Device, w: &mut Work) -> Result<(), DropReason> {
+    let settings = t.settings().ok_or(DropReason::NoPort)?;
+    let (first, size) = range(settings).ok_or(DropReason::NoPort)?;
+    w.search.first = first;
+    w.search.size = size;
+    w.search.start = random_offset(t, size);
+    w.search.network = dev.network;
+    w.search.resting = 0;
+    let mut number = if t.usage(w.payer).ports < settings.ports_per_endpoint {
+        0
+    } else {
+        FIRST_SHARED
     };
-    if let Some(mapping) = t.mapping(&key) {
-        return Ok(mapping.port);
-    }
-    if !t.charge_port(payer) {
-        return Err(DropReason::Quota);
-    }
-    let (first, size) = range(t)?;
-    let mut i = 0;
-    while i < PORT_TRIES {
-        i += 1;
-        let port = random_port(t, first, size);
-        if published(t, outside, h.protocol, port, h.v4).is_some() {
-            continue;
-        }
-        let taken = OutsidePort {
-            addr: outside,
-            port,
-            protocol: h.protocol,
-            pad: 0,
-        };
-        match t.take_port(&taken, &key) {
-            Ok(()) => {}
-            Err(Refused::Exists) => continue,
-            Err(Refused::Full) => return Err(DropReason::FlowTableFull),
-        }
-        let mapping = Mapping {
-            last_used: t.now(),
-            port,
-            pad: [0; 6],
-        };
-        return match t.insert_mapping(&key, &mapping) {
-            Ok(()) => Ok(port),
-            Err(refused) => {
-                t.free_port(&taken);
-                // Another CPU mapped the same socket at the same moment: one mapping for both.
-                match (refused, t.mapping(&key)) {
-                    (Refused::Exists, Some(other)) => Ok(other.port),
-                    _ => Err(DropReason::FlowTableFull),
+    while number < TRIES {
+        if t.try_port(w, number) {
+            let shared = number >= FIRST_SHARED;
+            let pressure = if shared {
+                Pressure::CONFLICT
+            } else {
+                Pressure::NONE
+            };
+            let done = if has_socket(t, w) {
+                Err(DropReason::FlowConflict)
+            } else {
+                insert_pair(t, w, pressure)
+            };
+            if done.is_ok() {
+                if shared {
+                    t.count(Count::Shared, 1);
                 }
+                return done;
             }
-        };
+            t.undo_mapping(w);
+            if done != Err(DropReason::FlowConflict) {
+                return done;
+            }
+        }
+        number += 1;
     }
     Err(DropReason::NoPort)
+}
+
+/// Gives up what the flow that did not begin has of a mapping: one without flows goes, since it may not serve others either.
+#[inline(always)]
+pub fn undo_mapping<T: Tables>(t: &T, w: &mut Work) {
+    if w.flow.flags & flow_flags::MAPPED == 0 {
+        return;
+    }
+    w.flow.flags &= !flow_flags::MAPPED;
+    if !t.release_mapping(&w.search.key) {
+        return;
+    }
+    count_port(t, w.payer, w.h.protocol, -1);
+    if t.remove_mapping(&w.search.key) {
+        t.count(Count::Mappings, -1);
+        t.free_port(&OutsidePort {
+            addr: w.search.key.outside,
+            port: w.flow.sport,
+            protocol: w.search.key.protocol,
+            pad: 0,
+        });
+    }
+}
+
+/// The port of a try.
+#[inline(always)]
+fn candidate<T: Tables>(t: &T, s: &Search, number: u32) -> Option<Be16> {
+    if number < RANDOM {
+        return Some(random_port(t, s.first, s.size));
+    }
+    if number < RESTED {
+        let past = number - RANDOM;
+        if past >= s.size {
+            return None;
+        }
+        let offset = s.start + past;
+        let offset = if offset >= s.size {
+            offset - s.size
+        } else {
+            offset
+        };
+        return Some(Be16::new((s.first + offset) as u16));
+    }
+    if number == RESTED {
+        return (s.resting != 0).then(|| Be16::new(s.resting as u16));
+    }
+    // An endpoint shares ports of one quarter of the pool only: it must not use up a destination for the others.
+    let quarter = s.size / 4;
+    if quarter == 0 {
+        return Some(random_port(t, s.first, s.size));
+    }
+    let which = s.key.endpoint.wrapping_mul(0x9e37_79b1) >> 30;
+    Some(random_port(t, s.first + which * quarter, quarter))
+}
+
+/// Finds out whether the flow may have one more port, `w.flow.sport` then; takes it, where it is not a shared one.
+#[inline(always)]
+pub fn try_port<T: Tables>(t: &T, w: &mut Work, number: u32) -> bool {
+    let Some(port) = candidate(t, &w.search, number) else {
+        return false;
+    };
+    if published(t, &w.flow.src, w.h.protocol, port, &mut w.found) {
+        return false;
+    }
+    w.flow.sport = port;
+    if number >= FIRST_SHARED {
+        w.flow.flags |= flow_flags::SHARED;
+        return true;
+    }
+    // Another CPU has mapped the socket by now; or its port is taken at this destination, and it cannot have a second one.
+    if t.mapping(&w.search.key).is_some() {
+        return number == 0 && hold(t, w);
+    }
+    let taken = OutsidePort {
+        addr: w.flow.src,
+        port,
+        protocol: w.h.protocol,
+        pad: 0,
+    };
+    match t.take_port(&taken, &w.search.key) {
+        Ok(()) => {}
+        Err(Refused::Exists) => {
+            if !take_over(t, w, &taken, number) {
+                return false;
+            }
+        }
+        // With no room for a port of its own, it shares one.
+        Err(Refused::Full) => return false,
+    }
+    add_mapping(t, w, &taken)
+}
+
+/// Takes a port that is held without flows, once it has rested (RFC 6888, REQ-8); before that only at the end.
+#[inline(always)]
+fn take_over<T: Tables>(t: &T, w: &mut Work, taken: &OutsidePort, number: u32) -> bool {
+    let s = &mut w.search;
+    if t.port_holder(taken, &mut s.holder)
+        && let Some(mapping) = t.mapping(&s.holder)
+    {
+        if mapping.flows != 0 {
+            return false;
+        }
+        let rest = t.settings().map_or(0, |s| s.port_rest);
+        if number != RESTED && t.now().wrapping_sub(mapping.last_used) < rest {
+            if s.resting == 0 || mapping.last_used < s.resting_since {
+                s.resting = u32::from(taken.port.get());
+                s.resting_since = mapping.last_used;
+            }
+            return false;
+        }
+    }
+    // Of several who come at once, one frees it.
+    if !t.free_port(taken) {
+        return false;
+    }
+    if t.remove_mapping(&s.holder) {
+        t.count(Count::Mappings, -1);
+    }
+    t.take_port(taken, &s.key).is_ok()
+}
+
+/// Gives up a mapping that no flow uses, once its port has rested. Says whether it did.
+#[inline(always)]
+pub fn give_up<T: Tables>(t: &T, key: &MappingKey) -> bool {
+    let (Some(mapping), Some(settings)) = (t.mapping(key), t.settings()) else {
+        return false;
+    };
+    let rested = t.now().wrapping_sub(mapping.last_used) >= settings.port_rest;
+    if mapping.flows != 0 || !rested || !t.remove_mapping(key) {
+        return false;
+    }
+    t.count(Count::Mappings, -1);
+    t.free_port(&OutsidePort {
+        addr: key.outside,
+        port: mapping.port,
+        protocol: key.protocol,
+        pad: 0,
+    });
+    true
+}
+
+/// Takes the port that the flow's socket has been mapped to meanwhile.
+#[inline(always)]
+fn hold<T: Tables>(t: &T, w: &mut Work) -> bool {
+    let Some(mapping) = t.hold_mapping(&w.search.key) else {
+        return false;
+    };
+    if mapping.flows == 1 {
+        count_port(t, w.payer, w.h.protocol, 1);
+    }
+    w.flow.sport = mapping.port;
+    w.flow.flags |= flow_flags::MAPPED;
+    true
+}
+
+/// Maps the flow's socket to a port that has been taken.
+#[inline(always)]
+fn add_mapping<T: Tables>(t: &T, w: &mut Work, taken: &OutsidePort) -> bool {
+    let mapping = Mapping {
+        last_used: t.now(),
+        flows: 1,
+        network: w.search.network,
+        port: taken.port,
+        pad: [0; 6],
+    };
+    if t.insert_mapping(&w.search.key, &mapping).is_err() {
+        t.free_port(taken);
+        // Another CPU mapped the same socket at the same moment: one mapping for both.
+        let Some(other) = t.hold_mapping(&w.search.key) else {
+            return false;
+        };
+        w.flow.sport = other.port;
+    } else {
+        t.count(Count::Mappings, 1);
+        count_port(t, w.payer, w.h.protocol, 1);
+    }
+    w.flow.flags |= flow_flags::MAPPED;
+    true
 }

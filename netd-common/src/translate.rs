@@ -54,7 +54,7 @@ pub fn packet<P: Packet>(p: &mut P, h: &Headers, f: &Flow) -> Option<()> {
 const fn transport_checksum(number: u8) -> Option<(u32, bool)> {
     match number {
         protocol::TCP => Some((16, true)),
-        protocol::UDP => Some((6, true)),
+        protocol::UDP | protocol::UDP_LITE | protocol::DCCP => Some((6, true)),
         // CRC32c without a pseudo header: right as long as the ports stay, which the flow's maker sees to.
         protocol::SCTP => Some((8, false)),
         _ => None,
@@ -147,7 +147,7 @@ pub fn icmp_error<P: Packet>(p: &mut P, h: &Headers, inner: &Headers, f: &Flow) 
 fn inner_ports<P: Packet>(p: &mut P, inner: &Headers, f: &Flow, addresses: u32) -> Option<u32> {
     let (field, pseudo, at) = match inner.protocol {
         protocol::TCP => (16, true, 0),
-        protocol::UDP => (6, true, 0),
+        protocol::UDP | protocol::UDP_LITE | protocol::DCCP => (6, true, 0),
         protocol::ICMP => (2, false, 4),
         protocol::ICMPV6 => (2, true, 4),
         _ => return Some(0),

@@ -1,13 +1,15 @@
 //! `from_uplink`: what arrives on the host's own interfaces. What no map says is netd's passes untouched.
 
 use crate::{
-    abi::{AddressKey, HOST_SLOT, network_flags},
-    addr::Addr,
-    begin,
+    abi::{AddressKey, HOST_SLOT, HostAddress, flow_flags, network_flags},
+    begin, container,
     drop_reason::DropReason,
-    flow, icmp, mss,
-    packet::{Class, Headers, Packet, parse},
-    tables::{Next, Step, Tables, Verdict, Work},
+    flow, forward,
+    fragment::{self, Fragment},
+    hairpin, mss,
+    packet::{Class, Headers, Packet, parse, protocol},
+    pool,
+    tables::{Next, Step, Tables, Work},
 };
 
 /// Judges one IP packet that arrived on the uplink `ifindex`; `l3`: offset of its IP header (0 on interfaces without
@@ -20,17 +22,17 @@ pub fn from_uplink<P: Packet, T: Tables>(
     l3: u32,
     v4: bool,
     w: &mut Work,
-) -> Result<Verdict, DropReason> {
+) -> Step {
     let step = judge(p, t, ifindex, l3, v4, w);
-    let done = step.and_then(|step| flow::finish(p, t, ifindex, step, w));
-    match done {
-        Err(reason @ (DropReason::TooBig | DropReason::TtlExceeded)) => {
-            check_source(t, &w.h).map_err(|_| reason)?;
+    match step.and_then(|step| forward::finish(p, t, step, w)) {
+        Ok(step) => step,
+        Err(reason @ (DropReason::TooBig | DropReason::TtlExceeded))
+            if check_source(t, &w.h).is_ok() =>
+        {
             w.answer = w.h.dst;
-            icmp::answer(p, t, HOST_SLOT, reason, w)?;
-            Ok(Verdict::Back(ifindex, reason))
+            container::answer(p, t, HOST_SLOT, ifindex, reason, w)
         }
-        done => done,
+        Err(reason) => Step::refused(reason),
     }
 }
 
@@ -62,31 +64,83 @@ fn judge<P: Packet, T: Tables>(
         }
         // The packet inside left with an address of the host: the error must come back to that one.
         if w.inner.src == w.h.dst && flow::find_inner(t, w, 0) {
+            check_source(t, &w.h)?;
             return Ok(Step::new(Next::Error));
         }
     } else {
-        let whole = flow::fragments(t, &mut w.h, 0);
-        if whole.is_ok() && flow::find(t, w, 0) {
-            return Ok(Step::new(Next::Forward));
+        match fragment::ports(t, &mut w.h, 0, HOST_SLOT) {
+            Fragment::Whole if flow::find(t, w, 0) => {
+                // Between two endpoints behind the host's addresses: nobody outside has these.
+                if w.flow.flags & flow_flags::HAIRPIN != 0 {
+                    return Err(DropReason::SpoofedAddress);
+                }
+                return Ok(Step::new(Next::Forward));
+            }
+            Fragment::Whole => fragment::note(t, &w.h, 0),
+            Fragment::Again => return Ok(Step::to(Next::Again, ifindex)),
+            // For whom it is nobody knows: the host's stack has its own time to wait.
+            Fragment::Missed if t.subnet(w.h.dst).is_none() => return Ok(Step::new(Next::Pass)),
+            Fragment::Missed => return Err(DropReason::Fragment),
         }
     }
     if let Some(host) = t.host_address(w.h.dst) {
         if host.flags & network_flags::INTERNAL != 0 {
             return Err(DropReason::Internal);
         }
-        let Some(found) = begin::publication(t, &w.h).filter(|found| found.addr.is_v4() == v4)
-        else {
-            return Ok(Step::new(Next::Pass));
-        };
-        check_source(t, &w.h)?;
-        begin::begin_published(t, &found, 0, &Addr::UNSPECIFIED, w)?;
-        return Ok(Step::new(Next::Forward));
+        return to_host_address(t, host, w);
     }
     if let Some(network) = t.subnet(w.h.dst) {
         into_network(t, ifindex, network, w)?;
         return Ok(Step::new(Next::Forward));
     }
     Ok(Step::new(Next::Pass))
+}
+
+/// To an address of the host: a published port, a mapped one, or the host itself.
+#[inline(always)]
+fn to_host_address<T: Tables>(t: &T, host: HostAddress, w: &mut Work) -> Result<Step, DropReason> {
+    if begin::meets_publication(t, w) {
+        // A gateway's address is its containers' to ask; a neighbour that has a route to it is not one of them.
+        if host.network != 0 {
+            return Err(DropReason::NotPublished);
+        }
+        // The answer to a link-local client could leave by any link: the host's stack refuses instead.
+        if !w.h.v4 && w.h.src.is_link_local() {
+            return Ok(Step::new(Next::Pass));
+        }
+        check_source(t, &w.h)?;
+        begin::begin_published(t, 0, flow_flags::PUBLISHED, w)?;
+        return Ok(Step::new(Next::Forward));
+    }
+    if w.h.class != Class::Plain || !w.h.has_ports() || !pool::has(t, w.h.dport) {
+        return Ok(Step::new(Next::Pass));
+    }
+    let sockets_are_known = matches!(w.h.protocol, protocol::TCP | protocol::UDP);
+    if sockets_are_known && has_socket(t, w) {
+        return Ok(Step::new(Next::Pass));
+    }
+    if hairpin::finds_holder(t, w) && hairpin::lets_all_in(t, w) {
+        check_source(t, &w.h)?;
+        begin::begin_mapped(t, w)?;
+        return Ok(Step::new(Next::Forward));
+    }
+    // An answer of the host's would end what the other side is about to open (RFC 5382, REQ-4); but of other protocols
+    // nobody can say whether a socket of the host waits for them.
+    if sockets_are_known {
+        Err(DropReason::Unsolicited)
+    } else {
+        Ok(Step::new(Next::Pass))
+    }
+}
+
+#[inline(always)]
+fn has_socket<T: Tables>(t: &T, w: &mut Work) -> bool {
+    w.asked.remote = w.h.src;
+    w.asked.remote_port = w.h.sport;
+    w.asked.local = w.h.dst;
+    w.asked.local_port = w.h.dport;
+    w.asked.protocol = w.h.protocol;
+    t.has_socket(w)
 }
 
 /// From outside nobody may speak with the host's own or a container's voice.
@@ -139,8 +193,8 @@ fn into_network<T: Tables>(
     } else {
         // A publication of all the host's addresses says nothing of the endpoint's own.
         begin::begins_at_port(&w.h)
-            && begin::published_at(t, w.h.dst, w.h.protocol, w.h.dport)
-                .is_some_and(|found| found.endpoint == endpoint)
+            && begin::published_at(t, &w.h.dst, w.h.protocol, w.h.dport, &mut w.found)
+            && w.found.endpoint == endpoint
     };
     if !open {
         return Err(DropReason::NotPublished);

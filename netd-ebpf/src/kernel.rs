@@ -1,35 +1,40 @@
 //! The maps and the kernel's helpers as `netd_common::tables::Tables`.
 
+// tidy: long: one trait, implemented in one place; each function is a map access.
+
 use aya_ebpf::{
-    EbpfContext as _,
-    bindings::{BPF_ANY, BPF_NOEXIST, bpf_fib_lookup as FibLookup},
-    helpers::{bpf_fib_lookup, bpf_get_prandom_u32, bpf_ktime_get_ns},
+    bindings::{BPF_ANY, BPF_NOEXIST},
+    helpers::{bpf_get_prandom_u32, bpf_ktime_get_coarse_ns, bpf_ktime_get_ns, bpf_map_pop_elem},
     maps::lpm_trie::Key,
     programs::TcContext,
 };
 use netd_common::{
     abi::{
-        AddressKey, Device, Flow, FlowKey, FragmentKey, FragmentPorts, Home, HomeKey, HostAddress,
-        Mapping, MappingKey, Network, OutsidePort, PUBLICATION_PREFIX, Publication,
-        PublicationData, Settings, Target, TrustedKey, seen,
+        AddressKey, ClockEntry, Device, Flow, FlowKey, FragmentKey, FragmentPorts, HOST_SLOT, Home,
+        HomeKey, HostAddress, Mapping, MappingKey, Network, OutsidePort, PUBLICATION_PREFIX,
+        Publication, PublicationData, Settings, Target, Totals, TrustedKey, Usage,
     },
-    addr::Addr,
+    addr::{Addr, Be16},
     drop_reason::DropReason,
+    insert::Written,
+    lifetime::Pressure,
     packet::Headers,
-    tables::{Refused, Route, Tables},
+    tables::{Before, Count, Refused, Route, Tables, Work},
 };
 
-use crate::maps;
+use crate::{atomic, lookup, maps, steps};
 
-const AF_INET: u8 = 2;
-const AF_INET6: u8 = 10;
-/// Linux 6.3.
-const BPF_FIB_LOOKUP_SKIP_NEIGH: u32 = 1 << 2;
-/// Linux 6.7.
-const BPF_FIB_LOOKUP_SRC: u32 = 1 << 4;
-const RET_SUCCESS: i64 = 0;
-const RET_NO_NEIGH: i64 = 7;
-const RET_FRAG_NEEDED: i64 = 8;
+/// Fragmented datagrams of one endpoint (or of outside) whose ports are remembered, on each CPU in each
+/// [`netd_common::rate::SPAN`].
+const FRAGMENTS: u32 = 256;
+/// How often later fragments may be given back to their interfaces on each CPU, all together, in that time: each time takes
+/// about a microsecond.
+const HOLDS: u32 = 15_000;
+/// Of these, how often one endpoint's.
+const OWN_HOLDS: u32 = 7500;
+/// Broadcasts of one endpoint, likewise.
+const BROADCASTS: u32 = 100;
+
 const EEXIST: i32 = -17;
 
 /// The kernel, with the packet's context where there is one (routes need it; socket hooks have none).
@@ -71,7 +76,10 @@ impl Tables for Kernel<'_> {
 
     #[inline(always)]
     fn subnet(&self, addr: Addr) -> Option<u32> {
-        maps::SUBNETS.get(Key::new(128, addr.v6_bytes())).copied()
+        match lookup::subnet(&addr) {
+            0 => None,
+            number => Some(number),
+        }
     }
 
     #[inline(always)]
@@ -93,10 +101,20 @@ impl Tables for Kernel<'_> {
     }
 
     #[inline(always)]
-    fn publication(&self, data: &PublicationData) -> Option<Publication> {
-        maps::PUBLICATIONS
-            .get(Key::new(PUBLICATION_PREFIX + 16, *data))
-            .copied()
+    fn publication(&self, addr: &Addr, protocol: u8, port: Be16, out: &mut Publication) -> bool {
+        let data = PublicationData {
+            addr: *addr,
+            protocol,
+            pad: 0,
+            port,
+        };
+        match maps::PUBLICATIONS.get(Key::new(PUBLICATION_PREFIX + 16, data)) {
+            Some(found) => {
+                *out = *found;
+                true
+            }
+            None => false,
+        }
     }
 
     #[inline(always)]
@@ -111,52 +129,91 @@ impl Tables for Kernel<'_> {
     }
 
     #[inline(always)]
-    fn flow(&self, key: &FlowKey, what: u8, out: &mut Flow) -> bool {
-        let Some(flow) = maps::FLOWS.get_ptr_mut(key) else {
-            return false;
-        };
-        // SAFETY: the pointer is to a map value, valid until the program ends. Other CPUs may write the same two
-        // fields at the same time; either value is right.
-        unsafe {
-            if what != 0 {
-                (*flow).last_seen = self.now();
-                let old = (*flow).seen;
-                // A SYN begins the connection anew; otherwise write only what is new, to keep the line shared.
-                let new = if what & seen::SYN != 0 {
-                    what
-                } else {
-                    old | what
-                };
-                if new != old {
-                    (*flow).seen = new;
-                }
+    fn flow(&self, key: &FlowKey, out: &mut Flow) -> bool {
+        // SAFETY: as above.
+        match unsafe { maps::FLOWS.get(key) } {
+            Some(flow) => {
+                *out = *flow;
+                true
             }
-            *out = *flow;
+            None => false,
         }
-        true
     }
 
     #[inline(always)]
-    fn insert_flow(&self, key: &FlowKey, flow: &Flow, new: bool) -> Result<(), Refused> {
-        let flags = if new { BPF_NOEXIST } else { BPF_ANY };
+    fn note_flow(&self, key: &FlowKey, h: &Headers, bytes: u32, out: &mut Flow) -> Option<Before> {
+        let flow = maps::FLOWS.get_ptr_mut(key)?;
+        // SAFETY: the pointer is to a map value, valid until the program ends. Other CPUs may write the same fields at the
+        // same time; a count may be one too low, and any value is valid.
+        let flow = unsafe { &mut *flow };
+        let before = Before {
+            last_seen: flow.last_seen,
+            seen: flow.seen,
+        };
+        flow.note(h, bytes, self.now());
+        *out = *flow;
+        Some(before)
+    }
+
+    #[inline(always)]
+    fn change_flow(&self, key: &FlowKey, change: impl FnOnce(&mut Flow)) -> bool {
+        match maps::FLOWS.get_ptr_mut(key) {
+            Some(flow) => {
+                // SAFETY: as in `note_flow`.
+                change(unsafe { &mut *flow });
+                true
+            }
+            None => false,
+        }
+    }
+
+    #[inline(always)]
+    fn take_flow_flag(&self, key: &FlowKey, flag: u32) -> bool {
+        match maps::FLOWS.get_ptr_mut(key) {
+            // SAFETY: the pointer is to a map value, valid until the program ends.
+            Some(flow) => unsafe { atomic::and(&raw mut (*flow).flags, !flag) & flag != 0 },
+            None => false,
+        }
+    }
+
+    #[inline(always)]
+    fn insert_flow(&self, key: &FlowKey, flow: &Flow) -> Result<(), Refused> {
         maps::FLOWS
-            .insert(key, flow, u64::from(flags))
+            .insert(key, flow, u64::from(BPF_NOEXIST))
             .map_err(refused)
     }
 
     #[inline(always)]
-    fn remove_flow(&self, key: &FlowKey) {
-        // Gone already is as good.
-        let _ = maps::FLOWS.remove(key);
+    fn remove_flow(&self, key: &FlowKey) -> bool {
+        maps::FLOWS.remove(key).is_ok()
     }
 
     #[inline(always)]
     fn mapping(&self, key: &MappingKey) -> Option<Mapping> {
+        // SAFETY: as above.
+        unsafe { maps::MAPPINGS.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn hold_mapping(&self, key: &MappingKey) -> Option<Mapping> {
         let mapping = maps::MAPPINGS.get_ptr_mut(key)?;
-        // SAFETY: as in `flow`.
+        // SAFETY: as in `take_flow_flag`.
         unsafe {
+            let flows = atomic::add(&raw mut (*mapping).flows, 1).wrapping_add(1);
             (*mapping).last_used = self.now();
-            Some(*mapping)
+            Some(Mapping { flows, ..*mapping })
+        }
+    }
+
+    #[inline(always)]
+    fn release_mapping(&self, key: &MappingKey) -> bool {
+        match maps::MAPPINGS.get_ptr_mut(key) {
+            // SAFETY: as in `take_flow_flag`.
+            Some(mapping) => unsafe {
+                (*mapping).last_used = self.now();
+                atomic::add(&raw mut (*mapping).flows, u32::MAX) == 1
+            },
+            None => false,
         }
     }
 
@@ -168,6 +225,11 @@ impl Tables for Kernel<'_> {
     }
 
     #[inline(always)]
+    fn remove_mapping(&self, key: &MappingKey) -> bool {
+        maps::MAPPINGS.remove(key).is_ok()
+    }
+
+    #[inline(always)]
     fn take_port(&self, port: &OutsidePort, holder: &MappingKey) -> Result<(), Refused> {
         maps::OUTSIDE_PORTS
             .insert(port, holder, u64::from(BPF_NOEXIST))
@@ -175,8 +237,123 @@ impl Tables for Kernel<'_> {
     }
 
     #[inline(always)]
-    fn free_port(&self, port: &OutsidePort) {
-        let _ = maps::OUTSIDE_PORTS.remove(port);
+    fn port_holder(&self, port: &OutsidePort, out: &mut MappingKey) -> bool {
+        // SAFETY: as above.
+        match unsafe { maps::OUTSIDE_PORTS.get(port) } {
+            Some(holder) => {
+                *out = *holder;
+                true
+            }
+            None => false,
+        }
+    }
+
+    #[inline(always)]
+    fn free_port(&self, port: &OutsidePort) -> bool {
+        maps::OUTSIDE_PORTS.remove(port).is_ok()
+    }
+
+    #[inline(always)]
+    fn has_socket(&self, w: &mut Work) -> bool {
+        self.0.is_some_and(|context| steps::has_socket(context, w))
+    }
+
+    #[inline(always)]
+    fn exempt(&self, addr: Addr) -> bool {
+        lookup::exempt(&addr)
+    }
+
+    #[inline(always)]
+    fn usage(&self, slot: u32) -> Usage {
+        let usage = maps::USAGE.get(slot).copied().unwrap_or_default();
+        // Counted down once more than up, by a race or for an endpoint before this one: none.
+        let sane = |n: u32| if n > u32::MAX / 2 { 0 } else { n };
+        Usage {
+            flows: sane(usage.flows),
+            ports: sane(usage.ports),
+        }
+    }
+
+    #[inline(always)]
+    fn count_usage(&self, slot: u32, flows: i32, ports: i32) {
+        if let Some(usage) = maps::USAGE.get_ptr_mut(slot) {
+            // SAFETY: as in `take_flow_flag`.
+            unsafe {
+                if flows != 0 {
+                    atomic::add(&raw mut (*usage).flows, flows as u32);
+                }
+                if ports != 0 {
+                    atomic::add(&raw mut (*usage).ports, ports as u32);
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn totals(&self) -> Totals {
+        maps::TOTALS.get(0).copied().unwrap_or_default()
+    }
+
+    #[inline(always)]
+    fn count(&self, what: Count, by: i64) {
+        let Some(totals) = maps::TOTALS.get_ptr_mut(0) else {
+            return;
+        };
+        // SAFETY: as in `take_flow_flag`.
+        unsafe {
+            let field = match what {
+                Count::Flows => &raw mut (*totals).flows,
+                Count::Mappings => &raw mut (*totals).mappings,
+                Count::Shared => &raw mut (*totals).shared,
+                Count::Ended => &raw mut (*totals).ended,
+                Count::Early => &raw mut (*totals).early,
+                Count::TcpPorts => &raw mut (*totals).tcp_ports,
+                Count::OtherPorts => &raw mut (*totals).other_ports,
+            };
+            atomic::add(field, by as u64);
+        }
+    }
+
+    #[inline(always)]
+    fn push_clock(&self, entry: &ClockEntry) -> bool {
+        maps::CLOCK.push(entry, 0).is_ok()
+    }
+
+    #[inline(always)]
+    fn pop_clock(&self, out: &mut ClockEntry) -> bool {
+        // Not by `Queue::pop`, which has the element on the stack.
+        // SAFETY: the helper writes an element or fails.
+        unsafe {
+            bpf_map_pop_elem(
+                (&raw const maps::CLOCK).cast_mut().cast(),
+                (&raw mut *out).cast(),
+            ) == 0
+        }
+    }
+
+    #[inline(always)]
+    fn visit(&self, w: &mut Work) -> bool {
+        steps::visit(w)
+    }
+
+    #[inline(always)]
+    fn write_pair(&self, w: &mut Work, adopted: bool) -> Result<Written, DropReason> {
+        steps::write_pair(w, adopted)
+    }
+
+    #[inline(always)]
+    fn displace(&self, w: &mut Work, pressure: Pressure) -> Result<bool, DropReason> {
+        steps::displace(w, pressure)
+    }
+
+    #[inline(always)]
+    fn undo_mapping(&self, w: &mut Work) {
+        steps::undo_mapping(w);
+    }
+
+    #[inline(always)]
+    fn try_port(&self, w: &mut Work, number: u32) -> bool {
+        steps::try_port(w, number)
     }
 
     #[inline(always)]
@@ -196,11 +373,14 @@ impl Tables for Kernel<'_> {
         &self,
         ifindex: u32,
         h: &Headers,
-        flow: &Flow,
+        src: Addr,
+        dst: Addr,
         out: &mut Route,
     ) -> Result<(), DropReason> {
         let context = self.0.ok_or(DropReason::Unsupported)?;
-        route(context, ifindex, h, flow, out)
+        out.source = src;
+        out.next_hop = dst;
+        lookup::route(context, ifindex, h, out)
     }
 
     #[inline(always)]
@@ -213,37 +393,32 @@ impl Tables for Kernel<'_> {
     }
 
     #[inline(always)]
-    fn charge_flow(&self, slot: u32) -> bool {
-        let (Some(usage), Some(settings)) = (maps::USAGE.get_ptr_mut(slot), maps::SETTINGS.get(0))
-        else {
-            return false;
-        };
-        // SAFETY: an aligned number in a map. Two CPUs at once may count one flow too few until the next sweep.
-        unsafe {
-            let flows = (*usage).flows;
-            if flows >= settings.flows_per_endpoint {
-                return false;
-            }
-            (*usage).flows = flows + 2;
+    fn may_remember(&self, slot: u32) -> bool {
+        match maps::RATES.get_ptr_mut(slot) {
+            // SAFETY: a per-CPU value, touched only by this CPU's programs.
+            Some(rates) => unsafe { (*rates).fragments.take(self.now(), FRAGMENTS) },
+            None => false,
         }
-        true
     }
 
     #[inline(always)]
-    fn charge_port(&self, slot: u32) -> bool {
-        let (Some(usage), Some(settings)) = (maps::USAGE.get_ptr_mut(slot), maps::SETTINGS.get(0))
-        else {
-            return false;
+    fn may_hold(&self, slot: u32) -> bool {
+        let now = self.now();
+        let take = |slot: u32, most: u32| match maps::RATES.get_ptr_mut(slot) {
+            // SAFETY: as above.
+            Some(rates) => unsafe { (*rates).holds.take(now, most) },
+            None => false,
         };
-        // SAFETY: as above.
-        unsafe {
-            let ports = (*usage).ports;
-            if ports >= settings.ports_per_endpoint {
-                return false;
-            }
-            (*usage).ports = ports + 1;
+        (slot == HOST_SLOT || take(slot, OWN_HOLDS)) && take(HOST_SLOT, HOLDS)
+    }
+
+    #[inline(always)]
+    fn may_broadcast(&self, slot: u32) -> bool {
+        match maps::RATES.get_ptr_mut(slot) {
+            // SAFETY: as above.
+            Some(rates) => unsafe { (*rates).broadcasts.take(self.now(), BROADCASTS) },
+            None => false,
         }
-        true
     }
 
     #[inline(always)]
@@ -259,6 +434,12 @@ impl Tables for Kernel<'_> {
 
     #[inline(always)]
     fn now(&self) -> u64 {
+        // SAFETY: takes nothing. Linux 5.11.
+        unsafe { bpf_ktime_get_coarse_ns() }
+    }
+
+    #[inline(always)]
+    fn instant(&self) -> u64 {
         // SAFETY: takes nothing.
         unsafe { bpf_ktime_get_ns() }
     }
@@ -268,86 +449,4 @@ impl Tables for Kernel<'_> {
         // SAFETY: takes nothing.
         unsafe { bpf_get_prandom_u32() }
     }
-}
-
-#[inline(never)]
-fn route(
-    context: &TcContext,
-    ifindex: u32,
-    h: &Headers,
-    flow: &Flow,
-    out: &mut Route,
-) -> Result<(), DropReason> {
-    // SAFETY: a struct of integers and unions of them; zero is valid, and the kernel wants unused fields zero.
-    let mut fib: FibLookup = unsafe { core::mem::zeroed() };
-    fib.l4_protocol = h.protocol;
-    fib.sport = u16::from_ne_bytes(h.sport.to_bytes());
-    fib.dport = u16::from_ne_bytes(h.dport.to_bytes());
-    fib.ifindex = ifindex;
-    // With 0, the kernel looks at the device's MTU only.
-    fib.__bindgen_anon_1.tot_len = h.size.min(0xffff) as u16;
-    if h.v4 {
-        fib.family = AF_INET;
-        fib.__bindgen_anon_3.ipv4_src = flow.src.v4_word();
-        fib.__bindgen_anon_4.ipv4_dst = flow.dst.v4_word();
-    } else {
-        fib.family = AF_INET6;
-        fib.__bindgen_anon_3.ipv6_src = flow.src.words();
-        fib.__bindgen_anon_4.ipv6_dst = flow.dst.words();
-    }
-    let modern = maps::SETTINGS.get(0).is_some_and(|s| s.fib_source != 0);
-    let flags = if modern {
-        BPF_FIB_LOOKUP_SKIP_NEIGH | BPF_FIB_LOOKUP_SRC
-    } else {
-        0
-    };
-    // SAFETY: `fib` is of the size given.
-    let answer = unsafe {
-        bpf_fib_lookup(
-            context.as_ptr(),
-            (&raw mut fib).cast(),
-            size_of::<FibLookup>() as i32,
-            flags,
-        )
-    };
-    // SAFETY: a union of two numbers of one size.
-    let found = u32::from(unsafe { fib.__bindgen_anon_1.mtu_result });
-    // SAFETY: see `Tables::device`.
-    let uplink = unsafe { maps::UPLINKS.get(fib.ifindex) };
-    match answer as i64 {
-        // The route's own MTU (path MTU discovery included), which a lookup without a length leaves out.
-        RET_SUCCESS if found != 0 => out.mtu = found,
-        RET_SUCCESS | RET_NO_NEIGH => out.mtu = uplink.map_or(0, |u| u.mtu),
-        RET_FRAG_NEEDED => {
-            out.mtu = found;
-            return Err(DropReason::TooBig);
-        }
-        _ => return Err(DropReason::NoRoute),
-    }
-    let uplink = uplink.ok_or(DropReason::NoRoute)?;
-    // SAFETY: every union member is plain integers, set by the kernel for the family.
-    let (next_hop, source) = unsafe {
-        if h.v4 {
-            (
-                Addr::from_v4_word(fib.__bindgen_anon_4.ipv4_dst),
-                Addr::from_v4_word(fib.__bindgen_anon_3.ipv4_src),
-            )
-        } else {
-            (
-                Addr::from_words(fib.__bindgen_anon_4.ipv6_dst),
-                Addr::from_words(fib.__bindgen_anon_3.ipv6_src),
-            )
-        }
-    };
-    let source = if modern {
-        source
-    } else if h.v4 {
-        uplink.ipv4
-    } else {
-        uplink.ipv6
-    };
-    out.ifindex = fib.ifindex;
-    out.next_hop = next_hop;
-    out.source = source;
-    Ok(())
 }

@@ -3,14 +3,14 @@
 use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
     macros::map,
-    maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, PerCpuHashMap},
+    maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, PerCpuHashMap, Queue, RingBuf},
 };
 use netd_common::{
     abi::{
-        AddressKey, Counters, Device, DropCount, DropKey, ErrorBudget, Flow, FlowKey, FragmentKey,
-        FragmentPorts, GatewayNetwork, Home, HomeKey, HostAddress, Mapping, MappingKey, MemberKey,
-        Network, OutsidePort, Publication, PublicationData, Settings, SocketPeer, SocketPeerKey,
-        SubnetData, Target, TrustedKey, Uplink, Usage,
+        AddressKey, ClockEntry, Counters, Device, DropCount, DropKey, ErrorBudget, Flow, FlowKey,
+        FragmentKey, FragmentPorts, GatewayNetwork, Home, HomeKey, HostAddress, Mapping,
+        MappingKey, MemberKey, Network, OutsidePort, Publication, PublicationData, Rates, Settings,
+        SocketPeer, SocketPeerKey, SubnetData, Target, Totals, TrustedKey, Uplink, Usage,
     },
     addr::Addr,
     tables::Work,
@@ -42,15 +42,25 @@ pub static HOMES: HashMap<HomeKey, Home> = HashMap::pinned(1, 0);
 #[map]
 pub static FLOWS: HashMap<FlowKey, Flow> = HashMap::pinned(1, 0);
 #[map]
+pub static CLOCK: Queue<ClockEntry> = Queue::pinned(1, 0);
+#[map]
 pub static MAPPINGS: HashMap<MappingKey, Mapping> = HashMap::pinned(1, 0);
 #[map]
 pub static OUTSIDE_PORTS: HashMap<OutsidePort, MappingKey> = HashMap::pinned(1, 0);
 #[map]
-pub static FRAGMENTS: LruHashMap<FragmentKey, FragmentPorts> = LruHashMap::pinned(4096, 0);
+pub static FRAGMENTS: LruHashMap<FragmentKey, FragmentPorts> = LruHashMap::pinned(16384, 0);
+#[map]
+pub static EXEMPT: LpmTrie<SubnetData, u32> = LpmTrie::pinned(1024, BPF_F_NO_PREALLOC);
 #[map]
 pub static COUNTERS: PerCpuArray<Counters> = PerCpuArray::pinned(1, 0);
 #[map]
 pub static USAGE: Array<Usage> = Array::pinned(1, 0);
+#[map]
+pub static TOTALS: Array<Totals> = Array::pinned(1, 0);
+#[map]
+pub static RATES: PerCpuArray<Rates> = PerCpuArray::pinned(1, 0);
+#[map]
+pub static EVENTS: RingBuf = RingBuf::pinned(262_144, 0);
 #[map]
 pub static DROPS: PerCpuHashMap<DropKey, DropCount> = PerCpuHashMap::pinned(1, 0);
 #[map]

@@ -1,14 +1,14 @@
-//! cgroup hooks: sockets of host processes whose destination is a publication get the endpoint's address instead,
-//! and are told the address they asked for; and nobody there binds a published port.
+//! cgroup hooks: connected sockets of host processes whose destination is a publication get the endpoint's address
+//! instead, and are told the address they asked for; and nobody there binds a published port.
 
 use aya_ebpf::{
-    bindings::{BPF_ANY, bpf_sock_addr},
+    bindings::{BPF_ANY, bpf_sock, bpf_sock_addr},
     helpers::{bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_set_retval},
     macros::cgroup_sock_addr,
     programs::SockAddrContext,
 };
 use netd_common::{
-    abi::{SocketPeer, SocketPeerKey},
+    abi::{Publication, SocketPeer, SocketPeerKey},
     addr::{Addr, Be16},
     packet::protocol,
     socket,
@@ -81,26 +81,65 @@ fn cookie(context: &SockAddrContext) -> u64 {
     unsafe { bpf_get_socket_cookie(context.sock_addr.cast()) }
 }
 
-/// connect and sendmsg: replaces the destination.
+/// Whether packets of the socket can reach an endpoint: bound to a loopback address they have no route there, and bound
+/// to a device they would leave by that one.
+#[inline(always)]
+fn is_free(socket: *const bpf_sock, v4: bool) -> bool {
+    // SAFETY: as in `destination`; the kernel gives these hooks a socket.
+    unsafe {
+        if core::ptr::read_volatile(&raw const (*socket).bound_dev_if) != 0 {
+            return false;
+        }
+        let source = if v4 {
+            Addr::from_v4_word(core::ptr::read_volatile(&raw const (*socket).src_ip4))
+        } else {
+            let ip: *const u32 = (&raw const (*socket).src_ip6).cast();
+            Addr::from_words([
+                core::ptr::read_volatile(ip),
+                core::ptr::read_volatile(ip.add(1)),
+                core::ptr::read_volatile(ip.add(2)),
+                core::ptr::read_volatile(ip.add(3)),
+            ])
+        };
+        !source.is_loopback()
+    }
+}
+
+/// The publication that a socket's call means, and the endpoint's port.
+#[inline(always)]
+fn meant(
+    context: &SockAddrContext,
+    v4: bool,
+    addr: Addr,
+    port: Be16,
+) -> Option<(Publication, Be16)> {
+    let a = context.sock_addr;
+    // SAFETY: as in `destination`.
+    let (number, sk) = unsafe {
+        (
+            core::ptr::read_volatile(&raw const (*a).protocol) as u8,
+            core::ptr::read_volatile(&raw const (*a).__bindgen_anon_1.sk),
+        )
+    };
+    if !of_host(context)
+        || !matches!(number, protocol::TCP | protocol::UDP)
+        || sk.is_null()
+        || !is_free(sk, v4)
+    {
+        return None;
+    }
+    let (found, target) = socket::resolve(&Kernel(None), addr, port, number)?;
+    // An IPv4 socket cannot reach an IPv6-only endpoint; an IPv6 one reaches IPv4 by the mapped form.
+    (!v4 || found.addr.is_v4()).then_some((found, target))
+}
+
+/// connect: replaces the destination.
 #[inline(always)]
 fn replace(context: &SockAddrContext, v4: bool) -> i32 {
-    let a = context.sock_addr;
-    if !of_host(context) {
-        return ALLOW;
-    }
-    // SAFETY: as in `destination`.
-    let number = unsafe { core::ptr::read_volatile(&raw const (*a).protocol) } as u8;
-    if !matches!(number, protocol::TCP | protocol::UDP | protocol::SCTP) {
-        return ALLOW;
-    }
-    let (addr, port) = destination(a, v4);
-    let Some((found, target_port)) = socket::resolve(&Kernel(None), addr, port, number) else {
+    let (addr, port) = destination(context.sock_addr, v4);
+    let Some((found, target_port)) = meant(context, v4, addr, port) else {
         return ALLOW;
     };
-    // An IPv4 socket cannot reach an IPv6-only endpoint; an IPv6 one reaches IPv4 by the mapped form.
-    if v4 && !found.addr.is_v4() {
-        return ALLOW;
-    }
     let key = SocketPeerKey {
         cookie: cookie(context),
         addr: found.addr,
@@ -114,7 +153,45 @@ fn replace(context: &SockAddrContext, v4: bool) -> i32 {
     };
     // Without the note the process would see the endpoint's address as its peer: less right, but connected.
     let _ = maps::SOCKET_PEERS.insert(key, asked, u64::from(BPF_ANY));
-    set_destination(a, v4, found.addr, target_port);
+    set_destination(context.sock_addr, v4, found.addr, target_port);
+    ALLOW
+}
+
+/// State of a UDP socket that is connected (`TCP_ESTABLISHED`).
+const CONNECTED: u32 = 1;
+
+/// sendmsg: where a connected socket names the destination that it was connected to once more, it is replaced once more.
+/// What others send goes by the loopback device, so that each answer comes from the address that was asked.
+#[inline(always)]
+fn replace_again(context: &SockAddrContext, v4: bool) -> i32 {
+    let a = context.sock_addr;
+    // SAFETY: as in `is_free`.
+    let state = unsafe {
+        let sk = core::ptr::read_volatile(&raw const (*a).__bindgen_anon_1.sk);
+        if sk.is_null() {
+            return ALLOW;
+        }
+        core::ptr::read_volatile(&raw const (*sk).state)
+    };
+    if state != CONNECTED {
+        return ALLOW;
+    }
+    let (addr, port) = destination(a, v4);
+    let Some((found, target_port)) = meant(context, v4, addr, port) else {
+        return ALLOW;
+    };
+    let key = SocketPeerKey {
+        cookie: cookie(context),
+        addr: found.addr,
+        port: target_port,
+        pad: [0; 6],
+    };
+    // The kernel takes no IPv4 address from this hook of an IPv6 socket (ENOTSUPP).
+    let same_family = found.addr.is_v4() == v4;
+    // SAFETY: as in `restore`.
+    if same_family && unsafe { maps::SOCKET_PEERS.get(key) }.is_some() {
+        set_destination(a, v4, found.addr, target_port);
+    }
     ALLOW
 }
 
@@ -184,25 +261,25 @@ pub fn connect6(context: SockAddrContext) -> i32 {
     replace(&context, false)
 }
 
-/// Unconnected UDP sends of IPv4 sockets.
+/// UDP sends of IPv4 sockets that name a destination.
 #[cgroup_sock_addr(sendmsg4)]
 pub fn sendmsg4(context: SockAddrContext) -> i32 {
-    replace(&context, true)
+    replace_again(&context, true)
 }
 
-/// Unconnected UDP sends of IPv6 sockets.
+/// UDP sends of IPv6 sockets that name a destination.
 #[cgroup_sock_addr(sendmsg6)]
 pub fn sendmsg6(context: SockAddrContext) -> i32 {
-    replace(&context, false)
+    replace_again(&context, false)
 }
 
-/// UDP receives of IPv4 sockets.
+/// Receives of connected UDP sockets, IPv4.
 #[cgroup_sock_addr(recvmsg4)]
 pub fn recvmsg4(context: SockAddrContext) -> i32 {
     restore(&context, true)
 }
 
-/// UDP receives of IPv6 sockets.
+/// Receives of connected UDP sockets, IPv6.
 #[cgroup_sock_addr(recvmsg6)]
 pub fn recvmsg6(context: SockAddrContext) -> i32 {
     restore(&context, false)

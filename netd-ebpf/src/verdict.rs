@@ -1,19 +1,25 @@
 //! Carrying out verdicts, and counting.
 
 use aya_ebpf::{
-    bindings::{BPF_ANY, BPF_F_INGRESS, TC_ACT_OK, TC_ACT_SHOT, bpf_redir_neigh as RedirNeigh},
-    helpers::{bpf_clone_redirect, bpf_redirect, bpf_redirect_neigh, bpf_redirect_peer},
+    bindings::{
+        BPF_ANY, BPF_F_INGRESS, TC_ACT_SHOT, TC_ACT_UNSPEC, bpf_redir_neigh as RedirNeigh,
+        bpf_tunnel_key as TunnelKey,
+    },
+    helpers::{
+        bpf_clone_redirect, bpf_redirect, bpf_redirect_neigh, bpf_redirect_peer,
+        bpf_skb_change_type, bpf_skb_set_tunnel_key,
+    },
     programs::TcContext,
 };
 use netd_common::{
     abi::{DropCount, DropKey, MAX_MEMBERS, MemberKey},
-    addr::Addr,
-    drop_reason::DropReason,
-    tables::{Verdict, forget},
+    loopback,
+    tables::{Next, Step, forget},
 };
 
-use crate::maps;
+use crate::{events, maps};
 
+const PACKET_HOST: u32 = 0;
 const AF_INET: u32 = 2;
 const AF_INET6: u32 = 10;
 
@@ -26,40 +32,92 @@ pub fn apply<const REPLICATES: bool>(
     context: &TcContext,
     slot: u32,
     bytes: u32,
-    verdict: Result<Verdict, DropReason>,
+    step: Step,
 ) -> i32 {
-    match verdict {
-        Ok(Verdict::Pass) => TC_ACT_OK,
-        Ok(Verdict::Drop(reason)) | Err(reason) => {
-            count_drop(slot, reason, bytes);
-            TC_ACT_SHOT
-        }
-        // SAFETY: the redirect helpers take numbers and, for a neighbour, a struct of the size given.
-        Ok(Verdict::Peer(ifindex)) => unsafe { bpf_redirect_peer(ifindex, 0) as i32 },
-        // SAFETY: as above.
-        Ok(Verdict::Ingress(ifindex)) => unsafe {
-            bpf_redirect(ifindex, u64::from(BPF_F_INGRESS)) as i32
+    match step.next {
+        // Other programs and filters on the interface shall see what is not ours.
+        Next::Pass => TC_ACT_UNSPEC,
+        Next::Peer => peer(context, step.first),
+        // SAFETY: the redirect helpers take numbers.
+        Next::Ingress | Next::Again => unsafe {
+            bpf_redirect(step.first, u64::from(BPF_F_INGRESS)) as i32
         },
         // SAFETY: as above.
-        Ok(Verdict::Egress(ifindex)) => unsafe { bpf_redirect(ifindex, 0) as i32 },
-        Ok(Verdict::Back(ifindex, reason)) => {
-            count_drop(slot, reason, bytes);
+        Next::Egress => unsafe { bpf_redirect(step.first, 0) as i32 },
+        Next::Local => local(context),
+        Next::Back => {
+            count_drop(slot, step.second, bytes);
+            events::refused(context, slot, step.second, bytes);
             // SAFETY: as above.
-            unsafe { bpf_redirect(ifindex, 0) as i32 }
+            unsafe { bpf_redirect(step.first, 0) as i32 }
         }
-        Ok(Verdict::Neighbour(ifindex, next_hop)) => neighbour(ifindex, next_hop),
-        Ok(Verdict::Replicate(network, host)) => {
-            if REPLICATES {
-                replicate(context, network, host)
-            } else {
-                TC_ACT_SHOT
-            }
+        Next::Neighbour => neighbour(step.first),
+        Next::Replicate if REPLICATES => replicate(context, step.first, step.second),
+        Next::Drop => {
+            count_drop(slot, step.first, bytes);
+            events::refused(context, slot, step.first, bytes);
+            TC_ACT_SHOT
+        }
+        _ => TC_ACT_SHOT,
+    }
+}
+
+/// Sends the packet out of the loopback device, and so to a socket. The kernel looks up its route first, and does not take
+/// a loopback address for forged then, as it would that of a packet without a route (IPv4).
+#[inline(always)]
+fn local(context: &TcContext) -> i32 {
+    for_this_host(context);
+    // SAFETY: takes numbers, and no parameters.
+    unsafe { bpf_redirect_neigh(loopback::IFINDEX, core::ptr::null_mut(), 0, 0) as i32 }
+}
+
+/// A frame that came to another Ethernet address than that of the interface it came by is for this host all the same.
+#[inline(always)]
+fn for_this_host(context: &TcContext) {
+    // SAFETY: the context's pointer is valid while the program runs; the helper takes numbers.
+    unsafe {
+        let skb = context.skb.skb;
+        if (*skb).pkt_type != PACKET_HOST {
+            bpf_skb_change_type(skb, PACKET_HOST);
         }
     }
 }
 
 #[inline(always)]
-fn neighbour(ifindex: u32, next_hop: Addr) -> i32 {
+fn peer(context: &TcContext, ifindex: u32) -> i32 {
+    // Since 6.1.139, 6.6.91, 6.12.29 and 6.14.7 ("bpf: Scrub packet on bpf_redirect_peer") the kernel forgets what the frame
+    // was; before, the target would drop it.
+    for_this_host(context);
+    // SAFETY: takes numbers.
+    unsafe { bpf_redirect_peer(ifindex, 0) as i32 }
+}
+
+/// Takes from a packet the route that it has, as all have that come by the loopback device. Since 6.1.139, 6.6.91, 6.12.29 and
+/// 6.14.7 `bpf_redirect_peer` does so; before, the target's stack would go on with the host's route, and refuse a
+/// connection from there. The metadata for a tunnel, which takes the route's place, is no route to anybody.
+#[inline(never)]
+pub fn forget_route(context: &TcContext) {
+    // SAFETY: a struct of integers and unions of them; zero is valid.
+    let mut key: TunnelKey = unsafe { core::mem::zeroed() };
+    // SAFETY: `key` is of the size given. A failure leaves the packet as it was.
+    unsafe {
+        bpf_skb_set_tunnel_key(
+            context.skb.skb,
+            &raw mut key,
+            size_of::<TunnelKey>() as u32,
+            0,
+        )
+    };
+}
+
+/// Sends the packet out of an interface to the next hop of this CPU's work space.
+#[inline(never)]
+fn neighbour(ifindex: u32) -> i32 {
+    let Some(room) = maps::SCRATCH.get_ptr_mut(0) else {
+        return TC_ACT_SHOT;
+    };
+    // SAFETY: this CPU's entry has one user, see `scratch`; the decision wrote it.
+    let next_hop = unsafe { (*room).route.next_hop };
     // SAFETY: a struct of integers and a union of them; zero is valid.
     let mut params: RedirNeigh = unsafe { core::mem::zeroed() };
     if next_hop.is_v4() {
@@ -76,7 +134,7 @@ fn neighbour(ifindex: u32, next_hop: Addr) -> i32 {
 }
 
 /// A copy to every member but the sender, and to the host's device of the network if there is one to tell.
-#[inline(always)]
+#[inline(never)]
 fn replicate(context: &TcContext, number: u32, host: u32) -> i32 {
     // SAFETY: the context's pointer is valid while the program runs.
     let sender = unsafe { (*context.skb.skb).ifindex };
@@ -129,11 +187,8 @@ pub fn count_sent(slot: u32, bytes: u32) {
 }
 
 #[inline(never)]
-fn count_drop(slot: u32, reason: DropReason, bytes: u32) {
-    let key = DropKey {
-        slot,
-        reason: reason as u32,
-    };
+fn count_drop(slot: u32, reason: u32, bytes: u32) {
+    let key = DropKey { slot, reason };
     if let Some(count) = maps::DROPS.get_ptr_mut(key) {
         // SAFETY: a per-CPU value, touched only by this CPU's programs.
         unsafe {

@@ -1,9 +1,13 @@
 //! What the operator sets: command line and configuration file.
 
+mod nat;
+
 use std::path::PathBuf;
 
 use ipnetwork::IpNetwork;
 use serde::Deserialize;
+
+pub use nat::{Lifetimes, Nat, nanoseconds};
 
 /// Where an instance lives. Several instances on one host are kept apart by name, state and run directory.
 #[derive(Clone, Debug)]
@@ -74,16 +78,6 @@ pub struct Pool {
     pub size: u8,
 }
 
-/// Masquerading.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Nat {
-    /// First port of the pool that masqueraded flows take; above 1023.
-    pub first_port: u16,
-    /// Last port of the pool.
-    pub last_port: u16,
-}
-
 /// Sizes of the data plane's maps, entries.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -124,16 +118,6 @@ impl Default for Config {
     }
 }
 
-impl Default for Nat {
-    fn default() -> Self {
-        // The upper half of the usual ephemeral range; the lower one stays with the host's own sockets.
-        Self {
-            first_port: 49152,
-            last_port: 60999,
-        }
-    }
-}
-
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -146,6 +130,9 @@ impl Default for Limits {
         }
     }
 }
+
+/// The largest map that a limit may ask for, entries: the kernel takes its memory at once.
+const MOST: u32 = 1 << 24;
 
 impl Config {
     /// Entries of the flow table that one endpoint may have.
@@ -163,14 +150,7 @@ impl Config {
     /// Refuses values that could not work.
     pub fn check(&self) -> crate::error::Result<()> {
         use crate::error::Error;
-        let nat = &self.nat;
-        if nat.first_port < 1024 || nat.last_port < nat.first_port {
-            return Err(Error::invalid(format!(
-                "nat: ports {} to {} are no pool",
-                nat.first_port, nat.last_port
-            ))
-            .hint("both above 1023, the first not above the last"));
-        }
+        self.nat.check()?;
         for pool in &self.pools {
             if !pool.base.is_ipv4() || pool.size < pool.base.prefix() || pool.size > 30 {
                 return Err(Error::invalid(format!(
@@ -181,12 +161,21 @@ impl Config {
             }
         }
         let l = &self.limits;
-        if [l.flows / 2, l.endpoints, l.networks, l.publications].contains(&0)
-            || l.endpoints > 1 << 20
-        {
-            return Err(Error::invalid(
-                "limits: every limit must be at least 2, endpoints at most 1048576",
-            ));
+        let shares = [self.flows_per_endpoint(), self.ports_per_endpoint()];
+        let sizes = [l.flows, l.endpoints, l.networks, l.publications];
+        let wrong = sizes.iter().find(|n| !(2..=MOST).contains(*n));
+        if let Some(wrong) = wrong.or(shares.iter().find(|n| **n == 0)) {
+            return Err(
+                Error::invalid(format!("limits: {wrong} is no limit")).hint(format!(
+                    "sizes are from 2 to {MOST}, what one endpoint may have is at least 1"
+                )),
+            );
+        }
+        if l.endpoints > 1 << 20 {
+            return Err(
+                Error::invalid(format!("limits: {} endpoints are too many", l.endpoints))
+                    .hint("at most 1048576"),
+            );
         }
         Ok(())
     }

@@ -78,10 +78,14 @@ pub fn socket(run: &Path) -> std::path::PathBuf {
 
 /// Runs until SIGTERM or SIGINT.
 pub async fn run(instance: Instance, config: Config) -> Result<()> {
+    api::note_start();
     let _lock = lock(&instance)?;
     raise_file_limit();
     #[cfg(feature = "failpoints")]
-    crate::failpoints::arm("NETD_FAILPOINT_START");
+    {
+        crate::failpoints::arm("NETD_FAILPOINT_START");
+        crate::failpoints::refuse();
+    }
     let store = Store::open(&instance.state)?;
     let netlink = Netlink::new()?;
     let dataplane = Arc::new(Dataplane::open(&instance, &config)?);
@@ -115,6 +119,7 @@ pub async fn run(instance: Instance, config: Config) -> Result<()> {
     let _ = tell.send(());
     let _ = tokio::time::timeout(std::time::Duration::from_secs(2), serving).await;
     engine.finish_questions().await;
+    engine.dataplane.end_watches();
     let _ = fs::remove_file(&path);
     tracing::info!("stopped; networks go on without the daemon");
     Ok(())

@@ -1,5 +1,6 @@
 //! Places where a test kills the daemon: `NETD_FAILPOINT=name` ends it there as kill -9 would, at the first request that
-//! comes by; `NETD_FAILPOINT_START=name` already while it starts. Only in builds with the feature `failpoints`.
+//! comes by; `NETD_FAILPOINT_START=name` already while it starts. `NETD_FAILPOINT_REFUSE=name` makes what happens there fail
+//! instead. Only in builds with the feature `failpoints`.
 
 use nix::{
     sys::signal::{Signal, kill},
@@ -15,6 +16,15 @@ pub fn arm(variable: &str) {
         let _ = kill(Pid::this(), Signal::SIGKILL);
     });
     if let Err(e) = armed {
+        tracing::error!("arming a failpoint: {e}");
+    }
+}
+
+/// Makes the place that the environment names refuse, if it names one.
+pub fn refuse() {
+    if let Ok(name) = std::env::var("NETD_FAILPOINT_REFUSE")
+        && let Err(e) = fail::cfg(name.as_str(), "return")
+    {
         tracing::error!("arming a failpoint: {e}");
     }
 }

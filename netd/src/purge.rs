@@ -21,7 +21,11 @@ pub async fn run(instance: &Instance) -> Result<()> {
     let links = netlink.find_links(&instance.name).await?;
     futures::future::try_join_all(links.iter().map(|link| reaper.remove(link.ifindex))).await?;
     Dataplane::purge(instance)?;
-    leave_namespaces(instance);
+    // Opened once: it is one process' at a time, and its writer lets go of it a moment after it is dropped.
+    let store = Store::open(&instance.state);
+    if let Ok(store) = &store {
+        leave_namespaces(store);
+    }
     if let Some(keeper) = Keeper::find(&instance.run)? {
         keeper.quit()?;
     }
@@ -39,12 +43,15 @@ pub async fn run(instance: &Instance) -> Result<()> {
         _ => {}
     }
     // A store that cannot be read goes all the same, but then the sysctl's old value is not known.
-    match Store::open(&instance.state).and_then(|s| s.get::<String>("meta/reserved_ports")) {
+    match store.and_then(|s| s.get::<String>("meta/reserved_ports")) {
         Ok(Some(before)) => {
             sysctl::set_reserved_ports(&sysctl::parse_ports(&before).unwrap_or_default())?
         }
         Ok(None) => {}
-        Err(e) => tracing::warn!("net.ipv4.ip_local_reserved_ports stays as it is: {e}"),
+        Err(e) => tracing::warn!(
+            "net.ipv4.ip_local_reserved_ports stays as it is, since what stood there before is not known: {}; set it by hand",
+            e
+        ),
     }
     for path in [
         daemon::socket(&instance.run),
@@ -68,10 +75,7 @@ pub async fn run(instance: &Instance) -> Result<()> {
 }
 
 /// Takes the way to the resolver out of namespaces that others made.
-fn leave_namespaces(instance: &Instance) {
-    let Ok(store) = Store::open(&instance.state) else {
-        return;
-    };
+fn leave_namespaces(store: &Store) {
     let sandboxes = store.list::<Sandbox>("sandbox").unwrap_or_default();
     for sandbox in sandboxes.iter().filter(|s| !s.owned && !s.host) {
         let left = sandbox.netns.as_deref().map(|path| {

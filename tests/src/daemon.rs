@@ -14,7 +14,7 @@ use crate::{
     residue,
     run::{Output, Process},
     wait_for,
-    world::{World, binary},
+    world::World,
 };
 
 impl World {
@@ -22,7 +22,7 @@ impl World {
     pub fn daemon_words(&self, more: &[&str]) -> Vec<String> {
         let path = |path: &Path| path.display().to_string();
         let mut words = vec![
-            binary("netd"),
+            self.program(0),
             "--instance".into(),
             self.instance.clone(),
             "--state".into(),

@@ -8,6 +8,8 @@ pub mod cgroup;
 mod daemon;
 pub mod dns;
 pub mod docker;
+pub mod load;
+pub mod nat;
 pub mod netns;
 pub mod probe;
 pub mod residue;
@@ -16,6 +18,7 @@ pub mod sandbox;
 pub mod wait;
 pub mod world;
 
+pub use nat::Station;
 pub use netns::Netns;
 pub use probe::{Reply, Server};
 pub use run::{Output, Process, Scope};

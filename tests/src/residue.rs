@@ -42,17 +42,15 @@ pub fn find(world: &World) -> Vec<String> {
         left.push(format!("files in {}", files.display()));
     }
     // Filters and links of eBPF on interfaces that are not netd's own.
-    if let Ok(output) = world
-        .host_scope()
-        .run(&["bpftool", "net", "show", "dev", "uplink"])
-    {
-        left.extend(
-            output
-                .stdout
-                .lines()
-                .filter(|line| line.starts_with("uplink("))
-                .map(|line| format!("program {line}")),
-        );
+    for device in ["uplink", "lo"] {
+        let shown = world
+            .host_scope()
+            .run(&["bpftool", "net", "show", "dev", device]);
+        if let Ok(output) = shown {
+            let mark = format!("{device}(");
+            let lines = output.stdout.lines().filter(|line| line.starts_with(&mark));
+            left.extend(lines.map(|line| format!("program {line}")));
+        }
     }
     left
 }

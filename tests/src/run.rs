@@ -220,6 +220,11 @@ impl Process {
         writeln!(stdin, "{line}").with_context(|| self.name.clone())
     }
 
+    /// Closes its input.
+    pub fn close(&mut self) {
+        drop(self.stdin.take());
+    }
+
     /// Whether it still runs.
     pub fn running(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))

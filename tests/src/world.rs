@@ -63,6 +63,8 @@ pub struct World {
     pub(crate) others: Vec<Netns>,
     pub(crate) config: Option<PathBuf>,
     pub(crate) closed: bool,
+    /// The daemon and its command line, if they are not those built beside the running program.
+    pub(crate) programs: Option<[PathBuf; 2]>,
 }
 
 impl World {
@@ -81,12 +83,41 @@ impl World {
     /// # Errors
     /// As [`World::new`].
     pub fn with_config(text: &str) -> Result<Self> {
+        let mut world = Self::unstarted_with(text)?;
+        world.start()?;
+        Ok(world)
+    }
+
+    /// As [`World::with_config`], but netd is not started yet.
+    ///
+    /// # Errors
+    /// As [`World::new`].
+    pub fn unstarted_with(text: &str) -> Result<Self> {
         let mut world = Self::without_daemon()?;
         let path = world.directory.path().join("netd.toml");
         fs::write(&path, text)?;
         world.config = Some(path);
+        Ok(world)
+    }
+
+    /// As [`World::new`], with these builds of netd and netctl.
+    ///
+    /// # Errors
+    /// As [`World::new`].
+    pub fn of(netd: &Path, netctl: &Path) -> Result<Self> {
+        let mut world = Self::without_daemon()?;
+        world.programs = Some([netd.to_owned(), netctl.to_owned()]);
         world.start()?;
         Ok(world)
+    }
+
+    /// The path of netd (0) or netctl (1).
+    pub(crate) fn program(&self, which: usize) -> String {
+        let given = self.programs.as_ref().and_then(|paths| paths.get(which));
+        given.map_or_else(
+            || binary(if which == 0 { "netd" } else { "netctl" }),
+            |path| path.display().to_string(),
+        )
     }
 
     /// As [`World::new`], but netd is not started yet.
@@ -124,6 +155,7 @@ impl World {
             others: Vec::new(),
             config: None,
             closed: false,
+            programs: None,
             instance,
         };
         world.join_lan()?;
@@ -207,7 +239,7 @@ impl World {
     /// # Errors
     /// When it cannot be started.
     pub fn netctl(&self, words: &[&str]) -> Result<Output> {
-        let netctl = binary("netctl");
+        let netctl = self.program(1);
         let mut all = vec![netctl.as_str()];
         all.extend(words);
         self.host_scope().run(&all)

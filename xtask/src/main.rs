@@ -6,6 +6,7 @@
 mod check;
 mod run;
 mod setup;
+mod soak;
 mod test;
 mod tidy;
 
@@ -18,7 +19,10 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   build [--release]  target/{debug,release}/{netd,netctl}
   demo               show what netd does, step by step, in network namespaces
   lab                a shell in such a world, with the daemon running
-  bench              speed against plain veth, a Linux bridge and kernel masquerading
+  soak [--minutes N] connections, floods, changes and kills at once, with an account of all that failed
+                     [--output FILE]
+  bench [--quick]    speed of every path against a bare veth pair and plain routing; beside another build of the
+                     daemon: [--daemon PATH]
   scale              cost of control operations, alone and at scale, beside a real Docker Engine
   dns-bench          speed of names, beside a real Docker Engine's resolver
   test               set-up, checks, build and all tests
@@ -48,16 +52,17 @@ fn dispatch() -> Result<()> {
             setup::setup()?;
             run::cargo(&["build", "--release", "-p", "netd", "-p", "netctl"])
         }
-        ["demo"] => world("demo", &[]),
-        ["lab"] => world("lab", &[]),
-        ["bench"] => world("bench", &["--release"]),
+        ["demo"] => world("demo", &[], &[]),
+        ["lab"] => world("lab", &[], &[]),
+        ["soak", ref more @ ..] => world("soak", &["--release"], more),
+        ["bench", ref more @ ..] => world("bench", &["--release"], more),
         ["scale"] => {
             setup::packages(&setup::DOCKER)?;
-            world("scale", &["--release"])
+            world("scale", &["--release"], &[])
         }
         ["dns-bench"] => {
             setup::packages(&setup::DOCKER)?;
-            world("names", &["--release"])
+            world("names", &["--release"], &[])
         }
         ["test"] => test::test(),
         ["lint"] => {
@@ -73,8 +78,8 @@ fn dispatch() -> Result<()> {
     }
 }
 
-/// Builds the daemon, netctl and the tests' programs beside each other and runs one of the latter.
-fn world(program: &str, profile: &[&str]) -> Result<()> {
+/// Builds the daemon, netctl and the tests' programs beside each other and runs one of the latter with more words.
+fn world(program: &str, profile: &[&str], more: &[&str]) -> Result<()> {
     setup::setup()?;
     let build = [
         &["build", "-p", "netd", "-p", "netctl", "-p", "netd-tests"],
@@ -88,5 +93,5 @@ fn world(program: &str, profile: &[&str]) -> Result<()> {
         "release"
     };
     let path = run::target().join(directory).join(program);
-    run::sudo(&[&path.display().to_string()])
+    run::sudo(&[&[path.display().to_string().as_str()], more].concat())
 }

@@ -1,5 +1,6 @@
 //! The command line: commands and flags. Knows neither the daemon nor how answers look.
 
+pub mod flow;
 pub mod network;
 pub mod sandbox;
 pub mod values;
@@ -58,8 +59,10 @@ pub enum Command {
     /// Ports of the host that lead to sandboxes.
     #[command(subcommand)]
     Port(PortCommand),
+    /// Flows: what is remembered of connections and exchanges of datagrams that leave their network.
+    Flows(Box<flow::Flows>),
     /// Refused packets, by endpoint and reason.
-    Drops,
+    Drops(flow::Drops),
     /// Packets and bytes, by endpoint.
     Stats,
     /// The daemon's health, versions and attached programs.

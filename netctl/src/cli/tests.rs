@@ -69,6 +69,35 @@ fn s06_sandboxes_take_the_name_flags_of_docker_run() {
 }
 
 #[test]
+fn p02_flows_and_drops() {
+    let line = "flows --sandbox web --protocol ICMPv6 --published --ip fd00::/64 --port 80 --watch";
+    let Command::Flows(flows) = parse(line).unwrap().command else {
+        panic!("another command")
+    };
+    assert_eq!(flows.filter.sandbox.as_deref(), Some("web"));
+    assert_eq!(
+        (flows.filter.protocol, flows.filter.port),
+        (Some(58), Some(80))
+    );
+    assert!(flows.watch && flows.filter.published && flows.command.is_none());
+    let Command::Flows(flows) = parse("flows rm --protocol 47").unwrap().command else {
+        panic!("another command")
+    };
+    let Some(flow::Command::Rm(rm)) = flows.command else {
+        panic!("another command")
+    };
+    assert!(rm.filter.protocol == Some(47) && !rm.all);
+    assert!(parse("flows rm --all").is_ok() && parse("drops").is_ok());
+    let Command::Drops(drops) = parse("drops -f --reason quota --reason isolated")
+        .unwrap()
+        .command
+    else {
+        panic!("another command")
+    };
+    assert!(drops.follow && drops.reasons == ["quota", "isolated"]);
+}
+
+#[test]
 fn p02_usage_errors() {
     for (line, kind) in [
         ("network frobnicate", ErrorKind::InvalidSubcommand),
@@ -83,6 +112,12 @@ fn p02_usage_errors() {
         ("sandbox create --dns nosuch a", ErrorKind::ValueValidation),
         ("sandbox create --add-host db a", ErrorKind::ValueValidation),
         ("--address nosuch status", ErrorKind::ValueValidation),
+        ("flows rm", ErrorKind::MissingRequiredArgument),
+        ("flows rm --all --sandbox web", ErrorKind::ArgumentConflict),
+        ("flows --sandbox web rm --all", ErrorKind::ArgumentConflict),
+        ("flows --protocol 0", ErrorKind::ValueValidation),
+        ("flows --port 65536", ErrorKind::ValueValidation),
+        ("drops --sandbox web", ErrorKind::MissingRequiredArgument),
         (
             "sandbox create --netns /x --pid 1 a",
             ErrorKind::ArgumentConflict,

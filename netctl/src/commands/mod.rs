@@ -3,6 +3,7 @@
 mod docs;
 mod events;
 mod exec;
+mod flow;
 mod list;
 mod network;
 mod port;
@@ -45,7 +46,9 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Network(command) => network::run(&client, command, cli.output).await,
         Command::Sandbox(command) => sandbox::run(&client, command, cli.output).await,
         Command::Port(command) => port::run(&client, command, cli.output).await,
-        Command::Drops => system::drops(&client, cli.output).await,
+        Command::Flows(flags) => flow::run(&client, *flags, cli.output).await,
+        Command::Drops(flags) if flags.follow => system::follow(&client, flags, cli.output).await,
+        Command::Drops(_) => system::drops(&client, cli.output).await,
         Command::Stats => system::stats(&client, cli.output).await,
         Command::Status => system::status(&client, cli.output).await,
         Command::Events(flags) => events::run(&client, &flags, cli.output).await,

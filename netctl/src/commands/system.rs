@@ -2,16 +2,16 @@
 
 use netd_proto::v1::{
     Drop, EndpointStats, GetStatusRequest, GetStatusResponse, ListDropsRequest, ListStatsRequest,
-    ReconcileRequest,
+    ReconcileRequest, WatchDropsRequest,
 };
 use serde_json::{Value, json};
 
-use super::answer;
+use super::{answer, print};
 use crate::{
-    cli::Output,
+    cli::{Output, flow::Drops},
     client::Client,
     failure::Result,
-    format::{json, table::Table, time::rfc3339},
+    format::{flow, json, table::Table, time::rfc3339},
 };
 
 /// Refused packets.
@@ -26,6 +26,26 @@ pub async fn drops(client: &Client, output: Output) -> Result<()> {
         || drops_table(&rows.drops),
         || Value::Array(rows.drops.iter().map(json::drop_row).collect()),
     )
+}
+
+/// Refused packets as they come, a line each, until the daemon ends or the user interrupts.
+///
+/// # Errors
+/// The daemon's refusal or end.
+pub async fn follow(client: &Client, flags: Drops, output: Output) -> Result<()> {
+    let request = WatchDropsRequest {
+        sandbox: flags.sandbox.unwrap_or_default(),
+        reasons: flags.reasons,
+    };
+    let mut service = client.system();
+    let mut packets = service.watch_drops(request).await?.into_inner();
+    while let Some(packet) = packets.message().await? {
+        match output {
+            Output::Text => print(&flow::dropped_line(&packet))?,
+            Output::Json => print(&format!("{}\n", flow::dropped_json(&packet)))?,
+        }
+    }
+    Ok(())
 }
 
 fn drops_table(drops: &[Drop]) -> String {
@@ -101,6 +121,8 @@ pub async fn status(client: &Client, output: Output) -> Result<()> {
 
 fn status_text(status: &GetStatusResponse) -> String {
     let mut table = Table::default();
+    let flows = status.flows.unwrap_or_default();
+    let of = |used: u64, all: u64| format!("{used} of {all}");
     for (name, value) in [
         ("netd", &status.version),
         ("Instance", &status.instance),
@@ -116,6 +138,21 @@ fn status_text(status: &GetStatusResponse) -> String {
         ("Sandboxes", &status.sandboxes.to_string()),
         ("Endpoints", &status.endpoints.to_string()),
         ("Ports", &status.publications.to_string()),
+        ("Flow entries", &of(flows.entries, flows.capacity)),
+        (
+            "Mappings",
+            &format!(
+                "{}, resting ones too",
+                of(flows.mappings, flows.mappings_capacity)
+            ),
+        ),
+        (
+            "So far",
+            &format!(
+                "{} flows shared a port, {} were over, {} of them early for want of room",
+                flows.shared_ports, flows.ended, flows.ended_early
+            ),
+        ),
     ] {
         table.row([format!("{name}:"), value.clone()]);
     }

@@ -179,6 +179,7 @@ pub fn status(status: &GetStatusResponse) -> Value {
         .maps
         .iter()
         .map(|map| json!({ "Name": map.name, "Entries": map.entries, "Capacity": map.capacity }));
+    let flows = status.flows.unwrap_or_default();
     json!({
         "Health": "serving",
         "Version": status.version,
@@ -197,6 +198,15 @@ pub fn status(status: &GetStatusResponse) -> Value {
         "Publications": status.publications,
         "Programs": programs.collect::<Vec<_>>(),
         "Maps": maps.collect::<Vec<_>>(),
+        "Flows": {
+            "Entries": flows.entries,
+            "Capacity": flows.capacity,
+            "Mappings": flows.mappings,
+            "MappingsCapacity": flows.mappings_capacity,
+            "SharedPorts": flows.shared_ports,
+            "Ended": flows.ended,
+            "EndedEarly": flows.ended_early,
+        },
         "Warnings": status.warnings,
     })
 }

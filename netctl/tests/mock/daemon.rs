@@ -11,6 +11,7 @@ use std::{
 use netd_proto::v1::{
     endpoint_service_server::{EndpointService, EndpointServiceServer},
     event_service_server::EventServiceServer,
+    flow_service_server::FlowServiceServer,
     network_service_server::{NetworkService, NetworkServiceServer},
     port_service_server::{PortService, PortServiceServer},
     sandbox_service_server::{SandboxService, SandboxServiceServer},
@@ -21,7 +22,10 @@ use tokio_stream::wrappers::UnixListenerStream;
 use tonic::{Code, Request, Response, Status, transport::Server};
 use tonic_types::{ErrorDetails, StatusExt};
 
-use crate::system::{Events, System};
+use crate::{
+    flow::Flows,
+    system::{Events, System},
+};
 
 /// Result of a call.
 pub type Answer<T> = Result<Response<T>, Status>;
@@ -34,6 +38,9 @@ pub struct Seen {
     pub creates: Vec<CreateSandboxRequest>,
     pub starts: Vec<StartSandboxRequest>,
     pub stops: Vec<String>,
+    pub flows: Vec<ListFlowsRequest>,
+    pub deletes: Vec<DeleteFlowsRequest>,
+    pub drops: Vec<WatchDropsRequest>,
 }
 
 /// Shared by the services and the test.
@@ -299,7 +306,8 @@ impl Daemon {
             .add_service(EndpointServiceServer::new(Endpoints(seen.clone())))
             .add_service(SandboxServiceServer::new(Sandboxes(seen.clone())))
             .add_service(PortServiceServer::new(Ports))
-            .add_service(SystemServiceServer::new(System))
+            .add_service(FlowServiceServer::new(Flows(seen.clone())))
+            .add_service(SystemServiceServer::new(System(seen.clone())))
             .add_service(EventServiceServer::new(Events))
             .serve_with_incoming(UnixListenerStream::new(listener));
         runtime.spawn(server);

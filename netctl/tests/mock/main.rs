@@ -2,6 +2,7 @@
 
 mod contract;
 mod daemon;
+mod flow;
 mod system;
 
 use std::os::unix::fs::PermissionsExt;
@@ -194,7 +195,12 @@ fn p02_completions_and_manual_need_no_daemon() {
     let directory = tempfile::tempdir().unwrap();
     let line = format!("man --directory {}", directory.path().display());
     assert!(netctl(nowhere, &line).status.success());
-    for page in ["network-prune", "sandbox-start", "system-reconcile"] {
+    for page in [
+        "network-prune",
+        "sandbox-start",
+        "system-reconcile",
+        "flows-rm",
+    ] {
         let path = directory.path().join(format!("netctl-{page}.1"));
         assert!(path.exists(), "{}", path.display());
     }
@@ -205,6 +211,8 @@ fn p02_completions_and_manual_need_no_daemon() {
         "--publish-all",
         "--gw-priority",
         "--stopped",
+        "--published",
+        "--follow",
     ] {
         assert!(script.contains(flag), "{flag}");
     }

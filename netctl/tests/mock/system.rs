@@ -1,21 +1,31 @@
 //! The daemon of memory: its state and its events.
 
 use netd_proto::v1::{
-    Event, GetStatusRequest, GetStatusResponse, ListDropsRequest, ListDropsResponse,
-    ListStatsRequest, ListStatsResponse, ReconcileRequest, ReconcileResponse, WatchRequest,
-    event_service_server::EventService, system_service_server::SystemService,
+    DroppedPacket, Event, FlowTotals, GetStatusRequest, GetStatusResponse, ListDropsRequest,
+    ListDropsResponse, ListStatsRequest, ListStatsResponse, ReconcileRequest, ReconcileResponse,
+    WatchDropsRequest, WatchRequest, event_service_server::EventService,
+    system_service_server::SystemService,
 };
 use tonic::{Request, Response, Status};
 
-use crate::daemon::Answer;
+use crate::daemon::{Answer, Shared};
 
 /// Mends two things at each call.
-pub struct System;
+pub struct System(pub Shared);
 
 #[tonic::async_trait]
 impl SystemService for System {
     async fn get_status(&self, _: Request<GetStatusRequest>) -> Answer<GetStatusResponse> {
-        Ok(Response::new(GetStatusResponse::default()))
+        Ok(Response::new(GetStatusResponse {
+            flows: Some(FlowTotals {
+                entries: 24,
+                capacity: 262_144,
+                ended: 7,
+                ended_early: 2,
+                ..Default::default()
+            }),
+            ..Default::default()
+        }))
     }
 
     async fn reconcile(&self, _: Request<ReconcileRequest>) -> Answer<ReconcileResponse> {
@@ -28,6 +38,33 @@ impl SystemService for System {
 
     async fn list_drops(&self, _: Request<ListDropsRequest>) -> Answer<ListDropsResponse> {
         Ok(Response::new(ListDropsResponse::default()))
+    }
+
+    type WatchDropsStream = tokio_stream::Iter<std::vec::IntoIter<Result<DroppedPacket, Status>>>;
+
+    /// Sends two packets and ends.
+    async fn watch_drops(
+        &self,
+        request: Request<WatchDropsRequest>,
+    ) -> Answer<Self::WatchDropsStream> {
+        self.0.lock().unwrap().drops.push(request.into_inner());
+        let packet = DroppedPacket {
+            reason_name: "isolated".into(),
+            description: "The address belongs to another network.".into(),
+            sandbox_name: "web".into(),
+            source_address: "10.0.0.2".into(),
+            source_port: 4000,
+            destination_address: "10.1.0.2".into(),
+            destination_port: 53,
+            protocol: 17,
+            ..Default::default()
+        };
+        let second = DroppedPacket {
+            left_out: 5,
+            ..packet.clone()
+        };
+        let packets = vec![Ok(packet), Ok(second)];
+        Ok(Response::new(tokio_stream::iter(packets)))
     }
 
     async fn list_stats(&self, _: Request<ListStatsRequest>) -> Answer<ListStatsResponse> {

@@ -3,6 +3,7 @@
 
 mod errors;
 mod gateway;
+mod loopback;
 mod masquerade;
 mod memory;
 mod mss;

@@ -1,17 +1,20 @@
 //! A packet and maps in memory.
 
 use std::{
-    cell::RefCell,
-    collections::{HashMap, HashSet},
+    cell::{Cell, RefCell},
+    collections::{HashMap, HashSet, VecDeque},
 };
 
 use netd_common::{
     abi::*,
-    addr::Addr,
-    checksum,
+    addr::{Addr, Be16},
+    checksum, clock,
     drop_reason::DropReason,
+    insert::{self, Written},
+    lifetime::Pressure,
     packet::{Headers, Packet},
-    tables::{Refused, Route, Tables},
+    pool,
+    tables::{Asked, Before, Count, Refused, Route, Tables, Work},
 };
 
 /// A packet; the payload of a segment when it is to be cut, else 0.
@@ -93,9 +96,25 @@ pub struct Maps {
     pub mtu: u32,
     pub sources: HashSet<Addr>,
     pub usage: RefCell<HashMap<u32, Usage>>,
+    pub totals: Cell<Totals>,
+    pub clock: RefCell<VecDeque<ClockEntry>>,
     pub budgets: RefCell<HashMap<u32, ErrorBudget>>,
+    pub rates: RefCell<HashMap<u32, Rates>>,
+    pub fragments: RefCell<HashMap<FragmentKey, FragmentPorts>>,
+    /// Addresses whose packets keep their source.
+    pub exempt: HashSet<Addr>,
+    /// Of the host.
+    pub sockets: HashSet<Asked>,
     pub random: RefCell<u32>,
+    /// CLOCK_MONOTONIC, nanoseconds.
+    pub now: Cell<u64>,
 }
+
+/// How often something may happen in a span of time, as in the programs.
+const FRAGMENTS: u32 = 256;
+const HOLDS: u32 = 15_000;
+const OWN_HOLDS: u32 = 7500;
+const BROADCASTS: u32 = 100;
 
 impl Tables for Maps {
     fn device(&self, _: u32) -> Option<&Device> {
@@ -123,8 +142,15 @@ impl Tables for Maps {
     fn host_address(&self, addr: Addr) -> Option<HostAddress> {
         self.hosts.get(&addr).copied()
     }
-    fn publication(&self, data: &PublicationData) -> Option<Publication> {
-        self.publications.get(data).copied()
+    fn publication(&self, addr: &Addr, protocol: u8, port: Be16, out: &mut Publication) -> bool {
+        let data = PublicationData {
+            addr: *addr,
+            protocol,
+            pad: 0,
+            port,
+        };
+        let found = self.publications.get(&data);
+        found.map(|found| *out = *found).is_some()
     }
     fn home(&self, key: &HomeKey) -> Option<&Home> {
         self.homes.get(key)
@@ -132,25 +158,73 @@ impl Tables for Maps {
     fn settings(&self) -> Option<&Settings> {
         Some(&self.settings)
     }
-    fn flow(&self, key: &FlowKey, _: u8, out: &mut Flow) -> bool {
+    fn flow(&self, key: &FlowKey, out: &mut Flow) -> bool {
         self.flows.borrow().get(key).map(|f| *out = *f).is_some()
     }
-    fn insert_flow(&self, key: &FlowKey, flow: &Flow, new: bool) -> Result<(), Refused> {
-        if new && self.flows.borrow().contains_key(key) {
+    fn note_flow(&self, key: &FlowKey, h: &Headers, bytes: u32, out: &mut Flow) -> Option<Before> {
+        let mut flows = self.flows.borrow_mut();
+        let flow = flows.get_mut(key)?;
+        let before = Before {
+            last_seen: flow.last_seen,
+            seen: flow.seen,
+        };
+        flow.note(h, bytes, self.now());
+        *out = *flow;
+        Some(before)
+    }
+    fn change_flow(&self, key: &FlowKey, change: impl FnOnce(&mut Flow)) -> bool {
+        self.flows.borrow_mut().get_mut(key).map(change).is_some()
+    }
+    fn take_flow_flag(&self, key: &FlowKey, flag: u32) -> bool {
+        let mut was = false;
+        self.change_flow(key, |f| {
+            was = f.flags & flag != 0;
+            f.flags &= !flag;
+        });
+        was
+    }
+    fn insert_flow(&self, key: &FlowKey, flow: &Flow) -> Result<(), Refused> {
+        let mut flows = self.flows.borrow_mut();
+        if flows.contains_key(key) {
             return Err(Refused::Exists);
         }
-        self.flows.borrow_mut().insert(*key, *flow);
+        if flows.len() >= self.settings.flows as usize {
+            return Err(Refused::Full);
+        }
+        flows.insert(*key, *flow);
         Ok(())
     }
-    fn remove_flow(&self, key: &FlowKey) {
-        self.flows.borrow_mut().remove(key);
+    fn remove_flow(&self, key: &FlowKey) -> bool {
+        self.flows.borrow_mut().remove(key).is_some()
     }
     fn mapping(&self, key: &MappingKey) -> Option<Mapping> {
         self.mappings.borrow().get(key).copied()
     }
+    fn hold_mapping(&self, key: &MappingKey) -> Option<Mapping> {
+        let mut mappings = self.mappings.borrow_mut();
+        let mapping = mappings.get_mut(key)?;
+        mapping.flows += 1;
+        mapping.last_used = self.now();
+        Some(*mapping)
+    }
+    fn release_mapping(&self, key: &MappingKey) -> bool {
+        let mut mappings = self.mappings.borrow_mut();
+        let Some(mapping) = mappings.get_mut(key) else {
+            return false;
+        };
+        mapping.flows -= 1;
+        mapping.last_used = self.now();
+        mapping.flows == 0
+    }
     fn insert_mapping(&self, key: &MappingKey, mapping: &Mapping) -> Result<(), Refused> {
+        if self.mappings.borrow().contains_key(key) {
+            return Err(Refused::Exists);
+        }
         self.mappings.borrow_mut().insert(*key, *mapping);
         Ok(())
+    }
+    fn remove_mapping(&self, key: &MappingKey) -> bool {
+        self.mappings.borrow_mut().remove(key).is_some()
     }
     fn take_port(&self, port: &OutsidePort, holder: &MappingKey) -> Result<(), Refused> {
         if self.ports.borrow().contains_key(port) {
@@ -159,14 +233,82 @@ impl Tables for Maps {
         self.ports.borrow_mut().insert(*port, *holder);
         Ok(())
     }
-    fn free_port(&self, port: &OutsidePort) {
-        self.ports.borrow_mut().remove(port);
+    fn port_holder(&self, port: &OutsidePort, out: &mut MappingKey) -> bool {
+        let ports = self.ports.borrow();
+        ports.get(port).map(|holder| *out = *holder).is_some()
     }
-    fn fragment(&self, _: &FragmentKey) -> Option<FragmentPorts> {
-        None
+    fn free_port(&self, port: &OutsidePort) -> bool {
+        self.ports.borrow_mut().remove(port).is_some()
     }
-    fn insert_fragment(&self, _: &FragmentKey, _: &FragmentPorts) {}
-    fn route(&self, _: u32, h: &Headers, flow: &Flow, out: &mut Route) -> Result<(), DropReason> {
+    fn has_socket(&self, w: &mut Work) -> bool {
+        self.sockets.contains(&w.asked)
+    }
+    fn exempt(&self, addr: Addr) -> bool {
+        self.exempt.contains(&addr)
+    }
+    fn usage(&self, slot: u32) -> Usage {
+        self.usage.borrow().get(&slot).copied().unwrap_or_default()
+    }
+    fn count_usage(&self, slot: u32, flows: i32, ports: i32) {
+        let mut usage = self.usage.borrow_mut();
+        let usage = usage.entry(slot).or_default();
+        usage.flows = usage.flows.checked_add_signed(flows).expect("flows");
+        usage.ports = usage.ports.checked_add_signed(ports).expect("ports");
+    }
+    fn totals(&self) -> Totals {
+        self.totals.get()
+    }
+    fn count(&self, what: Count, by: i64) {
+        let mut totals = self.totals.get();
+        let field = match what {
+            Count::Flows => &mut totals.flows,
+            Count::Mappings => &mut totals.mappings,
+            Count::Shared => &mut totals.shared,
+            Count::Ended => &mut totals.ended,
+            Count::Early => &mut totals.early,
+            Count::TcpPorts => &mut totals.tcp_ports,
+            Count::OtherPorts => &mut totals.other_ports,
+        };
+        *field = field.checked_add_signed(by).expect("counted down too far");
+        self.totals.set(totals);
+    }
+    fn push_clock(&self, entry: &ClockEntry) -> bool {
+        self.clock.borrow_mut().push_back(*entry);
+        true
+    }
+    fn pop_clock(&self, out: &mut ClockEntry) -> bool {
+        let popped = self.clock.borrow_mut().pop_front();
+        popped.map(|entry| *out = entry).is_some()
+    }
+    fn visit(&self, w: &mut Work) -> bool {
+        clock::visit(self, w)
+    }
+    fn write_pair(&self, w: &mut Work, adopted: bool) -> Result<Written, DropReason> {
+        insert::write_pair(self, w, adopted)
+    }
+    fn displace(&self, w: &mut Work, pressure: Pressure) -> Result<bool, DropReason> {
+        insert::displace(self, w, pressure)
+    }
+    fn undo_mapping(&self, w: &mut Work) {
+        pool::undo_mapping(self, w);
+    }
+    fn try_port(&self, w: &mut Work, number: u32) -> bool {
+        pool::try_port(self, w, number)
+    }
+    fn fragment(&self, key: &FragmentKey) -> Option<FragmentPorts> {
+        self.fragments.borrow().get(key).copied()
+    }
+    fn insert_fragment(&self, key: &FragmentKey, ports: &FragmentPorts) {
+        self.fragments.borrow_mut().insert(*key, *ports);
+    }
+    fn route(
+        &self,
+        _: u32,
+        h: &Headers,
+        _: Addr,
+        dst: Addr,
+        out: &mut Route,
+    ) -> Result<(), DropReason> {
         out.mtu = self.mtu;
         if h.size > self.mtu {
             return Err(DropReason::TooBig);
@@ -174,30 +316,37 @@ impl Tables for Maps {
         let source = self.sources.iter().find(|a| a.is_v4() == h.v4);
         *out = Route {
             ifindex: self.uplink,
-            next_hop: flow.dst,
+            next_hop: dst,
             mtu: self.mtu,
             source: source.copied().unwrap_or_default(),
         };
         Ok(())
     }
     fn may_answer(&self, slot: u32) -> bool {
-        self.budgets.borrow_mut().entry(slot).or_default().take(1)
+        let now = self.now();
+        self.budgets.borrow_mut().entry(slot).or_default().take(now)
     }
-    fn charge_flow(&self, slot: u32) -> bool {
-        let mut usage = self.usage.borrow_mut();
-        let usage = usage.entry(slot).or_default();
-        usage.flows += 2;
-        usage.flows <= self.settings.flows_per_endpoint
+    fn may_remember(&self, slot: u32) -> bool {
+        let (now, mut rates) = (self.now(), self.rates.borrow_mut());
+        let rates = rates.entry(slot).or_default();
+        rates.fragments.take(now, FRAGMENTS)
     }
-    fn charge_port(&self, slot: u32) -> bool {
-        let mut usage = self.usage.borrow_mut();
-        let usage = usage.entry(slot).or_default();
-        usage.ports += 1;
-        usage.ports <= self.settings.ports_per_endpoint
+    fn may_hold(&self, slot: u32) -> bool {
+        let (now, mut rates) = (self.now(), self.rates.borrow_mut());
+        let own = slot == 0 || rates.entry(slot).or_default().holds.take(now, OWN_HOLDS);
+        own && rates.entry(0).or_default().holds.take(now, HOLDS)
+    }
+    fn may_broadcast(&self, slot: u32) -> bool {
+        let (now, mut rates) = (self.now(), self.rates.borrow_mut());
+        let rates = rates.entry(slot).or_default();
+        rates.broadcasts.take(now, BROADCASTS)
     }
     fn received(&self, _: u32, _: u32) {}
     fn now(&self) -> u64 {
-        1
+        self.now.get()
+    }
+    fn instant(&self) -> u64 {
+        self.now.get()
     }
     fn random(&self) -> u32 {
         let mut n = self.random.borrow_mut();

@@ -3,7 +3,7 @@
 use etherparse::TcpOptionElement::{
     self, MaximumSegmentSize as Mss, Noop, SelectiveAcknowledgementPermitted as Sack, WindowScale,
 };
-use netd_common::packet::protocol::TCP;
+use netd_common::{drop_reason::DropReason, packet::protocol::TCP};
 use proptest::prelude::*;
 
 use crate::{memory::Bytes, world::*};
@@ -81,6 +81,10 @@ proptest! {
         let l4 = if v4 { 34 } else { 54 };
         p.0[l4 + 12] = words << 4;
         let old = p.clone();
+        if 20 + junk.len() < usize::from(words) * 4 {
+            prop_assert_eq!(world.sends(1, 2, &mut p), Err(DropReason::Malformed));
+            return Ok(());
+        }
         prop_assert_eq!(world.sends(1, 2, &mut p), outside(lan(v4)));
         let changed: Vec<usize> = (l4 + 20..p.0.len()).filter(|&i| p.0[i] != old.0[i]).collect();
         if let Some(&at) = changed.first() {

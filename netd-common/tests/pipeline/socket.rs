@@ -29,6 +29,14 @@ fn published_ports_are_taken() {
                 assert!(!taken(addr, 0) && !taken(addr, 8082) && !taken(addr, 80));
                 assert!(!is_taken(&world.maps, addr, Be16::new(8081), other));
             }
+            if v4 {
+                // Published on all addresses, another one of loopback is the host's own; by itself it is taken.
+                let other = Addr::from_v4_bytes([127, 0, 0, 53]);
+                world.publish(other, protocol, 8083, (1, 2, 83));
+                let taken = |addr, port| is_taken(&world.maps, addr, Be16::new(port), protocol);
+                assert!(!taken(other, 8081) && taken(other, 8083));
+            }
+            let taken = |addr, port| is_taken(&world.maps, addr, Be16::new(port), protocol);
             // Not an address of the host.
             assert!(!taken(inside(v4, 1, 2), 80) && !taken(lan(v4), 8081));
         }

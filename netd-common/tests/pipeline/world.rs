@@ -6,6 +6,7 @@ use netd_common::{
     addr::{Addr, Be16, Mac},
     container,
     drop_reason::DropReason,
+    loopback,
     packet::protocol,
     tables::{Verdict, Work},
     uplink,
@@ -83,8 +84,13 @@ impl World {
             settings: Settings {
                 pool_first: 50000,
                 pool_last: 50999,
+                flows: 10_000,
                 flows_per_endpoint: 1000,
                 ports_per_endpoint: 500,
+                shifted_first: 61000,
+                shifted_last: 65535,
+                lifetimes: Lifetimes::RFC,
+                port_rest: 120_000_000_000,
                 ..Settings::default()
             },
             ..Maps::default()
@@ -99,6 +105,7 @@ impl World {
                 let prefix = if v4 { 15 } else { 6 };
                 maps.subnets.push((gateway, prefix, network));
                 let entry = maps.networks.entry(network).or_default();
+                entry.gateway_ifindex = gateway_ifindex(network);
                 if v4 {
                     entry.gateway_v4 = gateway;
                 } else {
@@ -133,6 +140,7 @@ impl World {
                 endpoint,
                 slot: endpoint,
                 mtu: self.mtu,
+                flags: self.flags,
                 mac: mac(network, last),
                 gateway_mac: mac(network, 1),
             };
@@ -209,14 +217,35 @@ impl World {
     ) -> Result<Verdict, DropReason> {
         let device = self.device(network, last, endpoint);
         *p = self.framed(network, last, p);
+        self.work.bytes = p.0.len() as u32;
         container::from_container(p, &self.maps, 10 + endpoint, &device, &mut self.work)
+            .verdict(&self.work)
     }
 
     /// A packet arrives on the uplink.
     pub fn arrives(&mut self, p: &mut Bytes) -> Result<Verdict, DropReason> {
         let v4 = p.0[12..14] == [8, 0];
-        uplink::from_uplink(p, &self.maps, UPLINK, 14, v4, &mut self.work)
+        self.work.bytes = p.0.len() as u32;
+        uplink::from_uplink(p, &self.maps, UPLINK, 14, v4, &mut self.work).verdict(&self.work)
     }
+
+    /// The host sends to itself.
+    pub fn loops(&mut self, p: &mut Bytes) -> Result<Verdict, DropReason> {
+        let v4 = p.0[12..14] == [8, 0];
+        self.work.bytes = p.0.len() as u32;
+        loopback::from_loopback(p, &self.maps, v4, &mut self.work).verdict(&self.work)
+    }
+}
+
+/// Where an answer to a process of the host goes to, which asked an endpoint of `network` from the address `to`.
+pub fn process(network: u32, to: Addr) -> Result<Verdict, DropReason> {
+    Ok(if !to.is_v4() {
+        Verdict::Ingress(loopback::IFINDEX)
+    } else if to.is_loopback() {
+        Verdict::Local
+    } else {
+        Verdict::Ingress(gateway_ifindex(network))
+    })
 }
 
 /// Where a packet goes to inside.

@@ -319,3 +319,46 @@ pub fn network_request(r: v1::CreateNetworkRequest) -> NetworkRequest {
         pools: ipam.pools.into_iter().map(pool).collect(),
     }
 }
+
+/// Both clocks at one moment: what the data plane notes is CLOCK_MONOTONIC, what people read is not.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    /// Nanoseconds of CLOCK_MONOTONIC.
+    pub monotonic: u64,
+    /// Nanoseconds since 1970.
+    pub real: u64,
+}
+
+impl Clock {
+    /// This moment.
+    pub fn now() -> Self {
+        Self {
+            monotonic: crate::dataplane::monotonic(),
+            real: crate::model::now(),
+        }
+    }
+
+    /// When that was.
+    pub fn timestamp(self, monotonic: u64) -> Timestamp {
+        let ago = self.monotonic.saturating_sub(monotonic);
+        timestamp(self.real.saturating_sub(ago))
+    }
+
+    /// How long ago that was; nothing if it is still to come.
+    pub fn since(self, monotonic: u64) -> prost_types::Duration {
+        duration(self.monotonic.saturating_sub(monotonic))
+    }
+
+    /// How long it is until then; nothing if it is over.
+    pub fn until(self, monotonic: u64) -> prost_types::Duration {
+        duration(monotonic.saturating_sub(self.monotonic))
+    }
+}
+
+/// From nanoseconds.
+fn duration(nanoseconds: u64) -> prost_types::Duration {
+    prost_types::Duration {
+        seconds: (nanoseconds / 1_000_000_000) as i64,
+        nanos: (nanoseconds % 1_000_000_000) as i32,
+    }
+}

@@ -1,17 +1,25 @@
 //! The gRPC services: requests in, engine calls, messages out. No decision is made here.
 
 mod convert;
+mod drops;
+mod flow_message;
+mod flow_watch;
+mod flows;
+mod holders;
 mod names;
 mod objects;
 mod status;
 mod system;
 
+pub use system::note_start;
+
 use std::{path::Path, sync::Arc};
 
 use netd_proto::v1::{
     self, endpoint_service_server::EndpointServiceServer, event_service_server::EventServiceServer,
-    network_service_server::NetworkServiceServer, port_service_server::PortServiceServer,
-    sandbox_service_server::SandboxServiceServer, system_service_server::SystemServiceServer,
+    flow_service_server::FlowServiceServer, network_service_server::NetworkServiceServer,
+    port_service_server::PortServiceServer, sandbox_service_server::SandboxServiceServer,
+    system_service_server::SystemServiceServer,
 };
 use tokio::net::UnixListener;
 use tokio_stream::wrappers::UnixListenerStream;
@@ -26,6 +34,7 @@ use crate::{
 #[derive(Clone)]
 struct Api {
     engine: Arc<Engine>,
+    flows: flows::Limits,
 }
 
 impl Api {
@@ -64,7 +73,10 @@ pub async fn serve(
     listener: UnixListener,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<()> {
-    let api = Api { engine };
+    let api = Api {
+        engine,
+        flows: flows::Limits::default(),
+    };
     let (health, health_service) = tonic_health::server::health_reporter();
     health
         .set_service_status("", tonic_health::ServingStatus::Serving)
@@ -82,6 +94,7 @@ pub async fn serve(
         .add_service(EndpointServiceServer::new(api.clone()))
         .add_service(SandboxServiceServer::new(api.clone()))
         .add_service(PortServiceServer::new(api.clone()))
+        .add_service(FlowServiceServer::new(api.clone()))
         .add_service(SystemServiceServer::new(api.clone()))
         .add_service(EventServiceServer::new(api))
         .serve_with_incoming_shutdown(UnixListenerStream::new(listener), shutdown)

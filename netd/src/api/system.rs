@@ -9,57 +9,44 @@ use netd_proto::v1::{
 use tokio_stream::{Stream, StreamExt as _, wrappers::BroadcastStream};
 use tonic::{Request, Response, Status, async_trait};
 
-use super::{Api, convert};
+use super::{Api, convert, drops, holders::Holders};
 use crate::{
-    dataplane::object,
-    engine::Model,
-    error::Error,
-    model::{self, Endpoint},
+    dataplane::{Dataplane, object},
+    error::{Error, Result},
+    model,
 };
 
 type Answer<T> = std::result::Result<Response<T>, Status>;
 
 /// When this process began, nanoseconds since 1970.
-pub static STARTED: OnceLock<u64> = OnceLock::new();
+static STARTED: OnceLock<u64> = OnceLock::new();
 
-/// Endpoints by their numbers.
-struct Names<'a> {
-    model: &'a Model,
-    endpoints: HashMap<u32, &'a Endpoint>,
+/// Notes the time as that of the daemon's start.
+pub fn note_start() {
+    STARTED.get_or_init(model::now);
 }
 
-impl<'a> Names<'a> {
-    fn new(model: &'a Model) -> Self {
-        let endpoints = model.endpoints().values().map(|e| (e.number, e));
-        Self {
-            model,
-            endpoints: endpoints.collect(),
-        }
-    }
-
-    /// Names of an endpoint's sandbox, network, and its id and interface.
-    fn of(&self, number: u32) -> (String, String, String, String) {
-        let Some(e) = self.endpoints.get(&number) else {
-            return Default::default();
-        };
-        let sandbox = self.model.sandboxes.get(&e.sandbox);
-        let network = self.model.networks.get(&e.network);
-        (
-            sandbox.map(|s| s.name.clone()).unwrap_or_default(),
-            network.map(|n| n.name.clone()).unwrap_or_default(),
-            e.id.clone(),
-            e.interface.clone(),
-        )
-    }
+fn totals(dataplane: &Dataplane) -> Result<v1::FlowTotals> {
+    let totals = dataplane.totals()?;
+    Ok(v1::FlowTotals {
+        entries: totals.flows,
+        capacity: dataplane.capacity("FLOWS"),
+        mappings: totals.mappings,
+        mappings_capacity: dataplane.capacity("MAPPINGS"),
+        shared_ports: totals.shared,
+        ended: totals.ended,
+        ended_early: totals.early,
+    })
 }
 
 #[async_trait]
 impl SystemService for Api {
     async fn get_status(&self, _: Request<v1::GetStatusRequest>) -> Answer<v1::GetStatusResponse> {
-        let model = self.engine.read();
         let uname = nix::sys::utsname::uname().map_err(|e| Error::internal("uname", e))?;
         let instance = &self.engine.instance;
-        let programs = self.engine.dataplane.programs()?;
+        let dataplane = &self.engine.dataplane;
+        let (programs, maps) = (dataplane.programs()?, dataplane.maps());
+        let flows = totals(dataplane)?;
         let row = |p: crate::dataplane::ProgramRow| v1::AttachedProgram {
             name: p.name,
             target: p.target,
@@ -71,12 +58,8 @@ impl SystemService for Api {
             entries: m.entries,
             capacity: m.capacity,
         };
-        let warnings = self
-            .engine
-            .warnings
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .clone();
+        let warnings = self.engine.warnings();
+        let model = self.engine.read();
         Ok(Response::new(v1::GetStatusResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             instance: instance.name.clone(),
@@ -97,14 +80,9 @@ impl SystemService for Api {
             endpoints: model.endpoints().len() as u32,
             publications: model.sandboxes.values().map(|s| s.ports.len() as u32).sum(),
             programs: programs.into_iter().map(row).collect(),
-            maps: self
-                .engine
-                .dataplane
-                .maps()
-                .into_iter()
-                .map(usage)
-                .collect(),
+            maps: maps.into_iter().map(usage).collect(),
             warnings,
+            flows: Some(flows),
         }))
     }
 
@@ -114,20 +92,19 @@ impl SystemService for Api {
     }
 
     async fn list_drops(&self, _: Request<v1::ListDropsRequest>) -> Answer<v1::ListDropsResponse> {
-        let model = self.engine.read();
-        let names = Names::new(&model);
+        let rows = self.engine.dataplane.drops()?;
+        let holders = Holders::these(&self.engine, rows.iter().filter_map(|row| row.endpoint));
         let mut drops = Vec::new();
-        for row in self.engine.dataplane.drops()? {
+        for row in rows {
             let reason = DropReason::from_number(row.reason);
-            let (sandbox_name, network_name, endpoint_id, _) =
-                row.endpoint.map(|n| names.of(n)).unwrap_or_default();
+            let names = holders.of(row.endpoint.unwrap_or(0));
             drops.push(v1::Drop {
                 reason: row.reason,
                 reason_name: reason.map_or("unknown", DropReason::name).to_owned(),
                 description: reason.map_or("", DropReason::description).to_owned(),
-                sandbox_name,
-                network_name,
-                endpoint_id,
+                sandbox_name: names.sandbox_name.clone(),
+                network_name: names.network_name.clone(),
+                endpoint_id: names.endpoint_id.clone(),
                 packets: row.packets,
                 bytes: row.bytes,
             });
@@ -136,10 +113,24 @@ impl SystemService for Api {
         Ok(Response::new(v1::ListDropsResponse { drops }))
     }
 
+    type WatchDropsStream = drops::Stream;
+
+    async fn watch_drops(
+        &self,
+        request: Request<v1::WatchDropsRequest>,
+    ) -> Answer<Self::WatchDropsStream> {
+        Ok(Response::new(drops::watch(
+            &self.engine,
+            &request.into_inner(),
+        )?))
+    }
+
     async fn list_stats(&self, _: Request<v1::ListStatsRequest>) -> Answer<v1::ListStatsResponse> {
-        let model = self.engine.read();
-        let drops = self.engine.dataplane.drops()?;
-        let names = Names::new(&model);
+        let (rows, drops) = (
+            self.engine.dataplane.stats()?,
+            self.engine.dataplane.drops()?,
+        );
+        let holders = Holders::these(&self.engine, rows.iter().map(|row| row.endpoint));
         let mut dropped: HashMap<u32, u64> = HashMap::new();
         for row in &drops {
             if let Some(endpoint) = row.endpoint {
@@ -147,13 +138,13 @@ impl SystemService for Api {
             }
         }
         let mut stats = Vec::new();
-        for row in self.engine.dataplane.stats()? {
-            let (sandbox_name, network_name, endpoint_id, interface_name) = names.of(row.endpoint);
+        for row in rows {
+            let names = holders.of(row.endpoint);
             stats.push(v1::EndpointStats {
-                sandbox_name,
-                network_name,
-                endpoint_id,
-                interface_name,
+                sandbox_name: names.sandbox_name.clone(),
+                network_name: names.network_name.clone(),
+                endpoint_id: names.endpoint_id.clone(),
+                interface_name: names.interface_name.clone(),
                 rx_packets: row.counters.rx_packets,
                 rx_bytes: row.counters.rx_bytes,
                 tx_packets: row.counters.tx_packets,

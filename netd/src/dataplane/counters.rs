@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use aya::{Ebpf, programs::Program};
-use netd_common::abi::Counters;
+use netd_common::abi::{Counters, DropCount, DropKey};
 
-use super::{attach, tables::Tables};
+use super::{attach, batch, tables::Tables};
 use crate::error::{Error, Result};
 
 /// Packets of one endpoint that were refused for one reason.
@@ -65,16 +65,18 @@ pub(super) fn usage(name: &'static str, entries: usize) -> MapRow {
 pub(super) fn drops(tables: &Tables) -> Result<Vec<DropRow>> {
     let mut rows = Vec::new();
     let endpoints = tables.endpoint_of_slots();
-    for entry in tables.drops.iter() {
-        let (key, values) = entry.map_err(|e| Error::internal("reading map DROPS", e))?;
-        let endpoint = endpoints.get(&key.slot).copied();
-        rows.push(DropRow {
-            endpoint,
-            reason: key.reason,
-            packets: values.iter().map(|v| v.packets).sum(),
-            bytes: values.iter().map(|v| v.bytes).sum(),
-        });
-    }
+    batch::for_each_per_cpu(
+        &tables.drops,
+        "DROPS",
+        |key: &DropKey, counts: &[DropCount]| {
+            rows.push(DropRow {
+                endpoint: endpoints.get(&key.slot).copied(),
+                reason: key.reason,
+                packets: counts.iter().map(|c| c.packets).sum(),
+                bytes: counts.iter().map(|c| c.bytes).sum(),
+            });
+        },
+    )?;
     Ok(rows)
 }
 
@@ -100,22 +102,42 @@ pub(super) fn stats(tables: &Tables) -> Result<Vec<StatsRow>> {
     Ok(rows)
 }
 
-pub(super) fn programs(object: &Ebpf, tables: &Tables, cgroup: &Path) -> Result<Vec<ProgramRow>> {
-    let id = |name: &str| {
-        let info = match object.program(name) {
-            Some(Program::SchedClassifier(p)) => p.info().ok(),
-            Some(Program::CgroupSockAddr(p)) => p.info().ok(),
-            _ => None,
-        };
-        info.map_or(0, |i| i.id())
+/// The kernel's number for a program.
+fn id(object: &Ebpf, name: &str) -> u32 {
+    let info = match object.program(name) {
+        Some(Program::SchedClassifier(p)) => p.info().ok(),
+        Some(Program::CgroupSockAddr(p)) => p.info().ok(),
+        _ => None,
     };
+    info.map_or(0, |i| i.id())
+}
+
+/// The loopback device's program.
+pub(super) fn loopback(object: &Ebpf, hook: &'static str) -> ProgramRow {
+    let name = attach::LOOPBACK_PROGRAM;
+    let target = attach::name_of(attach::LOOPBACK).unwrap_or_else(|_| "lo".to_owned());
+    ProgramRow {
+        name: name.to_owned(),
+        target,
+        hook,
+        program_id: id(object, name),
+    }
+}
+
+/// `hook`: what an uplink's program hangs on.
+pub(super) fn programs(
+    object: &Ebpf,
+    tables: &Tables,
+    cgroup: &Path,
+    hook: impl Fn(u32) -> &'static str,
+) -> Result<Vec<ProgramRow>> {
     let mut rows = Vec::new();
     let mut row = |name: &str, target: String, hook| {
         rows.push(ProgramRow {
             name: name.to_owned(),
             target,
             hook,
-            program_id: id(name),
+            program_id: id(object, name),
         });
     };
     for ifindex in tables.devices.keys().filter_map(std::result::Result::ok) {
@@ -126,15 +148,11 @@ pub(super) fn programs(object: &Ebpf, tables: &Tables, cgroup: &Path) -> Result<
         );
     }
     for (ifindex, uplink) in tables.uplinks.iter().filter_map(std::result::Result::ok) {
-        let name = if uplink.ethernet == 1 {
-            "from_uplink"
-        } else {
-            "from_uplink_l3"
-        };
+        let name = attach::UPLINK_PROGRAMS[usize::from(uplink.ethernet != 1)];
         row(
             name,
             attach::name_of(ifindex).unwrap_or_else(|_| ifindex.to_string()),
-            "tcx",
+            hook(ifindex),
         );
     }
     for name in attach::CGROUP_PROGRAMS {

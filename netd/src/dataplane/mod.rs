@@ -2,10 +2,17 @@
 //!
 //! It must not know names, requests or the store; it is told numbers, addresses and interface indices.
 
+mod affected;
 pub mod attach;
+mod batch;
 pub mod blocks;
 mod counters;
+mod drops;
+mod flows;
+mod loopback;
 pub mod object;
+mod run;
+mod settings;
 mod spec;
 pub mod sweep;
 mod tables;
@@ -13,20 +20,27 @@ mod tables;
 use std::{
     collections::BTreeSet,
     fs,
-    os::fd::AsRawFd as _,
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
-use aya::{Ebpf, maps::Array, programs::TcAttachType};
-use netd_common::abi::Settings;
+use aya::Ebpf;
+use netd_common::abi::{Flow, FlowKey, Settings};
 
 use crate::{
     config::{Config, Instance},
-    error::{Error, Kind, Result},
-    kernel::Netns,
+    error::{Error, Result},
+    kernel::{
+        Netns,
+        filters::{Filter, Side},
+    },
 };
+use affected::{Withdrawn, is_meant};
 pub use counters::{DropRow, MapRow, ProgramRow, StatsRow};
+use drops::DropFeed;
+pub use drops::{DropWatch, RefusedPacket};
+pub use flows::{FlowFilter, FlowReader, FlowRow, Place, monotonic};
+use settings::SettingsMap;
 pub use spec::{
     EndpointPublications, EndpointSpec, HomeSpec, HostAddressSpec, NetworkSpec, PublicationSpec,
     UplinkSpec,
@@ -47,9 +61,13 @@ pub struct DesiredState {
 pub struct Dataplane {
     state: Mutex<State>,
     flows: Mutex<FlowTables>,
+    reader: FlowReader,
+    settings: Arc<Mutex<SettingsMap>>,
+    refused: Arc<DropFeed>,
     /// Endpoints that were removed and whose flows were not.
     gone: Mutex<BTreeSet<u32>>,
     links: PathBuf,
+    own_maps: attach::OwnMaps,
     cgroup: PathBuf,
     sizes: Vec<(&'static str, u32)>,
 }
@@ -58,6 +76,8 @@ struct State {
     object: Ebpf,
     tables: Tables,
     uplinks: Vec<UplinkSpec>,
+    /// Whether the program of the loopback device hangs; unknown at first.
+    loopback: Option<bool>,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -70,41 +90,38 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Dataplane {
     /// Loads the programs, adopts the pinned maps and links, hangs the cgroup hooks.
     pub fn open(instance: &Instance, config: &Config) -> Result<Self> {
-        let mut object = object::load(instance, config)?;
-        let mut settings: Array<_, Settings> = object::take(&mut object, "SETTINGS")?;
-        let value = Settings {
-            host_netns_cookie: netns_cookie()?,
-            pool_first: config.nat.first_port,
-            pool_last: config.nat.last_port,
-            fib_source: u32::from(kernel_at_least(6, 7)),
-            flows_per_endpoint: config.flows_per_endpoint(),
-            ports_per_endpoint: config.ports_per_endpoint(),
-        };
-        settings
-            .set(0, value, 0)
-            .map_err(|e| Error::internal("writing map SETTINGS", e))?;
-        let flows = FlowTables {
-            flows: object::take(&mut object, "FLOWS")?,
-            mappings: object::take(&mut object, "MAPPINGS")?,
-            ports: object::take(&mut object, "OUTSIDE_PORTS")?,
-        };
-        let tables = Tables::take(&mut object)?;
-        let links = object::pin_directory(instance).join("links");
+        // Before anything is pinned: what stays of a failed start would hold the next one to its sizes.
         let cgroup = match &instance.cgroup {
             Some(path) => path.clone(),
-            None => root_cgroup()?,
+            None => attach::root_cgroup()?,
         };
+        attach::check_cgroup(&cgroup)?;
+        let mut object = object::load(instance, config)?;
+        let settings = SettingsMap::write(&mut object, config)?;
+        settings::write_exempt(&mut object, &config.nat.exempt)?;
+        let settings = Arc::new(Mutex::new(settings));
+        let pins = object::pin_directory(instance);
+        let reader = FlowReader::open(&pins)?;
+        let refused = DropFeed::take(&mut object, &pins, Arc::clone(&settings))?;
+        let flows = FlowTables::take(&mut object)?;
+        let tables = Tables::take(&mut object)?;
+        let links = pins.join("links");
         attach::cgroup(&mut object, &cgroup, &links)?;
         let state = Mutex::new(State {
             object,
             tables,
             uplinks: Vec::new(),
+            loopback: None,
         });
         Ok(Self {
             state,
             flows: Mutex::new(flows),
+            reader,
+            settings,
+            refused,
             gone: Mutex::default(),
             links,
+            own_maps: attach::OwnMaps::read(&instance.pin_root()),
             cgroup,
             sizes: object::sizes(config),
         })
@@ -113,20 +130,18 @@ impl Dataplane {
     /// Hangs `from_container` on a veth's host end. It denies everything while the maps know nothing of it.
     /// Says whether it had to be.
     pub fn attach_endpoint(&self, ifindex: u32) -> Result<bool> {
-        let hook = TcAttachType::Ingress;
-        attach::filter(
-            &mut locked(&self.state).object,
-            "from_container",
-            ifindex,
-            hook,
-        )
+        self.attach_own("from_container", ifindex)
     }
 
     /// Hangs `from_host` on the inner end of a network's device pair.
     /// Says whether it had to be.
     pub fn attach_gateway(&self, ifindex: u32) -> Result<bool> {
-        let hook = TcAttachType::Ingress;
-        attach::filter(&mut locked(&self.state).object, "from_host", ifindex, hook)
+        self.attach_own("from_host", ifindex)
+    }
+
+    fn attach_own(&self, program: &str, ifindex: u32) -> Result<bool> {
+        let object = &mut locked(&self.state).object;
+        attach::filter(object, program, ifindex, Side::Ingress, attach::is(program))
     }
 
     /// Leads questions to 127.0.0.11:53 to the resolver's sockets, in a sandbox' namespace. Says whether nothing did.
@@ -139,38 +154,40 @@ impl Dataplane {
         netns.run(attach::no_resolver)
     }
 
-    /// Makes exactly these the uplinks.
-    pub fn set_uplinks(&self, wanted: &[UplinkSpec]) -> Result<()> {
+    /// Makes exactly these the uplinks. What fails for one is no matter for the others, and is tried again with the next
+    /// call; returns what failed. A packet leaves by an uplink only when its program hangs, which sees the answers.
+    pub fn set_uplinks(&self, wanted: &[UplinkSpec]) -> Vec<Error> {
         let mut state = locked(&self.state);
         let state = &mut *state;
+        let mut failures = Vec::new();
+        let mut done: Vec<UplinkSpec> = Vec::new();
         for uplink in wanted {
-            state.tables.set_uplink(uplink)?;
-            let known = state
-                .uplinks
-                .iter()
-                .any(|u| u.ifindex == uplink.ifindex && u.ethernet == uplink.ethernet);
-            if !known {
-                let program = if uplink.ethernet {
-                    "from_uplink"
-                } else {
-                    "from_uplink_l3"
-                };
-                attach::uplink(
-                    &mut state.object,
-                    program,
-                    uplink.ifindex,
-                    &self.uplink_pin(uplink.ifindex),
-                )?;
+            let same =
+                |u: &UplinkSpec| u.ifindex == uplink.ifindex && u.ethernet == uplink.ethernet;
+            let hung = if state.uplinks.iter().any(same) {
+                Ok(())
+            } else {
+                let program = attach::UPLINK_PROGRAMS[usize::from(!uplink.ethernet)];
+                let pin = self.uplink_pin(uplink.ifindex);
+                let own = |filter: &Filter| self.own_maps.own(filter);
+                attach::uplink(&mut state.object, program, uplink.ifindex, &pin, own)
+            };
+            match hung.and_then(|()| state.tables.set_uplink(uplink)) {
+                Ok(()) => done.push(uplink.clone()),
+                // One that went meanwhile is no uplink.
+                Err(_) if attach::name_of(uplink.ifindex).is_err() => {}
+                Err(e) => failures.push(e),
             }
         }
         for ifindex in state.tables.uplinks() {
-            if !wanted.iter().any(|u| u.ifindex == ifindex) {
+            if !done.iter().any(|u| u.ifindex == ifindex) {
                 state.tables.remove_uplink(ifindex);
-                let _ = fs::remove_file(self.uplink_pin(ifindex));
+                let own = |filter: &Filter| self.own_maps.own(filter);
+                attach::no_uplink(ifindex, &self.uplink_pin(ifindex), own);
             }
         }
-        state.uplinks = wanted.to_vec();
-        Ok(())
+        state.uplinks = done;
+        failures
     }
 
     fn uplink_pin(&self, ifindex: u32) -> PathBuf {
@@ -200,16 +217,28 @@ impl Dataplane {
     /// Removes an endpoint. Its number is never used again, so its flows lead nowhere; they go with the next
     /// [`Dataplane::forget_gone`].
     pub fn remove_endpoint(&self, number: u32) {
-        locked(&self.state).tables.remove_endpoint(number);
+        let mut state = locked(&self.state);
+        state.tables.remove_endpoint(number);
+        // Taking the program away cannot fail.
+        let _ = self.follow_publications(&mut state);
+        drop(state);
         locked(&self.gone).insert(number);
     }
 
-    /// Removes the flows and mappings of endpoints that are gone, all in one walk.
-    pub fn forget_gone(&self) {
+    /// Ends the flows of endpoints that are gone, all in one walk; then their slots are free for others.
+    pub fn forget_gone(&self) -> Result<()> {
         let gone = std::mem::take(&mut *locked(&self.gone));
-        if !gone.is_empty() {
-            locked(&self.flows).forget_endpoints(&gone);
+        if gone.is_empty() {
+            return Ok(());
         }
+        let slots = locked(&self.state).tables.slots_of_gone(&gone);
+        let done = locked(&self.flows).forget_endpoints(&gone, &slots);
+        if done.is_err() {
+            locked(&self.gone).extend(gone);
+        } else {
+            locked(&self.state).tables.free_slots_of(&gone);
+        }
+        done
     }
 
     /// Makes exactly these the uplinks that a network trusts.
@@ -224,53 +253,45 @@ impl Dataplane {
 
     /// Makes exactly these the publications of an endpoint.
     pub fn set_publications(&self, publications: &EndpointPublications) -> Result<()> {
-        let endpoint = publications.endpoint;
-        let wanted = &*publications.specs;
-        let (before, gone) = {
+        let gone = {
             let mut state = locked(&self.state);
-            let before = state.tables.publications_of(endpoint).to_vec();
-            (before, state.tables.set_publications(publications)?)
+            let gone = state.tables.set_publications(publications)?;
+            self.follow_publications(&mut state)?;
+            gone
         };
-        if before == wanted {
+        self.end_withdrawn(&gone)
+    }
+
+    /// Ends the flows that began by publications which are there no more.
+    fn end_withdrawn(&self, gone: &[Withdrawn]) -> Result<()> {
+        if gone.is_empty() {
             return Ok(());
         }
-        let hits =
-            |spec: &PublicationSpec, addr: netd_common::addr::Addr, port: u16, protocol: u8| {
-                protocol == spec.protocol
-                    && (spec.host_ports.0..=spec.host_ports.1).contains(&port)
-                    && (spec.host.is_unspecified()
-                        || netd_common::addr::Addr::from(spec.host) == addr)
-            };
-        // Flows that began before a change go where the change says with their next packet.
-        locked(&self.flows).forget(|key, flow| {
-            let home = publications.homes.iter().any(|h| h.endpoint == flow.target);
-            let other =
-                |spec: &PublicationSpec| flow.target != 0 && flow.target != spec.endpoint && !home;
-            wanted
-                .iter()
-                .any(|s| hits(s, key.dst, key.dport.get(), key.protocol) && other(s))
-                || gone.iter().any(|s| {
-                    hits(s, key.dst, key.dport.get(), key.protocol)
-                        || hits(s, flow.src, flow.sport.get(), key.protocol)
-                })
-        });
-        Ok(())
+        let meant = |key: &FlowKey, flow: &Flow| gone.iter().any(|w| is_meant(key, flow, w));
+        locked(&self.flows).end_where(meant).map(drop)
+    }
+
+    /// Has the programs look up again the routes that flows remember: something of the host's has changed.
+    pub fn bump_generation(&self) -> Result<()> {
+        let next = |s: &mut Settings| s.generation = s.generation.wrapping_add(1);
+        locked(&self.settings).change(next)
     }
 
     /// Removes from the maps whatever is not desired.
-    pub fn retain(&self, desired: &DesiredState) {
-        let gone = locked(&self.state).tables.retain(desired);
+    pub fn retain(&self, desired: &DesiredState) -> Result<()> {
+        let (gone, withdrawn) = {
+            let mut state = locked(&self.state);
+            let retained = state.tables.retain(desired);
+            self.follow_publications(&mut state)?;
+            retained
+        };
         locked(&self.gone).extend(gone);
+        self.end_withdrawn(&withdrawn)
     }
 
-    /// Ends silent flows.
+    /// Ends the flows that are over.
     pub fn sweep(&self) -> Result<SweepReport> {
-        let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC)
-            .map_err(|e| Error::internal("reading the clock", e))?;
-        let now = now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64;
-        let report = locked(&self.flows).sweep(now)?;
-        locked(&self.state).tables.set_usage(&report.usage)?;
-        Ok(report)
+        locked(&self.flows).sweep(monotonic())
     }
 
     /// Drops by endpoint and reason.
@@ -286,23 +307,37 @@ impl Dataplane {
     /// The programs that hang on hooks.
     pub fn programs(&self) -> Result<Vec<ProgramRow>> {
         let state = locked(&self.state);
-        counters::programs(&state.object, &state.tables, &self.cgroup)
+        let hook = |ifindex| {
+            if self.uplink_pin(ifindex).exists() {
+                "tcx"
+            } else {
+                "clsact"
+            }
+        };
+        let mut rows = counters::programs(&state.object, &state.tables, &self.cgroup, hook)?;
+        rows.extend(self.loopback_row(&state));
+        Ok(rows)
     }
 
-    /// How full the maps are.
+    /// How full the maps are; walks none of them.
     pub fn maps(&self) -> Vec<MapRow> {
         let mut rows = locked(&self.state).tables.usage();
-        let flows = locked(&self.flows);
-        rows.push(counters::usage("FLOWS", flows.flows.keys().count()));
-        rows.push(counters::usage("MAPPINGS", flows.mappings.keys().count()));
+        if let Ok(totals) = self.totals() {
+            rows.push(counters::usage("FLOWS", totals.flows as usize));
+            rows.push(counters::usage("MAPPINGS", totals.mappings as usize));
+        }
         for row in &mut rows {
-            row.capacity = self
-                .sizes
-                .iter()
-                .find(|(name, _)| *name == row.name)
-                .map_or(0, |(_, n)| u64::from(*n));
+            row.capacity = self.capacity(row.name);
         }
         rows
+    }
+
+    /// Entries that a map has room for.
+    pub fn capacity(&self, name: &str) -> u64 {
+        let mut sizes = self.sizes.iter();
+        sizes
+            .find(|(known, _)| *known == name)
+            .map_or(0, |(_, n)| u64::from(*n))
     }
 
     /// Unpins everything of an instance, of every version: links first, so that nothing runs on half the maps.
@@ -319,6 +354,12 @@ impl Dataplane {
             }
             _ => Ok(()),
         };
+        let own = attach::OwnMaps::read(&root);
+        let links = nix::net::if_::if_nameindex()
+            .map_err(|e| Error::internal("listing the interfaces", e))?;
+        for link in &links {
+            attach::no_filter(link.index(), Side::Ingress, |filter| own.own(filter));
+        }
         for version in versions.flatten() {
             remove(&version.path().join("links"))?;
         }
@@ -327,60 +368,4 @@ impl Dataplane {
         let _ = root.parent().map(fs::remove_dir);
         Ok(())
     }
-}
-
-/// Cookie of the calling thread's network namespace.
-fn netns_cookie() -> Result<u64> {
-    let socket = std::net::UdpSocket::bind(("127.0.0.1", 0))
-        .or_else(|_| std::net::UdpSocket::bind(("0.0.0.0", 0)))
-        .map_err(|e| Error::internal("opening a socket", e))?;
-    let mut cookie = 0u64;
-    let mut length = size_of::<u64>() as libc::socklen_t;
-    // SO_NETNS_COOKIE, Linux 5.14.
-    const SO_NETNS_COOKIE: libc::c_int = 71;
-    // SAFETY: the kernel writes at most `length` bytes, which is the size of `cookie`.
-    let done = unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            SO_NETNS_COOKIE,
-            (&raw mut cookie).cast(),
-            &raw mut length,
-        )
-    };
-    if done != 0 {
-        let e = std::io::Error::last_os_error();
-        return Err(
-            Error::new(Kind::Unsupported, format!("reading SO_NETNS_COOKIE: {e}"))
-                .hint("needs Linux 5.14"),
-        );
-    }
-    Ok(cookie)
-}
-
-fn kernel_at_least(major: u32, minor: u32) -> bool {
-    let Ok(uname) = nix::sys::utsname::uname() else {
-        return false;
-    };
-    let release = uname.release().to_string_lossy().into_owned();
-    let mut numbers = release
-        .split(|c: char| !c.is_ascii_digit())
-        .map(|n| n.parse::<u32>().unwrap_or(0));
-    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (major, minor)
-}
-
-/// Root of the mounted cgroup v2 hierarchy.
-fn root_cgroup() -> Result<PathBuf> {
-    let mounts = fs::read_to_string("/proc/self/mounts")
-        .map_err(|e| Error::internal("/proc/self/mounts", e))?;
-    let found = mounts.lines().find_map(|line| {
-        let mut fields = line.split(' ');
-        let (path, kind) = (fields.nth(1)?, fields.next()?);
-        (kind == "cgroup2").then(|| PathBuf::from(path))
-    });
-    found.ok_or_else(|| {
-        Error::new(Kind::Unsupported, "no cgroup v2 hierarchy is mounted").hint(
-            "mount one (mount -t cgroup2 none /sys/fs/cgroup) or name a directory with --cgroup",
-        )
-    })
 }

@@ -10,7 +10,7 @@ use std::{
 use aya::{
     Ebpf, EbpfLoader,
     maps::{Map, MapData, MapInfo},
-    programs::Program,
+    programs::{Program, ProgramError},
 };
 use netd_common::abi;
 use nix::{
@@ -53,6 +53,13 @@ fn ensure_bpffs() -> Result<()> {
     })
 }
 
+/// Mappings that there is room for: with few flows, too, those of the whole pool for TCP, UDP and ICMP of two addresses, since a
+/// port that rests keeps its mapping.
+fn mappings(config: &Config) -> u32 {
+    let pool = u32::from(config.nat.last_port - config.nat.first_port) + 1;
+    (config.limits.flows / 2).max(6 * pool)
+}
+
 /// How many entries each map of configurable size has.
 pub fn sizes(config: &Config) -> Vec<(&'static str, u32)> {
     let l = &config.limits;
@@ -68,14 +75,18 @@ pub fn sizes(config: &Config) -> Vec<(&'static str, u32)> {
             "HOST_ADDRESSES",
             l.networks.saturating_mul(2).saturating_add(4096),
         ),
-        ("PUBLICATIONS", l.publications),
+        // There, and back from the endpoint's own port.
+        ("PUBLICATIONS", l.publications.saturating_mul(2)),
         ("HOMES", l.endpoints),
         ("FLOWS", l.flows),
-        ("MAPPINGS", l.flows / 2),
-        ("OUTSIDE_PORTS", l.flows / 2),
+        // A flow takes one, and may leave one behind for a while.
+        ("CLOCK", l.flows),
+        ("MAPPINGS", mappings(config)),
+        ("OUTSIDE_PORTS", mappings(config)),
         ("COUNTERS", l.endpoints.saturating_add(1)),
         ("USAGE", l.endpoints.saturating_add(1)),
         ("ERRORS", l.endpoints.saturating_add(1)),
+        ("RATES", l.endpoints.saturating_add(1)),
         ("DROPS", l.endpoints.saturating_mul(4)),
     ]
 }
@@ -100,16 +111,33 @@ pub fn load(instance: &Instance, config: &Config) -> Result<Ebpf> {
     Ok(object)
 }
 
+/// How often a program is loaded whose verification was interrupted.
+const TRIES: u32 = 10;
+
+/// Whether the kernel says EAGAIN.
+fn is_interrupted(e: &ProgramError) -> bool {
+    matches!(e, ProgramError::LoadError { io_error, .. } if io_error.raw_os_error() == Some(libc::EAGAIN))
+}
+
 /// Loads the programs side by side: the kernel's verifier needs some hundred milliseconds for each of the large ones.
 fn load_programs(object: &mut Ebpf) -> Result<()> {
     let waiting = Mutex::new(object.programs_mut().collect::<Vec<_>>());
     let next = || waiting.lock().ok()?.pop();
     let work = || {
         while let Some((name, program)) = next() {
-            let done = match program {
-                Program::SchedClassifier(p) => p.load(),
-                Program::CgroupSockAddr(p) => p.load(),
-                _ => continue,
+            let mut tries = 0;
+            let done = loop {
+                let done = match program {
+                    Program::SchedClassifier(p) => p.load(),
+                    Program::CgroupSockAddr(p) => p.load(),
+                    _ => break Ok(()),
+                };
+                tries += 1;
+                match done {
+                    // The verifier gives up when a signal is on its way to the thread (`bpf_check`, since Linux 5.0).
+                    Err(e) if tries < TRIES && is_interrupted(&e) => {}
+                    done => break done,
+                }
             };
             done.map_err(|e| unsupported(&format!("loading the eBPF program {name}"), &e))?;
         }
@@ -135,12 +163,30 @@ fn unsupported(what: &str, e: &dyn std::error::Error) -> Error {
         causes.push_str(&format!(": {inner}"));
         source = inner.source();
     }
-    causes.truncate(600);
+    let causes = ends(&causes);
     let release = nix::sys::utsname::uname()
         .map(|u| u.release().to_string_lossy().into_owned())
         .unwrap_or_default();
     Error::new(Kind::Unsupported, format!("{what}: {causes}"))
         .hint(format!("netd needs Linux 6.1 or newer with BPF, BTF and cgroup v2, and root; this is Linux {release}"))
+}
+
+/// How much of an error's end is shown, bytes, and of its first line, characters.
+const END: usize = 2000;
+const BEGINNING: usize = 200;
+
+/// What failed, and the last lines: the verifier tells its reason behind all that it had no objection to.
+fn ends(text: &str) -> String {
+    let text = text.trim_end();
+    if text.len() <= END {
+        return text.to_owned();
+    }
+    let first = text.lines().next().unwrap_or_default();
+    let first: String = first.chars().take(BEGINNING).collect();
+    let rest = (text.len() - END..).find_map(|at| text.get(at..));
+    let rest = rest.unwrap_or_default();
+    let last = rest.split_once('\n').map_or(rest, |(_, whole)| whole);
+    format!("{first} […]\n{last}")
 }
 
 /// A pinned map is reopened without a check of its own: one of another size would be used as if it were right.
@@ -176,4 +222,27 @@ where
         .take_map(name)
         .ok_or_else(|| Error::internal(format!("map {name}"), "not in the object"))?;
     T::try_from(map).map_err(|e| Error::internal(format!("map {name}"), e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_long_error_is_shown() {
+        let reason = "R1 invalid mem access 'scalar'\nprocessed 41 insns (limit 1000000)";
+        let steps: String = (0..5000)
+            .map(|n| format!("{n}: (bf) r1 = r6 ; √\n"))
+            .collect();
+        let text =
+            format!("the BPF_PROG_LOAD syscall failed: Permission denied\n{steps}{reason}\n\n");
+        let shown = ends(&text);
+        assert!(shown.starts_with("the BPF_PROG_LOAD syscall failed: Permission denied […]\n4"));
+        assert!(shown.ends_with(reason) && shown.len() < END + BEGINNING);
+        let whole = |line: &str| line.is_empty() || line.contains("(bf) r1 = r6 ; √");
+        assert!(shown.lines().skip(1).take(20).all(whole), "{shown}");
+        assert_eq!(ends("short"), "short");
+        // One line without an end, of characters of several bytes.
+        assert!(ends(&"√".repeat(3000)).contains('…'));
+    }
 }

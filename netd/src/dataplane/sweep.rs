@@ -1,166 +1,204 @@
-//! Ending flows and mappings that have been silent for too long (RFC 4787 REQ-5, RFC 5382 REQ-5, RFC 5508 REQ-2).
-//! Only here do live flows end: the tables are never LRU.
+//! Ending flows before somebody needs their room, and setting right what was miscounted. The programs end what is over
+//! themselves (`netd_common::clock`); the sweep has them look at all flows, so that what is shown is true and a host without new flows
+//! is clean, too. Live flows are never evicted.
 
-use std::{
-    collections::{BTreeSet, HashSet},
-    time::Duration,
+use std::collections::{BTreeSet, HashMap as Entries};
+
+use aya::{
+    Ebpf,
+    maps::{Array, HashMap, MapData},
 };
+use netd_common::abi::{Flow, FlowKey, LOCAL, Mapping, MappingKey, Totals, Usage, flow_flags};
 
-use aya::maps::{HashMap, MapData};
-use netd_common::{
-    abi::{Flow, FlowKey, Mapping, MappingKey, OutsidePort, Usage, seen},
-    packet::protocol,
-};
-
+use super::{batch, object, run::Runner};
 use crate::error::{Error, Result};
 
-/// A mapping without flows stays this long: a first packet may be on its way.
-const MAPPING_GRACE: Duration = Duration::from_secs(10);
+/// Flows that a run of `reclaim` looks at.
+const VISITS: u64 = 64;
+/// Runs in one system call.
+const REPEAT: u32 = 64;
+/// Every so many sweeps, everything is counted anew.
+const AUDIT: u32 = 12;
+/// An entry without its other one that was silent for so long is nobody's, nanoseconds.
+const ALONE: u64 = 60_000_000_000;
 
 /// What one sweep did.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SweepReport {
-    /// Entries of the flow table found.
-    pub entries: usize,
-    /// Of these, removed.
-    pub expired: usize,
-    /// Mappings removed.
-    pub mappings: usize,
-    /// What is left, by the number of the endpoint that it counts for.
-    pub usage: std::collections::HashMap<u32, Usage>,
-}
-
-/// The endpoint that an entry of the flow table counts for: the sender, or else the receiver.
-fn payer(key: &FlowKey, flow: &Flow) -> u32 {
-    if key.endpoint == 0 {
-        flow.target
-    } else {
-        key.endpoint
-    }
+    /// Flows looked at.
+    pub visited: u64,
+    /// Entries that stood alone, and mappings that had rested, removed by an audit.
+    pub removed: u64,
+    /// Endpoints whose counts an audit has put right.
+    pub recounted: u64,
 }
 
 /// The tables of flows, with handles of their own so that a long sweep delays no request.
 pub struct FlowTables {
     pub(super) flows: HashMap<MapData, FlowKey, Flow>,
     pub(super) mappings: HashMap<MapData, MappingKey, Mapping>,
-    pub(super) ports: HashMap<MapData, OutsidePort, MappingKey>,
-}
-
-/// How long a flow may be silent, of whose two directions this was seen.
-pub fn lifetime(number: u8, one: u8, other: u8) -> Duration {
-    let seconds = match number {
-        protocol::TCP => {
-            let established = one & other & seen::ACK != 0;
-            let closing = one & other & seen::FIN != 0 || (one | other) & seen::RST != 0;
-            if established && !closing { 7440 } else { 240 }
-        }
-        protocol::ICMP | protocol::ICMPV6 => 60,
-        _ => 300,
-    };
-    Duration::from_secs(seconds)
+    totals: Array<MapData, Totals>,
+    usage: Array<MapData, Usage>,
+    reclaim: Runner,
+    end_flow: Runner,
+    end_mapping: Runner,
+    sweeps: u32,
 }
 
 impl FlowTables {
-    /// Removes what has expired at `now` (CLOCK_MONOTONIC, nanoseconds).
+    /// Takes the maps and programs out of the object.
+    pub fn take(object: &mut Ebpf) -> Result<Self> {
+        Ok(Self {
+            flows: object::take(object, "FLOWS")?,
+            mappings: object::take(object, "MAPPINGS")?,
+            totals: object::take(object, "TOTALS")?,
+            usage: object::take(object, "USAGE")?,
+            reclaim: Runner::new(object, "reclaim")?,
+            end_flow: Runner::new(object, "end_flow")?,
+            end_mapping: Runner::new(object, "end_mapping")?,
+            sweeps: 0,
+        })
+    }
+
+    /// What the programs have counted.
+    pub fn totals(&self) -> Result<Totals> {
+        self.totals
+            .get(&0, 0)
+            .map_err(|e| Error::internal("reading map TOTALS", e))
+    }
+
+    /// Has every flow looked at once; what is over at that moment ends. `now`: CLOCK_MONOTONIC, nanoseconds.
     pub fn sweep(&mut self, now: u64) -> Result<SweepReport> {
         let mut report = SweepReport::default();
-        let mut used = HashSet::new();
-        let mut expired = Vec::new();
-        for entry in self.flows.iter() {
-            let (key, flow) = entry.map_err(|e| Error::internal("reading the flow table", e))?;
-            report.entries += 1;
-            let reverse = flow.reverse_key(key.protocol);
-            let other = self.flows.get(&reverse, 0).ok();
-            let last = flow.last_seen.max(other.map_or(0, |o| o.last_seen));
-            let life = lifetime(key.protocol, flow.seen, other.map_or(0, |o| o.seen));
-            if now.saturating_sub(last) > life.as_nanos() as u64 {
-                expired.push((key, flow.last_seen));
-            } else {
-                used.insert((flow.src, flow.sport, key.protocol));
-                report.usage.entry(payer(&key, &flow)).or_default().flows += 1;
+        // Two entries for each flow; elements of flows that are gone stand in the queue, too.
+        let most = self.totals()?.flows / 2 + u64::from(REPEAT) * VISITS;
+        while report.visited < most {
+            let last = u64::from(self.reclaim.run(&[], REPEAT)?);
+            report.visited += u64::from(REPEAT) * VISITS;
+            if last < VISITS {
+                break;
             }
         }
-        for (key, last) in expired {
-            // A packet that came meanwhile keeps it alive.
-            if self.flows.get(&key, 0).is_ok_and(|f| f.last_seen == last)
-                && self.flows.remove(&key).is_ok()
-            {
-                report.expired += 1;
-            }
-        }
-        let grace = MAPPING_GRACE.as_nanos() as u64;
-        let mappings = self.mappings.iter().filter_map(std::result::Result::ok);
-        let (idle, busy): (Vec<_>, Vec<_>) = mappings.partition(|(key, mapping)| {
-            !used.contains(&(key.outside, mapping.port, key.protocol))
-                && now.saturating_sub(mapping.last_used) > grace
-        });
-        for (key, _) in busy {
-            report.usage.entry(key.endpoint).or_default().ports += 1;
-        }
-        for (key, mapping) in idle {
-            self.remove_mapping(&key, &mapping);
-            report.mappings += 1;
+        self.sweeps = self.sweeps.wrapping_add(1);
+        if self.sweeps.is_multiple_of(AUDIT) {
+            self.audit(now, &mut report)?;
         }
         Ok(report)
     }
 
-    fn remove_mapping(&mut self, key: &MappingKey, mapping: &Mapping) {
-        // Gone already is as good.
-        let _ = self.mappings.remove(key);
-        let _ = self.ports.remove(&OutsidePort {
-            addr: key.outside,
-            port: mapping.port,
-            protocol: key.protocol,
-            pad: 0,
-        });
+    /// Ends a flow by the key of one of its entries. Says whether there was one.
+    pub fn end(&self, key: &FlowKey) -> Result<bool> {
+        Ok(self.end_flow.run(bytes_of(key), 1)? == 1)
     }
 
-    /// Removes everything that belongs to these endpoints.
-    pub fn forget_endpoints(&mut self, numbers: &BTreeSet<u32>) {
-        self.forget(|key, flow| numbers.contains(&key.endpoint) || numbers.contains(&flow.target));
-        let held: Vec<_> = self
-            .mappings
-            .iter()
-            .filter_map(std::result::Result::ok)
-            .filter(|(k, _)| numbers.contains(&k.endpoint))
-            .collect();
-        for (key, mapping) in held {
-            self.remove_mapping(&key, &mapping);
+    /// Ends the flows of endpoints, which count in `slots`.
+    pub fn forget_endpoints(&mut self, numbers: &BTreeSet<u32>, slots: &[u32]) -> Result<()> {
+        self.end_where(|key, flow| {
+            numbers.contains(&key.endpoint) || numbers.contains(&flow.target)
+        })?;
+        for slot in slots {
+            self.usage
+                .set(*slot, Usage::default(), 0)
+                .map_err(|e| Error::internal("writing map USAGE", e))?;
         }
+        Ok(())
     }
 
-    /// Removes the flows for which `which` says so.
-    pub fn forget(&mut self, which: impl Fn(&FlowKey, &Flow) -> bool) {
-        let gone: Vec<FlowKey> = self
-            .flows
+    /// Ends the flows of which `which` says so of one entry; returns how many.
+    pub fn end_where(&self, which: impl Fn(&FlowKey, &Flow) -> bool) -> Result<u64> {
+        let mut keys = Vec::new();
+        batch::for_each(&self.flows, "FLOWS", |key, flow| {
+            if which(key, flow) {
+                keys.push(*key);
+            }
+        })?;
+        let mut ended = 0;
+        for key in keys {
+            ended += u64::from(self.end(&key)?);
+        }
+        Ok(ended)
+    }
+
+    /// Counts everything anew. What programs count meanwhile is left as it is.
+    fn audit(&mut self, now: u64, report: &mut SweepReport) -> Result<()> {
+        let totals = self.totals()?;
+        let mut right_totals = totals;
+        (right_totals.tcp_ports, right_totals.other_ports) = (0, 0);
+        let before: Vec<Usage> = self
+            .usage
             .iter()
             .filter_map(std::result::Result::ok)
-            .filter(|(k, f)| which(k, f))
-            .map(|(k, _)| k)
             .collect();
-        for key in gone {
-            let _ = self.flows.remove(&key);
+        let mut flows = Entries::new();
+        batch::for_each(&self.flows, "FLOWS", |key, flow| {
+            flows.insert(*key, *flow);
+        })?;
+        let mut counted: Entries<u32, Usage> = Entries::new();
+        for (key, flow) in &flows {
+            if flow.flags & flow_flags::INITIATOR != 0 {
+                counted.entry(flow.payer).or_default().flows += 2;
+            }
+            let whole = flows.contains_key(&flow.reverse_key(key.protocol));
+            if !whole && now.saturating_sub(flow.last_seen) > ALONE {
+                report.removed += u64::from(self.end(key)?);
+            }
         }
+        let mut idle = Vec::new();
+        // Whoever began a flow pays for it, or the endpoint that was asked from outside or by the host.
+        let began = flows
+            .iter()
+            .filter(|(_, f)| f.flags & flow_flags::INITIATOR != 0);
+        let payers: Entries<u32, u32> = began
+            .map(|(k, f)| {
+                (
+                    if k.endpoint == 0 || k.endpoint == LOCAL {
+                        f.target
+                    } else {
+                        k.endpoint
+                    },
+                    f.payer,
+                )
+            })
+            .collect();
+        batch::for_each(&self.mappings, "MAPPINGS", |key, mapping| {
+            if mapping.flows == 0 {
+                idle.push(*key);
+                return;
+            }
+            if key.protocol == netd_common::packet::protocol::TCP {
+                right_totals.tcp_ports += 1;
+            } else {
+                right_totals.other_ports += 1;
+            }
+            if let Some(payer) = payers.get(&key.endpoint) {
+                counted.entry(*payer).or_default().ports += 1;
+            }
+        })?;
+        for key in idle {
+            report.removed += u64::from(self.end_mapping.run(bytes_of(&key), 1)?);
+        }
+        if totals != right_totals && self.totals()? == totals {
+            self.totals
+                .set(0, right_totals, 0)
+                .map_err(|e| Error::internal("writing map TOTALS", e))?;
+            report.recounted += 1;
+        }
+        for (slot, there) in before.into_iter().enumerate() {
+            let slot = slot as u32;
+            let right = counted.get(&slot).copied().unwrap_or_default();
+            if there != right && self.usage.get(&slot, 0).is_ok_and(|now| now == there) {
+                self.usage
+                    .set(slot, right, 0)
+                    .map_err(|e| Error::internal("writing map USAGE", e))?;
+                report.recounted += 1;
+            }
+        }
+        Ok(())
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// RFC 5382 REQ-5, RFC 4787 REQ-5, RFC 5508 REQ-2.
-    #[test]
-    fn lifetimes_are_those_of_the_rfcs() {
-        let both = seen::PACKET | seen::SYN | seen::ACK;
-        assert_eq!(lifetime(6, both, both).as_secs(), 7440);
-        assert_eq!(lifetime(6, seen::SYN, 0).as_secs(), 240);
-        assert_eq!(lifetime(6, both | seen::RST, both).as_secs(), 240);
-        assert_eq!(lifetime(6, both | seen::FIN, both).as_secs(), 7440);
-        assert_eq!(
-            lifetime(6, both | seen::FIN, both | seen::FIN).as_secs(),
-            240
-        );
-        assert_eq!(lifetime(17, seen::PACKET, 0).as_secs(), 300);
-        assert_eq!(lifetime(1, seen::PACKET, 0).as_secs(), 60);
-    }
+/// The bytes of a key, as the programs read them.
+fn bytes_of<K: aya::Pod>(key: &K) -> &[u8] {
+    // SAFETY: a `Pod` has no implicit padding, so all its bytes are initialised; they live as long as the key.
+    unsafe { std::slice::from_raw_parts(std::ptr::from_ref(key).cast(), size_of::<K>()) }
 }

@@ -1,13 +1,19 @@
 //! Following the host: uplinks, addresses and routes come, go and change.
 
-use std::{collections::BTreeSet, net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    net::IpAddr,
+    sync::{Arc, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use ipnetwork::IpNetwork;
+use tokio::sync::mpsc;
 
 use super::{Engine, Model};
 use crate::{
     dataplane::{HostAddressSpec, UplinkSpec},
-    error::Result,
+    error::{Error, Result},
     ipam,
     kernel::{
         host::{self, Changes, HostLink, HostState},
@@ -42,7 +48,7 @@ impl Model {
     }
 
     fn uplinks(&self, state: &HostState) -> Vec<UplinkSpec> {
-        let foreign = |l: &&HostLink| !l.loopback && !self.owns(l);
+        let foreign = |l: &&HostLink| !l.loopback && !l.port && !self.owns(l);
         let spec = |l: &HostLink| {
             let of = |v4: bool| {
                 let mut own = state
@@ -96,7 +102,8 @@ impl Model {
 }
 
 impl Engine {
-    /// Reads the host's configuration and tells the data plane. Uplinks are all interfaces that are not netd's.
+    /// Reads the host's configuration and tells the data plane. Uplinks are all interfaces that are neither netd's nor
+    /// ports of others.
     pub(super) async fn refresh_host(&self) -> Result<()> {
         let _alone = self.host_lock.lock().await;
         let resolv_conf = &self.config.dns.resolv_conf;
@@ -115,16 +122,38 @@ impl Engine {
             (uplinks, addresses, trusted, before)
         };
         self.dataplane.set_host_addresses(&addresses)?;
-        self.dataplane.set_uplinks(&uplinks)?;
+        self.report_uplinks(&self.dataplane.set_uplinks(&uplinks));
         for (network, ifindices) in trusted {
             self.dataplane.set_trusted(network, &ifindices)?;
         }
+        // Of a route, only destination and interface are read: whatever happened may concern any flow.
+        self.dataplane.bump_generation()?;
         self.report_overlaps(&before);
         let mtu = self.read().host.egress_mtu();
         if mtu != before.egress_mtu() && !before.links.is_empty() {
             self.follow_mtu(mtu).await;
         }
         Ok(())
+    }
+
+    /// Warns of uplinks that begin to fail. All else works; they are tried again with every sweep.
+    fn report_uplinks(&self, failures: &[Error]) {
+        let now: BTreeSet<String> = failures.iter().map(ToString::to_string).collect();
+        let before = std::mem::replace(&mut *self.failing_uplinks(), now.clone());
+        for text in now.difference(&before) {
+            self.warn(format!(
+                "{text}; containers do not reach the outside by it, nor it them, until a new attempt succeeds"
+            ));
+        }
+        for text in before.difference(&now) {
+            tracing::info!("over: {text}");
+        }
+    }
+
+    fn failing_uplinks(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.failing_uplinks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Warns when something new of the host, such as a VPN, lies over a network's subnet.
@@ -195,8 +224,7 @@ impl Engine {
     }
 
     /// Keeps following, and sweeping, until the runtime ends.
-    pub(super) fn follow(self: &Arc<Self>) -> Result<()> {
-        let mut changes = host::watch()?;
+    pub(super) fn follow(self: &Arc<Self>, mut changes: mpsc::Receiver<Changes>) {
         let engine = Arc::clone(self);
         tokio::spawn(async move {
             while let Some(changes) = changes.recv().await {
@@ -215,6 +243,13 @@ impl Engine {
                     Ok(Err(e)) => tracing::warn!("sweeping flows: {e}"),
                     Err(e) => tracing::error!("sweeping flows: {e}"),
                 }
+                if let Err(e) = engine.report_overload() {
+                    tracing::warn!("looking for limits that were met: {e}");
+                }
+                let again = !engine.failing_uplinks().is_empty();
+                if again && let Err(e) = engine.refresh_host().await {
+                    tracing::warn!("trying uplinks again: {e}");
+                }
             }
         });
         let engine = Arc::clone(self);
@@ -224,12 +259,15 @@ impl Engine {
             loop {
                 tick.tick().await;
                 let dataplane = Arc::clone(&engine.dataplane);
-                if let Err(e) = tokio::task::spawn_blocking(move || dataplane.forget_gone()).await {
-                    tracing::error!("removing the flows of endpoints that are gone: {e}");
+                match tokio::task::spawn_blocking(move || dataplane.forget_gone()).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(e)) => {
+                        tracing::warn!("ending the flows of endpoints that are gone: {e}")
+                    }
+                    Err(e) => tracing::error!("ending the flows of endpoints that are gone: {e}"),
                 }
             }
         });
-        Ok(())
     }
 
     async fn follow_changes(self: &Arc<Self>, changes: &Changes) {

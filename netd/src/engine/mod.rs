@@ -14,11 +14,13 @@ mod locks;
 mod mend;
 mod names;
 mod networks;
+mod overload;
 mod plan;
 mod plan_endpoint;
 mod ports;
 mod publish;
 mod realize;
+mod reserve;
 mod sandboxes;
 mod start;
 mod state;
@@ -83,7 +85,10 @@ pub struct Engine {
     /// Ports of `ip_local_reserved_ports` that are not netd's.
     kept_ports: std::collections::BTreeSet<u16>,
     /// What start-up had to mend or could not.
-    pub warnings: Mutex<Vec<String>>,
+    warnings: Mutex<Vec<String>>,
+    overload: Mutex<overload::Overload>,
+    /// What failed when the programs of uplinks were hung last.
+    failing_uplinks: Mutex<std::collections::BTreeSet<String>>,
 }
 
 /// Warnings kept for `netctl system status`.

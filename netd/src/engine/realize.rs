@@ -13,6 +13,7 @@ use crate::{
     kernel::{
         EndpointLinkSpec, Netns, NetworkDeviceSpec, Role, links, rtnl,
         sandbox::{self as namespace, InterfaceSpec, RouteSpec, SourceRoute},
+        sysctl,
     },
     model::{Endpoint, GatewayMode, Network},
 };
@@ -34,6 +35,8 @@ fn flags(network: &Network) -> u32 {
         | when(options.masquerades(false), bits::MASQUERADE_V6)
         | mode(true, bits::ROUTED_V4, bits::UNPROTECTED_V4)
         | mode(false, bits::ROUTED_V6, bits::UNPROTECTED_V6)
+        | when(options.endpoint_independent, bits::ENDPOINT_INDEPENDENT)
+        | when(!options.metadata, bits::NO_METADATA)
 }
 
 impl Model {
@@ -160,6 +163,8 @@ impl Engine {
             .devices
             .insert(network.id.clone(), (ifindex, peer));
         fail::fail_point!("network-device-made");
+        let addressed = host_addresses.iter().any(IpNetwork::is_ipv4);
+        sysctl::take_local_answers(&network.device, addressed)?;
         missing += usize::from(self.dataplane.attach_gateway(peer)?);
         self.dataplane.set_network(&NetworkSpec {
             number: network.number,

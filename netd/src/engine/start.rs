@@ -8,13 +8,18 @@ use std::{
 
 use tokio::sync::broadcast;
 
-use super::{Engine, Model, NetworkRequest, locks::Locks};
+use super::{
+    Engine, Model, NetworkRequest,
+    locks::Locks,
+    reserve::{LEAST, Reserved},
+    show,
+};
 use crate::{
     config::{Config, Instance},
     dataplane::{Dataplane, DesiredState},
     dns::Resolver,
     error::{Error, Result},
-    kernel::{Netlink, Netns, Reaper, Role, sandbox as namespace, sysctl},
+    kernel::{Netlink, Netns, Reaper, Role, host, sandbox as namespace, sysctl},
     model::{Endpoint, Network, Sandbox},
     store::{Change, Store},
 };
@@ -36,6 +41,8 @@ impl Engine {
         model.files = std::path::absolute(&files).unwrap_or(files);
         let dirty: BTreeSet<String> = store.keys("dirty")?.into_iter().collect();
         let kept_ports = kept_ports(&store).await?;
+        // Before the first look at the host, so that no change falls between.
+        let changes = host::watch()?;
         let reaper = Reaper::start(netlink.clone());
         let resolver = Resolver::new(&instance.run, config.dns.clone())?;
         let engine = Arc::new(Self {
@@ -55,6 +62,8 @@ impl Engine {
             events: broadcast::channel(EVENT_BACKLOG).0,
             kept_ports,
             warnings: Mutex::default(),
+            overload: Mutex::default(),
+            failing_uplinks: Mutex::default(),
         });
         engine.adopt_links().await?;
         let fresh = engine.adopt_namespaces().await?;
@@ -70,9 +79,27 @@ impl Engine {
         names
             .await
             .map_err(|e| Error::internal("opening the resolvers", e))?;
-        engine.reserve_ports()?;
-        engine.follow()?;
+        engine.warn_of_few_ports(&engine.reserve_ports()?);
+        engine.follow(changes);
         Ok(engine)
+    }
+
+    /// What was published, or set, may not fit the host that netd finds.
+    fn warn_of_few_ports(&self, reserved: &Reserved) {
+        for binding in &reserved.without {
+            self.warn(format!(
+                "{} is published, but its ports are not kept from the host's own sockets, which would have fewer than \
+                 {LEAST} left: answers to those that get one go astray; widen net.ipv4.ip_local_port_range",
+                show(binding)
+            ));
+        }
+        if reserved.left < LEAST {
+            self.warn(format!(
+                "the host's own sockets have only {} ephemeral ports left; widen net.ipv4.ip_local_port_range or give \
+                 [nat] another pool",
+                reserved.left
+            ));
+        }
     }
 
     /// Finds the links that are there and removes those that nobody wants.
@@ -283,7 +310,7 @@ impl Engine {
         self.dataplane.retain(&DesiredState {
             networks: networks.iter().map(|n| n.number).collect(),
             endpoints: self.read().endpoints().values().map(|e| e.number).collect(),
-        });
+        })?;
         self.dataplane.take_mended();
         Ok(())
     }

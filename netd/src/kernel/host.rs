@@ -10,7 +10,7 @@ use rtnetlink::{
     packet_route::{
         RouteNetlinkMessage,
         address::{AddressAttribute, AddressScope},
-        link::{LinkAttribute, LinkFlags, LinkLayerType},
+        link::{InfoPortKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType},
         route::{RouteAddress, RouteAttribute, RouteMessage, RouteType},
     },
 };
@@ -37,8 +37,19 @@ pub struct HostLink {
     pub loopback: bool,
     /// Administratively up.
     pub up: bool,
+    /// A port of a bridge, bond, team or the like: its packets are those of the device that it belongs to, which sees
+    /// them, too.
+    pub port: bool,
     /// Its alias, by which netd's own are known.
     pub alias: String,
+}
+
+/// A slave of a VRF keeps its packets (Documentation/networking/vrf.rst); every other controller takes them.
+fn is_port(attributes: &[LinkAttribute]) -> bool {
+    let vrf = LinkInfo::PortKind(InfoPortKind::Vrf);
+    let belongs = |a: &LinkAttribute| matches!(a, LinkAttribute::Controller(c) if *c != 0);
+    let routes = |a: &LinkAttribute| matches!(a, LinkAttribute::LinkInfo(i) if i.contains(&vrf));
+    attributes.iter().any(belongs) && !attributes.iter().any(routes)
 }
 
 /// An address of the host.
@@ -96,6 +107,7 @@ impl Netlink {
                 ethernet: message.header.link_layer_type == LinkLayerType::Ether,
                 loopback: message.header.link_layer_type == LinkLayerType::Loopback,
                 up: message.header.flags.contains(LinkFlags::Up),
+                port: is_port(&message.attributes),
                 alias: String::new(),
             };
             for attribute in message.attributes {
@@ -247,4 +259,30 @@ pub fn watch() -> Result<mpsc::Receiver<Changes>> {
         }
     });
     Ok(receiver)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn c12_ports_of_other_devices_are_told_from_slaves_of_a_vrf() {
+        let of = |kind: Option<InfoPortKind>| {
+            let info = kind.map(|k| LinkAttribute::LinkInfo(vec![LinkInfo::PortKind(k)]));
+            is_port(
+                &[Some(LinkAttribute::Controller(7)), info]
+                    .into_iter()
+                    .flatten()
+                    .collect::<Vec<_>>(),
+            )
+        };
+        for kind in [InfoPortKind::Bridge, InfoPortKind::Bond, InfoPortKind::Team] {
+            assert!(of(Some(kind)));
+        }
+        assert!(of(Some(InfoPortKind::Other("openvswitch".into()))));
+        // Some controllers say nothing of themselves, such as a virtual device before its accelerated half.
+        assert!(of(None));
+        assert!(!of(Some(InfoPortKind::Vrf)));
+        assert!(!is_port(&[LinkAttribute::IfName("eth0".into())]));
+    }
 }

@@ -2,6 +2,7 @@
 //!
 //! It must not know networks as objects, the store or requests; it is told names, addresses and namespaces.
 
+pub mod filters;
 pub mod host;
 pub mod links;
 pub mod memory;

@@ -18,6 +18,28 @@ pub fn set_device(family: &str, device: &str, key: &str, value: &str) -> Result<
     fs::write(&path, value).map_err(|e| Error::internal(format!("writing {value} to {path}"), e))
 }
 
+/// Lets the host take packets from its own IPv4 addresses by a network's device: answers of published ports to processes of the host
+/// come in there, from the address that was asked (`netd_common::loopback`). Endpoints cannot send from such addresses, for
+/// the data plane knows theirs. `addressed`: the device has an IPv4 address.
+pub fn take_local_answers(device: &str, addressed: bool) -> Result<()> {
+    set_device("ipv4", device, "accept_local", "1")?;
+    let filter = |device: &str| {
+        let path = format!("/proc/sys/net/ipv4/conf/{device}/rp_filter");
+        let text = fs::read_to_string(&path).map_err(|e| Error::internal(&path, e))?;
+        Ok::<_, Error>(text.trim().parse().unwrap_or(0_u8))
+    };
+    // The greater one of the device's and that of all counts. The strict filter (1) wants the way back to lead by this device;
+    // the loose one (2) does not, but takes nothing where there is no address.
+    let own = filter(device)?;
+    if addressed && own.max(filter("all")?) == 1 {
+        set_device("ipv4", device, "rp_filter", "2")?;
+    }
+    if !addressed && own != 0 {
+        set_device("ipv4", device, "rp_filter", "0")?;
+    }
+    Ok(())
+}
+
 /// First and last port that the host gives to sockets without one (32768–60999 by default).
 pub fn ephemeral_ports() -> Result<(u16, u16)> {
     let text = fs::read_to_string(EPHEMERAL).map_err(|e| Error::internal(EPHEMERAL, e))?;

@@ -1,5 +1,5 @@
 //! Driver options of a bridge network, read once. Keys and values are Docker's (`docker network create`, Docker Engine
-//! 28); unknown keys are kept and have no effect, as there.
+//! 28), and netd's own (`netd.…`); unknown keys are kept and have no effect, as there.
 
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -46,6 +46,10 @@ pub struct Options {
     pub inhibit_ipv4: bool,
     /// `trusted_host_interfaces`, separated by colons.
     pub trusted: Vec<String>,
+    /// `netd.nat.filtering`: what comes to a mapped port is let in whoever sends it (RFC 4787, REQ-8).
+    pub endpoint_independent: bool,
+    /// `netd.metadata`: a cloud's metadata service can be reached.
+    pub metadata: bool,
 }
 
 impl Default for Options {
@@ -62,6 +66,8 @@ impl Default for Options {
             mode_v6: GatewayMode::Nat,
             inhibit_ipv4: false,
             trusted: Vec::new(),
+            endpoint_independent: false,
+            metadata: true,
         }
     }
 }
@@ -97,6 +103,12 @@ impl Options {
                 .map(|t| t.split(':').filter(|n| !n.is_empty()).map(Into::into))
                 .map(Iterator::collect)
                 .unwrap_or_default(),
+            endpoint_independent: choice(
+                given,
+                "netd.nat.filtering",
+                ["address-and-port-dependent", "endpoint-independent"],
+            )?,
+            metadata: !choice(given, "netd.metadata", ["allow", "deny"])?,
         })
     }
 
@@ -132,6 +144,17 @@ fn flag(given: &BTreeMap<String, String>, key: &str, default: bool) -> Result<bo
         _ => Err(Error::invalid(format!(
             "failed to parse {key} value: {text} (neither true nor false)"
         ))),
+    }
+}
+
+/// Whether the second of two values was chosen; the first is the default.
+fn choice(given: &BTreeMap<String, String>, key: &str, values: [&str; 2]) -> Result<bool> {
+    match given.get(key).map(String::as_str) {
+        None => Ok(false),
+        Some(text) if text == values[0] => Ok(false),
+        Some(text) if text == values[1] => Ok(true),
+        Some(text) => Err(Error::invalid(format!("unknown value {text} of {key}"))
+            .hint(format!("{} (the default) or {}", values[0], values[1]))),
     }
 }
 
@@ -201,6 +224,23 @@ mod tests {
     }
 
     #[test]
+    fn netds_own_options_are_off_unless_asked_for() {
+        let o = parse(&[]).unwrap();
+        assert!(o.metadata && !o.endpoint_independent);
+        let o = parse(&[
+            ("netd.nat.filtering", "endpoint-independent"),
+            ("netd.metadata", "deny"),
+        ]);
+        let o = o.unwrap();
+        assert!(!o.metadata && o.endpoint_independent);
+        let o = parse(&[
+            ("netd.nat.filtering", "address-and-port-dependent"),
+            ("netd.metadata", "allow"),
+        ]);
+        assert_eq!(o.unwrap(), Options::default());
+    }
+
+    #[test]
     fn errors_name_key_and_value() {
         for (key, value) in [
             ("com.docker.network.bridge.enable_icc", "maybe"),
@@ -208,6 +248,8 @@ mod tests {
             ("com.docker.network.bridge.host_binding_ipv4", "zzz"),
             ("com.docker.network.driver.mtu", "big"),
             ("com.docker.network.bridge.gateway_mode_ipv4", "open"),
+            ("netd.nat.filtering", "none"),
+            ("netd.metadata", "true"),
         ] {
             let message = parse(&[(key, value)]).unwrap_err().message;
             assert!(

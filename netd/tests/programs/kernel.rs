@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 use aya::{
     Ebpf, EbpfLoader, Pod,
     maps::{
-        Array, HashMap, MapData,
+        Array, HashMap, MapData, MapError, PerCpuArray, PerCpuValues,
         lpm_trie::{Key, LpmTrie},
     },
     programs::SchedClassifier,
@@ -20,7 +20,7 @@ use netd_common::{abi::*, addr::Addr, drop_reason::DropReason, tables::Verdict};
 use nix::sched::{CloneFlags, unshare};
 
 use crate::{
-    memory::Bytes,
+    memory::{Bytes, Maps},
     world::{FAMILIES, UPLINK, World, gateway_ifindex, host, number},
 };
 
@@ -54,17 +54,19 @@ impl From<Result<Verdict, DropReason>> for Action {
 
 /// The loaded object.
 pub struct Kernel {
-    object: Ebpf,
+    pub object: Ebpf,
 }
 
-fn ip(line: &str) -> Result<()> {
+/// Runs ip(8).
+pub fn ip(line: &str) -> Result<()> {
     let output = Command::new("ip").args(line.split_whitespace()).output()?;
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     ensure!(output.status.success(), "ip {line}: {said}");
     Ok(())
 }
 
-fn veth(name: &str, index: u32) -> Result<()> {
+/// A pair of interfaces; the first has this index.
+pub fn veth(name: &str, index: u32) -> Result<()> {
     ip(&format!(
         "link add {name} index {index} type veth peer name p{name}"
     ))?;
@@ -75,7 +77,10 @@ fn veth(name: &str, index: u32) -> Result<()> {
 /// A namespace for the calling thread, with the world's interfaces, addresses and ways.
 fn namespace(world: &World) -> Result<()> {
     unshare(CloneFlags::CLONE_NEWNET)?;
+    ip("link set lo up")?;
     veth("uplink", UPLINK)?;
+    // What is sent to another address than the interface's is not the host's.
+    ip("link set uplink address 02:00:00:09:09:09")?;
     ip(&format!("link set uplink mtu {}", world.maps.mtu))?;
     for v4 in FAMILIES {
         let addr: std::net::IpAddr = host(v4).into();
@@ -101,10 +106,43 @@ fn namespace(world: &World) -> Result<()> {
     Ok(())
 }
 
+fn world_devices(world: &World) -> Vec<(u32, Device)> {
+    let device = |(network, last)| {
+        let endpoint = number(network, last);
+        (10 + endpoint, world.device(network, last, endpoint))
+    };
+    ENDPOINTS.into_iter().map(device).collect()
+}
+
+/// The host's address of a family.
+fn source(maps: &Maps, v4: bool) -> Addr {
+    let found = maps.sources.iter().find(|a| a.is_v4() == v4);
+    found.copied().unwrap_or_default()
+}
+
+/// Loads a program, again where a signal interrupted the verifier (EAGAIN).
+fn load(program: &mut SchedClassifier) -> Result<()> {
+    use aya::programs::ProgramError::LoadError;
+    for _ in 0..10 {
+        match program.load() {
+            Err(LoadError { io_error, .. }) if io_error.raw_os_error() == Some(libc::EAGAIN) => {}
+            done => return Ok(done?),
+        }
+    }
+    anyhow::bail!("the verifier was interrupted ten times")
+}
+
 impl Kernel {
     /// Enters a namespace of its own and loads the object with the world's maps.
     pub fn new(world: &World) -> Result<Self> {
         namespace(world)?;
+        let mut kernel = Self::load(256)?;
+        kernel.fill(&world.maps, &world_devices(world))?;
+        Ok(kernel)
+    }
+
+    /// Loads the object into the present namespace; its maps have this many entries.
+    pub fn load(entries: u32) -> Result<Self> {
         // Pins are needed for a moment only: the maps live as long as the object.
         let pins = format!("/sys/fs/bpf/netd-programs-{}", nix::unistd::gettid());
         let pins = Path::new(&pins);
@@ -112,15 +150,14 @@ impl Kernel {
         let mut loader = EbpfLoader::new();
         loader.default_map_pin_directory(pins);
         for (name, _) in netd::dataplane::object::sizes(&netd::config::Config::default()) {
-            loader.map_max_entries(name, 256);
+            loader.map_max_entries(name, entries);
         }
         let object = loader.load(OBJECT);
         fs::remove_dir_all(pins)?;
         let mut kernel = Self { object: object? };
-        for name in ["from_container", "from_uplink"] {
-            kernel.program(name)?.load()?;
+        for name in ["from_container", "from_uplink", "from_loopback"] {
+            load(kernel.program(name)?)?;
         }
-        kernel.fill(world)?;
         Ok(kernel)
     }
 
@@ -158,21 +195,54 @@ impl Kernel {
         Ok(())
     }
 
-    /// Makes the maps those of the world again, less the addresses of endpoints that are gone.
+    /// Makes the maps those of the world again.
     pub fn follow(&mut self, world: &World) -> Result<()> {
+        self.follow_maps(&world.maps, &world_devices(world))
+    }
+
+    /// Makes the maps these again, less the addresses of endpoints that are gone and what is published no more.
+    pub fn follow_maps(&mut self, maps: &Maps, devices: &[(u32, Device)]) -> Result<()> {
         let map = self.object.map_mut("ADDRESSES").context("no addresses")?;
         let mut map: HashMap<&mut MapData, AddressKey, Target> = map.try_into()?;
         let known: Vec<_> = map.keys().collect::<Result<_, _>>()?;
         for key in known {
-            if !world.maps.targets.contains_key(&key) {
+            if !maps.targets.contains_key(&key) {
                 map.remove(&key)?;
             }
         }
-        self.fill(world)
+        let map = self.object.map_mut("PUBLICATIONS").context("no map")?;
+        let mut map: LpmTrie<&mut MapData, PublicationData, Publication> = map.try_into()?;
+        let known: Vec<_> = map.keys().collect::<Result<_, _>>()?;
+        for key in known {
+            if !maps.publications.contains_key(&key.data()) {
+                map.remove(&key)?;
+            }
+        }
+        self.fill(maps, devices)
     }
 
-    fn fill(&mut self, world: &World) -> Result<()> {
-        let maps = &world.maps;
+    /// The outside port of an inside socket.
+    pub fn mapping(&self, key: &MappingKey) -> Result<Option<Mapping>> {
+        let map = self.object.map("MAPPINGS").context("no map")?;
+        let map: HashMap<&MapData, MappingKey, Mapping> = map.try_into()?;
+        match map.get(key, 0) {
+            Ok(found) => Ok(Some(found)),
+            Err(MapError::KeyNotFound) => Ok(None),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// As if no ICMP error had been sent about packets of this slot.
+    pub fn forget_errors(&mut self, slot: u32) -> Result<()> {
+        let map = self.object.map_mut("ERRORS").context("no map")?;
+        let mut map: PerCpuArray<&mut MapData, ErrorBudget> = map.try_into()?;
+        let none = vec![ErrorBudget::default(); aya::util::nr_cpus().map_err(|(_, e)| e)?];
+        map.set(slot, PerCpuValues::try_from(none)?, 0)?;
+        Ok(())
+    }
+
+    /// Writes these entries.
+    pub fn fill(&mut self, maps: &Maps, devices: &[(u32, Device)]) -> Result<()> {
         self.put("NETWORKS", maps.networks.clone())?;
         self.put("ADDRESSES", maps.targets.clone())?;
         self.put("HOST_ADDRESSES", maps.hosts.clone())?;
@@ -184,15 +254,11 @@ impl Kernel {
         let uplink = Uplink {
             mtu: maps.mtu,
             ethernet: 1,
-            ipv4: host(true),
-            ipv6: host(false),
+            ipv4: source(maps, true),
+            ipv6: source(maps, false),
         };
         self.put("UPLINKS", [(UPLINK, uplink)])?;
-        let devices = ENDPOINTS.map(|(network, last)| {
-            let endpoint = number(network, last);
-            (10 + endpoint, world.device(network, last, endpoint))
-        });
-        self.put("DEVICES", devices)?;
+        self.put("DEVICES", devices.iter().copied())?;
         self.trie(
             "SUBNETS",
             maps.subnets.iter().map(|(addr, bytes, number)| {
@@ -237,7 +303,8 @@ impl Kernel {
         .with_context(|| format!("{program} on {p:02x?}"))?;
         p.0 = data;
         match action {
-            0 => Ok(Action::Pass),
+            // TC_ACT_UNSPEC: whoever else hangs there goes on with it.
+            u32::MAX => Ok(Action::Pass),
             2 => Ok(Action::Drop),
             7 => Ok(Action::Redirect),
             other => anyhow::bail!("{program} returned {other}"),

@@ -3,6 +3,7 @@
 //! `serve PORT` | `tcp ADDR:PORT MILLIS` | `udp ADDR:PORT MILLIS` | `hold ADDR:PORT` (until its input ends).
 //! Names: `dns --listen ADDR:PORT …` serves, `ask udp|tcp ADDR:PORT MILLIS HEX` sends any bytes, `flood udp|tcp ADDR:PORT
 //! NAME COUNT` asks that often at once, `steady ADDR:PORT NAME ADDRESS` all the time.
+//! Load: `load connect|exchange|echo|hold|serve|flood …`; `load help` tells.
 
 use std::{
     env,
@@ -15,7 +16,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use netd_tests::dns;
+use netd_tests::{dns, load};
 
 fn main() -> ExitCode {
     match dispatch() {
@@ -39,9 +40,10 @@ fn dispatch() -> Result<()> {
         ["ask", transport, to, millis, hex] => ask(transport, to, millis, hex),
         ["flood", transport, to, name, count] => dns::load::run_flood(transport, to, name, count),
         ["steady", to, name, address] => dns::load::run_steady(to, name, address),
+        ["load", ref rest @ ..] => load::run(rest),
         _ => bail!(
             "usage: netd-probe serve PORT | tcp|udp ADDR:PORT MILLIS | hold ADDR:PORT | dns --listen ADDR:PORT …\n\
-             | ask udp|tcp ADDR:PORT MILLIS HEX | flood udp|tcp ADDR:PORT NAME COUNT | steady ADDR:PORT NAME ADDRESS"
+             | ask udp|tcp ADDR:PORT MILLIS HEX | flood udp|tcp ADDR:PORT NAME COUNT | steady ADDR:PORT NAME ADDRESS | load …"
         ),
     }
 }

@@ -67,7 +67,9 @@ async fn p01_health_reflection_and_errors() -> Outcome {
         .iter()
         .map(|service| service.name.as_str())
         .collect();
-    for name in ["Network", "Sandbox", "Endpoint", "Port", "Event", "System"] {
+    for name in [
+        "Network", "Sandbox", "Endpoint", "Port", "Flow", "Event", "System",
+    ] {
         ensure!(
             names.contains(&format!("netd.v1.{name}Service").as_str()),
             "{name} is missing: {names:?}"

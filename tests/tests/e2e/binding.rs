@@ -2,12 +2,12 @@
 
 use anyhow::{Context, ensure};
 use netd_tests::{
-    Scope, World,
+    Scope, Server, World,
     probe::probe,
-    world::{HOST_V4, LAN_V4},
+    world::{HOST_V4, LAN, LAN_V4},
 };
 
-use crate::Outcome;
+use crate::{Outcome, PROTOCOLS};
 
 /// Tries to bind in Python; prints what the kernel says.
 const BIND: &str = "
@@ -107,6 +107,60 @@ fn c06_a_range_of_sixty_thousand_ports() -> Outcome {
     ensure!(entries <= 64, "{entries} entries for one range");
     ensure!(children(&world)? == before, "processes for ports");
     ensure!(web.ping(LAN_V4.into())?, "nothing left for masquerading");
+    Ok(())
+}
+
+/// However much is published, the host's own sockets have ports to call from, and what they are told reaches them.
+#[test]
+fn c12_the_host_has_ports_to_call_from() -> Outcome {
+    let mut world = World::new()?;
+    world.ctl("network create --ipv6 front")?;
+    let web = world.sandbox("web", &["front"])?;
+    let _inside = web.serve(7000)?;
+    let _lan = Server::start(&world.lan_scope(), 7000)?;
+    let calls = |world: &World| -> Outcome {
+        for protocol in PROTOCOLS {
+            for to in LAN {
+                probe(&world.host_scope(), protocol, (to, 7000).into(), 1500)?;
+            }
+        }
+        for protocol in PROTOCOLS {
+            let chosen = bind(&world.host_scope(), protocol, "0.0.0.0", 0)?;
+            ensure!(chosen.contains("bound"), "{protocol}: {chosen}");
+        }
+        Ok(())
+    };
+    calls(&world)?;
+    let said = world.refused(
+        "port publish web 20000-59999:20000-59999/udp",
+        &["4096", "32768-60999", "net.ipv4.ip_local_port_range"],
+    )?;
+    ensure!(said.contains("20000-59999/udp"), "{said}");
+    calls(&world)?;
+    // TCP needs none of them: only a first SYN meets a publication.
+    world.ctl("port publish web 20000-59999:20000-59999 32768-40000:32768-40000/udp")?;
+    calls(&world)?;
+    world.stop()?;
+    world.start()?;
+    calls(&world)?;
+    let reserved = world.host.read_sysctl("net/ipv4/ip_local_reserved_ports")?;
+    ensure!(
+        reserved.contains("32768-40000") && reserved.contains("49152-65535"),
+        "not reserved: {reserved}"
+    );
+    // Enough is left where the host has more.
+    world
+        .host
+        .sysctl("net/ipv4/ip_local_port_range", "1024 65535")?;
+    world.ctl("port publish web 41000-49000:41000-49000/udp")?;
+    calls(&world)?;
+    // All of these are free again with the sandbox.
+    world.ctl("sandbox stop web")?;
+    let reserved = world.host.read_sysctl("net/ipv4/ip_local_reserved_ports")?;
+    ensure!(
+        reserved.trim() == "49152-65535",
+        "still reserved: {reserved}"
+    );
     Ok(())
 }
 

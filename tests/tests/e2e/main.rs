@@ -2,18 +2,38 @@
 //!
 //! Each test carries the id of the feature it shows.
 
+/// Tests that ask netd what the probe of the same name asks, and want all of it.
+macro_rules! nat_tests {
+    ($($name:ident;)*) => {
+        $(#[test]
+        fn $name() -> $crate::Outcome {
+            netd_tests::nat::meets(stringify!($name))
+        })*
+    };
+}
+pub(crate) use nat_tests;
+
 mod addresses;
 mod api;
 mod bad_input;
 mod binding;
+mod capacity;
+mod changes;
 mod drivers;
+mod drops;
 mod edges;
 mod egress;
 mod events;
+mod floods;
+mod flows;
+mod flows_api;
 mod homing;
+mod host_sockets;
 mod hostile;
 mod legacy_links;
 mod lifecycle;
+mod load;
+mod loopback;
 mod modes;
 mod name_files;
 mod name_options;
@@ -24,20 +44,37 @@ mod names_policy;
 mod names_raw;
 mod names_streams;
 mod names_survival;
+mod nat_filtering;
+mod nat_forms;
+mod nat_fragments;
+mod nat_hairpin;
+mod nat_icmp;
+mod nat_lifetimes;
+mod nat_limits;
+mod nat_linux;
+mod nat_mapping;
+mod nat_rules;
+mod nat_tcp;
 mod networks;
 mod options;
+mod other_programs;
+mod outward;
 mod path;
 mod policy;
 mod ports;
 mod raw;
 mod refusals;
+mod roaming;
 mod show;
+mod source_port;
 mod spoofing;
 mod standing;
 mod state;
+mod stray_frames;
 mod survival;
 mod tutorial;
 mod tutorial_names;
+mod uplinks;
 
 use std::net::IpAddr;
 

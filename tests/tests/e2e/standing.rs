@@ -155,10 +155,8 @@ fn p02_reconcile_mends_what_others_broke() -> Outcome {
         Ok(())
     };
     whole().context("before")?;
-    ensure!(
-        world.ctl("system reconcile")? == "Nothing to mend.",
-        "something was wrong"
-    );
+    let said = world.ctl("system reconcile")?;
+    ensure!(said == "Nothing to mend.", "something was wrong: {said}");
     for (inside, words) in [
         (true, "addr flush dev eth0"),
         (true, "route del default"),

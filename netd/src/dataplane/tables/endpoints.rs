@@ -1,10 +1,10 @@
 //! Endpoints in the maps, and the numbers of the slots that they count in.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use aya::maps::PerCpuValues;
 use netd_common::{
-    abi::{AddressKey, Counters, Device, DropKey, Target, Usage, network_flags},
+    abi::{AddressKey, Counters, Device, DropKey, Target, network_flags},
     addr::{Addr, link_local_of},
     drop_reason::DropReason,
 };
@@ -69,9 +69,6 @@ impl Tables {
         self.counters
             .set(slot, zero, 0)
             .map_err(|e| refused("COUNTERS", &e))?;
-        self.usage
-            .set(slot, Usage::default(), 0)
-            .map_err(|e| refused("USAGE", &e))?;
         for reason in DropReason::ALL {
             let reason = *reason as u32;
             let _ = self.drops.remove(&DropKey { slot, reason });
@@ -79,18 +76,19 @@ impl Tables {
         Ok(slot)
     }
 
-    /// Writes what each endpoint has of the shared tables, by its number; those not named have nothing.
-    pub fn set_usage(&mut self, usage: &HashMap<u32, Usage>) -> Result<()> {
-        for (number, known) in &self.known_endpoints {
-            let slot = known.device.slot;
-            let now = usage.get(number).copied().unwrap_or_default();
-            if self.usage.get(&slot, 0).ok() != Some(now) {
-                self.usage
-                    .set(slot, now, 0)
-                    .map_err(|e| refused("USAGE", &e))?;
-            }
+    /// Slots of endpoints that are gone.
+    pub fn slots_of_gone(&self, gone: &BTreeSet<u32>) -> Vec<u32> {
+        let slots = gone
+            .iter()
+            .filter_map(|number| self.resting_slots.get(number));
+        slots.copied().collect()
+    }
+
+    /// Nothing counts in the slots of these endpoints any more.
+    pub fn free_slots_of(&mut self, gone: &BTreeSet<u32>) {
+        for number in gone {
+            self.free_slots.extend(self.resting_slots.remove(number));
         }
-        Ok(())
     }
 
     /// Number of the endpoint that counts in each slot.
@@ -125,6 +123,7 @@ impl Tables {
             endpoint: spec.number,
             slot,
             mtu: spec.mtu,
+            flags: device.flags,
             mac: spec.mac,
             gateway_mac: spec.gateway_mac,
         };
@@ -196,7 +195,8 @@ impl Tables {
                 let _ = self.addresses.remove(&key);
             }
         }
-        self.free_slots.insert(known.device.slot);
+        // Its flows count there until they have ended.
+        self.resting_slots.insert(number, known.device.slot);
     }
 
     /// Marks whether an endpoint has publications.
@@ -210,8 +210,17 @@ impl Tables {
         } else {
             *flags &= !network_flags::PUBLISHED;
         }
+        let flags = *flags;
         if known.ifindex == 0 {
             return Ok(());
+        }
+        for key in &known.addresses {
+            // One that is gone is written again with the endpoint.
+            let there = self.addresses.get(key, 0).ok();
+            if let Some(target) = there.filter(|t| t.endpoint == endpoint && t.flags != flags) {
+                let target = Target { flags, ..target };
+                put(&mut self.addresses, "ADDRESSES", key, target)?;
+            }
         }
         put(&mut self.devices, "DEVICES", &known.ifindex, known.device).map(drop)
     }

@@ -8,20 +8,22 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aya::{
     Ebpf, Pod,
-    maps::{Array, HashMap, MapData, PerCpuArray, PerCpuHashMap, lpm_trie},
+    maps::{HashMap, MapData, PerCpuArray, PerCpuHashMap, lpm_trie},
 };
 use netd_common::{
     abi::{
         AddressKey, Counters, Device, DropCount, DropKey, Home, HomeKey, HostAddress, MemberKey,
-        Network, Publication, PublicationData, SubnetData, Target, TrustedKey, Uplink, Usage,
+        Network, Publication, PublicationData, SubnetData, Target, TrustedKey, Uplink,
     },
     addr::Addr,
 };
 
-use super::{DesiredState, MapRow, PublicationSpec, counters, object};
+use super::{DesiredState, MapRow, affected::Withdrawn, counters, object};
 use crate::error::{Error, Kind, Result};
 use endpoints::KnownEndpoint;
 use networks::KnownNetwork;
+pub(super) use networks::subnet_key;
+use publications::Entries;
 
 type Subnets = lpm_trie::LpmTrie<MapData, SubnetData, u32>;
 type Publications = lpm_trie::LpmTrie<MapData, PublicationData, Publication>;
@@ -40,17 +42,20 @@ pub struct Tables {
     publications: Publications,
     homes: HashMap<MapData, HomeKey, Home>,
     pub(super) counters: PerCpuArray<MapData, Counters>,
-    usage: Array<MapData, Usage>,
     pub(super) drops: PerCpuHashMap<MapData, DropKey, DropCount>,
     known_networks: BTreeMap<u32, KnownNetwork>,
     known_endpoints: BTreeMap<u32, KnownEndpoint>,
     /// Slots of `COUNTERS` that no endpoint uses, below `next_slot`.
     free_slots: BTreeSet<u32>,
+    /// Slots of endpoints that are gone, by their numbers, while flows may still count there.
+    resting_slots: BTreeMap<u32, u32>,
     next_slot: u32,
     /// Networks of each endpoint's entries of `HOMES`.
     known_homes: BTreeMap<u32, Vec<u32>>,
     /// What each endpoint has published.
-    published: BTreeMap<u32, Vec<PublicationSpec>>,
+    published: BTreeMap<u32, Entries>,
+    /// Endpoints whose publications were read from the map and not yet written.
+    unconfirmed: BTreeSet<u32>,
     /// Writes that found something else than what should have stood there.
     pub(super) mended: u64,
 }
@@ -91,24 +96,26 @@ impl Tables {
             publications: object::take(o, "PUBLICATIONS")?,
             homes: object::take(o, "HOMES")?,
             counters: object::take(o, "COUNTERS")?,
-            usage: object::take(o, "USAGE")?,
             drops: object::take(o, "DROPS")?,
             known_networks: BTreeMap::new(),
             known_endpoints: BTreeMap::new(),
             free_slots: BTreeSet::new(),
+            resting_slots: BTreeMap::new(),
             next_slot: 1,
             known_homes: BTreeMap::new(),
             published: BTreeMap::new(),
+            unconfirmed: BTreeSet::new(),
             mended: 0,
         };
         tables.read_networks();
         tables.read_endpoints();
         tables.read_homes();
+        tables.read_publications();
         Ok(tables)
     }
 
-    /// Removes what is not desired; returns the endpoints that went. Publications are written anew after a start.
-    pub fn retain(&mut self, desired: &DesiredState) -> Vec<u32> {
+    /// Removes what is not desired; returns the endpoints that went, and what leads to those that stay no more.
+    pub fn retain(&mut self, desired: &DesiredState) -> (Vec<u32>, Vec<Withdrawn>) {
         let gone: Vec<u32> = self
             .known_endpoints
             .keys()
@@ -127,16 +134,17 @@ impl Tables {
         for number in networks {
             self.remove_network(number);
         }
-        self.retain_publications();
-        gone
+        (gone, self.retain_publications())
     }
 
     /// How full the maps are.
     pub fn usage(&self) -> Vec<MapRow> {
+        let known = self.known_endpoints.values();
+        let addresses = known.clone().map(|k| k.addresses.len());
         vec![
-            counters::usage("DEVICES", self.devices.keys().count()),
-            counters::usage("NETWORKS", self.networks.keys().count()),
-            counters::usage("ADDRESSES", self.addresses.keys().count()),
+            counters::usage("DEVICES", known.filter(|k| k.ifindex != 0).count()),
+            counters::usage("NETWORKS", self.known_networks.len()),
+            counters::usage("ADDRESSES", addresses.sum()),
             counters::usage("PUBLICATIONS", self.published_blocks()),
         ]
     }

@@ -28,7 +28,8 @@ pub(super) struct KnownNetwork {
     pub peer: u32,
 }
 
-fn subnet_key(net: &IpNetwork) -> (u32, SubnetData) {
+/// Prefix length and data of a subnet's key.
+pub fn subnet_key(net: &IpNetwork) -> (u32, SubnetData) {
     let (extra, network) = match net {
         IpNetwork::V4(n) => (96, Addr::from(n.network())),
         IpNetwork::V6(n) => (0, Addr::from(n.network())),

@@ -1,0 +1,159 @@
+//! Steps that the verifier checks once, by themselves, however often they are called (global functions, Linux 5.6): what
+//! begins a flow tries many ports in a loop. They find this CPU's work space by themselves: of a pointer to it that is an argument, Linux
+//! before 6.2 does not know that it points into a map, and refuses it as a key.
+
+use aya_ebpf::{bindings::__sk_buff, programs::TcContext};
+use netd_common::{
+    clock,
+    drop_reason::DropReason,
+    insert::{self, Written},
+    lifetime::Pressure,
+    pool,
+    tables::Work,
+};
+
+use crate::{kernel::Kernel, lookup, maps};
+
+// What the functions return, where it is no reason.
+const NO: u32 = 1 << 16;
+const YES: u32 = 1 << 17;
+const BLOCKED: u32 = 1 << 18;
+
+/// This CPU's work space, which the caller has lent.
+#[inline(always)]
+fn room() -> Option<&'static mut Work> {
+    let room = maps::SCRATCH.get_ptr_mut(0)?;
+    // SAFETY: the entry has one user at a time, see `scratch`; that one has lent it (`lend`) and does not touch it before
+    // the step returns.
+    Some(unsafe { &mut *room })
+}
+
+/// Tells the compiler that a step reads and writes the work space, of which it sees no pointer go there.
+#[inline(always)]
+fn lend(w: &mut Work) {
+    core::hint::black_box(w);
+}
+
+#[inline(always)]
+fn reason<T>(number: u32) -> Result<T, DropReason> {
+    Err(DropReason::from_number(number).unwrap_or(DropReason::Unsupported))
+}
+
+/// [`clock::visit`].
+#[inline(always)]
+pub fn visit(w: &mut Work) -> bool {
+    lend(w);
+    step_visit() == YES
+}
+
+/// [`insert::write_pair`].
+#[inline(always)]
+pub fn write_pair(w: &mut Work, adopted: bool) -> Result<Written, DropReason> {
+    lend(w);
+    match step_write_pair(u32::from(adopted)) {
+        YES => Ok(Written::New),
+        NO => Ok(Written::There),
+        BLOCKED => Ok(Written::Blocked),
+        refused => reason(refused),
+    }
+}
+
+/// [`insert::displace`].
+#[inline(always)]
+pub fn displace(w: &mut Work, pressure: Pressure) -> Result<bool, DropReason> {
+    lend(w);
+    match step_displace(pressure.shift()) {
+        YES => Ok(true),
+        NO => Ok(false),
+        refused => reason(refused),
+    }
+}
+
+/// [`pool::try_port`].
+#[inline(always)]
+pub fn try_port(w: &mut Work, number: u32) -> bool {
+    lend(w);
+    step_try_port(number) == YES
+}
+
+/// [`pool::undo_mapping`].
+#[inline(always)]
+pub fn undo_mapping(w: &mut Work) {
+    lend(w);
+    step_undo_mapping();
+}
+
+/// [`lookup::has_socket`].
+#[inline(always)]
+pub fn has_socket(context: &TcContext, w: &mut Work) -> bool {
+    lend(w);
+    step_has_socket(context.skb.skb) == YES
+}
+
+#[inline(always)]
+const fn yes_or_no(yes: bool) -> u32 {
+    if yes { YES } else { NO }
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn step_visit() -> u32 {
+    match room() {
+        Some(w) => yes_or_no(clock::visit(&Kernel(None), w)),
+        None => NO,
+    }
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn step_write_pair(adopted: u32) -> u32 {
+    let Some(w) = room() else {
+        return DropReason::Unsupported as u32;
+    };
+    match insert::write_pair(&Kernel(None), w, adopted != 0) {
+        Ok(Written::New) => YES,
+        Ok(Written::There) => NO,
+        Ok(Written::Blocked) => BLOCKED,
+        Err(reason) => reason as u32,
+    }
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn step_displace(shift: u32) -> u32 {
+    let Some(w) = room() else {
+        return DropReason::Unsupported as u32;
+    };
+    match insert::displace(&Kernel(None), w, Pressure::from_shift(shift)) {
+        Ok(same) => yes_or_no(same),
+        Err(reason) => reason as u32,
+    }
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn step_try_port(number: u32) -> u32 {
+    match room() {
+        Some(w) => yes_or_no(pool::try_port(&Kernel(None), w, number)),
+        None => NO,
+    }
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn step_undo_mapping() -> u32 {
+    if let Some(w) = room() {
+        pool::undo_mapping(&Kernel(None), w);
+    }
+    YES
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn step_has_socket(skb: *mut __sk_buff) -> u32 {
+    let context = TcContext::new(skb);
+    match room() {
+        Some(w) => yes_or_no(lookup::has_socket(&context, &w.asked)),
+        None => NO,
+    }
+}
