@@ -44,6 +44,8 @@ pub struct Search {
     network: u32,
     /// The port seen that has rested longest, or 0.
     resting: u32,
+    /// 1: the port of the socket's mapping has been tried.
+    tried: u32,
 }
 
 /// First port and number of ports of the pool.
@@ -135,7 +137,9 @@ fn own_published<T: Tables>(t: &T, endpoint: u32, w: &mut Work) -> bool {
 /// destination.
 #[inline(always)]
 fn by_mapping<T: Tables>(t: &T, w: &mut Work) -> Option<Result<(), DropReason>> {
+    w.search.tried = 0;
     let mapping = t.hold_mapping(&w.search.key)?;
+    w.search.tried = 1;
     if mapping.flows == 1 {
         count_port(t, w.payer, w.h.protocol, 1);
     }
@@ -268,7 +272,9 @@ pub fn try_port<T: Tables>(t: &T, w: &mut Work, number: u32) -> bool {
     }
     // Another CPU has mapped the socket by now; or its port is taken at this destination, and it cannot have a second one.
     if t.mapping(&w.search.key).is_some() {
-        return number == 0 && hold(t, w);
+        let tried = w.search.tried != 0;
+        w.search.tried = 1;
+        return !tried && hold(t, w);
     }
     let taken = OutsidePort {
         addr: w.flow.src,
