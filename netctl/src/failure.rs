@@ -1,6 +1,6 @@
 //! How a command fails: the message, the way out, and the exit code. Knows nothing of what was asked.
 
-use std::{fmt, io, process::ExitCode};
+use std::{error::Error as _, fmt, io, process::ExitCode};
 
 use serde_json::{Map, Value};
 use tonic::{Code, Status};
@@ -145,9 +145,11 @@ impl From<Status> for Failure {
         let hint = status
             .get_details_error_info()
             .and_then(|info| info.metadata.get("hint").cloned());
+        // What the daemon itself says has no cause here; the transport's words alone do not say who is meant.
+        let transport = status.source().is_some() && status.code() != Code::Ok;
         let message = match (status.code(), status.message()) {
-            // The transport's words alone do not say who is meant.
             (Code::Unavailable, text) => format!("the connection to netd ended: {text}"),
+            (_, text) if transport => format!("the connection to netd ended: {text}"),
             (code, "") => format!("netd refused: {}", code.description()),
             (_, text) => text.to_owned(),
         };

@@ -58,7 +58,8 @@ pub fn finish<P: Packet, T: Tables>(
 }
 
 /// Finds the way of a packet of the known flow `w.flow`, sent by an endpoint of the network whose device is `ifindex`.
-/// False: the flow's source address or uplink is not right any more; it was ended, and the packet begins another.
+/// False: the flow's source address or uplink is not right any more, or its destination has become the host's; it was ended,
+/// and the packet begins another.
 #[inline(always)]
 pub fn find_way<T: Tables>(t: &T, ifindex: u32, w: &mut Work) -> Result<bool, DropReason> {
     if w.flow.target != 0 {
@@ -90,8 +91,12 @@ fn look_again<T: Tables>(
     generation: u32,
     w: &mut Work,
 ) -> Result<bool, DropReason> {
-    route(t, ifindex, w)?;
-    if has_moved(t, w) {
+    // An address that has become the host's has no route any more.
+    let own = t.host_address(w.flow.dst).is_some();
+    if !own {
+        route(t, ifindex, w)?;
+    }
+    if own || has_moved(t, w) {
         // An ICMP error ends nothing (RFC 4787, REQ-12), and begins nothing.
         if w.h.class == Class::Error {
             return Err(DropReason::NoFlow);

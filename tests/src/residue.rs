@@ -41,6 +41,12 @@ pub fn find(world: &World) -> Vec<String> {
     if files.exists() {
         left.push(format!("files in {}", files.display()));
     }
+    // A new namespace has none.
+    match world.host.read_sysctl("net/ipv4/ip_local_reserved_ports") {
+        Ok(ports) if ports.trim().is_empty() => {}
+        Ok(ports) => left.push(format!("reserved ports {}", ports.trim())),
+        Err(error) => left.push(error.to_string()),
+    }
     // Filters and links of eBPF on interfaces that are not netd's own.
     for device in ["uplink", "lo"] {
         let shown = world

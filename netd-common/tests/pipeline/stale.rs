@@ -1,6 +1,8 @@
 //! Flows whose endpoint is gone count as none: nobody inherits them, and nobody is kept out by them.
 
-use netd_common::{addr::Addr, drop_reason::DropReason, packet::protocol, tables::Verdict};
+use netd_common::{
+    abi::HostAddress, addr::Addr, drop_reason::DropReason, packet::protocol, tables::Verdict,
+};
 
 use crate::world::*;
 
@@ -123,4 +125,21 @@ fn a_publication_without_its_endpoint_makes_no_flow() {
     let mut p = first(protocol::UDP, (lan(true), 1), (host(true), PORT));
     assert_eq!(world.arrives(&mut p), Err(DropReason::StaleTarget));
     assert!(world.maps.flows.borrow().is_empty());
+}
+
+/// C11: an address that was somewhere else becomes the host's, and its port is published.
+#[test]
+fn c11_a_destination_that_becomes_the_host_s() {
+    for v4 in FAMILIES {
+        let mut world = World::new();
+        let client = (inside(v4, 1, 2), 1000);
+        let datagram = || first(protocol::UDP, client, (lan(v4), PORT));
+        assert_eq!(world.sends(1, 2, &mut datagram()), outside(lan(v4)));
+        world.maps.hosts.insert(lan(v4), HostAddress::default());
+        world.publish(lan(v4), protocol::UDP, PORT, (2, 3, 80));
+        world.maps.settings.generation += 1;
+        let mut p = datagram();
+        assert_eq!(world.sends(1, 2, &mut p), peer(2, 3));
+        assert_eq!(ends(&p).1, (inside(v4, 2, 3), 80));
+    }
 }

@@ -109,6 +109,21 @@ impl Nat {
             ))
             .hint("name larger networks"));
         }
+        for exempt in &self.exempt {
+            let network = exempt.network();
+            if exempt.ip() != network {
+                return Err(
+                    Error::invalid(format!("nat: exempt: {exempt} is no network"))
+                        .hint(format!("write {network}/{}", exempt.prefix())),
+                );
+            }
+            if exempt.prefix() == 0 {
+                return Err(Error::invalid(format!(
+                    "nat: exempt: {exempt} is every destination"
+                ))
+                .hint("a network whose packets keep their source everywhere has the option com.docker.network.bridge.gateway_mode_ipv4=routed"));
+            }
+        }
         for (key, seconds) in self.lifetimes.fields() {
             if !(1..=LONGEST).contains(&seconds) {
                 return Err(Error::invalid(format!(
@@ -187,6 +202,8 @@ mod tests {
             ("lifetimes = { tcp = 5 }", ["tcp", "unknown field"]),
             ("port_rest = 90000", ["port_rest", "90000"]),
             ("exempt = ['10.0.0.0/33']", ["exempt", "33"]),
+            ("exempt = ['10.0.0.1/8']", ["exempt", "10.0.0.1/8"]),
+            ("exempt = ['::/0']", ["exempt", "::/0"]),
             ("first_port = 80", ["80", "65535"]),
         ] {
             let message = read(text).unwrap_err().message;

@@ -24,6 +24,7 @@ use aya::{
     },
 };
 
+use super::object;
 use crate::{
     error::{Error, Kind, Result, chain},
     kernel::filters::{self, Filter, Side},
@@ -46,6 +47,9 @@ pub const CGROUP_PROGRAMS: [&str; 10] = [
 /// The programs of uplinks, with an Ethernet header and without.
 pub const UPLINK_PROGRAMS: [&str; 2] = ["from_uplink", "from_uplink_l3"];
 
+/// The programs that are loaded once something is there that they hang on: the verifier needs long for each of them.
+pub const LATE_PROGRAMS: [&str; 2] = [UPLINK_PROGRAMS[1], LOOPBACK_PROGRAM];
+
 /// The program of the host's loopback device.
 pub const LOOPBACK_PROGRAM: &str = "from_loopback";
 
@@ -56,10 +60,14 @@ fn handle() -> TcHandle {
     TcHandle::from(1u32)
 }
 
+/// A classifier of the object, loaded.
 fn classifier<'a>(object: &'a mut Ebpf, name: &str) -> Result<&'a mut SchedClassifier> {
     let program = object
         .program_mut(name)
         .ok_or_else(|| Error::internal(format!("program {name}"), "not in the object"))?;
+    if program.fd().is_err() {
+        object::load_program(name, program)?;
+    }
     program
         .try_into()
         .map_err(|e| Error::internal(format!("program {name}"), e))

@@ -18,6 +18,7 @@ use nix::{
     sys::statfs::{BPF_FS_MAGIC, statfs},
 };
 
+use super::attach;
 use crate::{
     config::{Config, Instance},
     error::{Error, Kind, Result},
@@ -119,27 +120,17 @@ fn is_interrupted(e: &ProgramError) -> bool {
     matches!(e, ProgramError::LoadError { io_error, .. } if io_error.raw_os_error() == Some(libc::EAGAIN))
 }
 
-/// Loads the programs side by side: the kernel's verifier needs some hundred milliseconds for each of the large ones.
+/// Loads the programs side by side, without those that may never be needed: the kernel's verifier takes some hundred
+/// milliseconds for each of the large ones.
 fn load_programs(object: &mut Ebpf) -> Result<()> {
-    let waiting = Mutex::new(object.programs_mut().collect::<Vec<_>>());
+    let now = object
+        .programs_mut()
+        .filter(|(name, _)| !attach::LATE_PROGRAMS.contains(name));
+    let waiting = Mutex::new(now.collect::<Vec<_>>());
     let next = || waiting.lock().ok()?.pop();
     let work = || {
         while let Some((name, program)) = next() {
-            let mut tries = 0;
-            let done = loop {
-                let done = match program {
-                    Program::SchedClassifier(p) => p.load(),
-                    Program::CgroupSockAddr(p) => p.load(),
-                    _ => break Ok(()),
-                };
-                tries += 1;
-                match done {
-                    // The verifier gives up when a signal is on its way to the thread (`bpf_check`, since Linux 5.0).
-                    Err(e) if tries < TRIES && is_interrupted(&e) => {}
-                    done => break done,
-                }
-            };
-            done.map_err(|e| unsupported(&format!("loading the eBPF program {name}"), &e))?;
+            load_program(name, program)?;
         }
         Ok(())
     };
@@ -154,6 +145,27 @@ fn load_programs(object: &mut Ebpf) -> Result<()> {
                 .unwrap_or_else(|_| Err(Error::internal("loading the eBPF programs", "panicked")))
         })
     })
+}
+
+/// Loads one program.
+pub fn load_program(name: &str, program: &mut Program) -> Result<()> {
+    let mut tries = 0;
+    loop {
+        let done = match program {
+            Program::SchedClassifier(p) => p.load(),
+            Program::CgroupSockAddr(p) => p.load(),
+            _ => return Ok(()),
+        };
+        tries += 1;
+        match done {
+            // The verifier gives up when a signal is on its way to the thread (`bpf_check`, since Linux 5.0).
+            Err(e) if tries < TRIES && is_interrupted(&e) => {}
+            done => {
+                return done
+                    .map_err(|e| unsupported(&format!("loading the eBPF program {name}"), &e));
+            }
+        }
+    }
 }
 
 fn unsupported(what: &str, e: &dyn std::error::Error) -> Error {

@@ -232,6 +232,13 @@ impl Kernel {
         }
     }
 
+    /// What is known of datagrams in parts.
+    pub fn fragments(&self) -> Result<std::collections::HashMap<FragmentKey, FragmentPorts>> {
+        let map = self.object.map("FRAGMENTS").context("no map")?;
+        let map: HashMap<&MapData, FragmentKey, FragmentPorts> = map.try_into()?;
+        Ok(map.iter().collect::<Result<_, _>>()?)
+    }
+
     /// As if no ICMP error had been sent about packets of this slot.
     pub fn forget_errors(&mut self, slot: u32) -> Result<()> {
         let map = self.object.map_mut("ERRORS").context("no map")?;

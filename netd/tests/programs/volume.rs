@@ -178,23 +178,23 @@ impl Both {
             None => self.hidden_port(from, sent)?,
             new => new,
         });
-        let now = clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE)?;
+        let now = clock_gettime(ClockId::CLOCK_MONOTONIC)?;
         self.subject
             .set_time(now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64);
         let got = self.subject.run(&self.setup, from, sent);
+        let waits = action == Action::Redirect && there.0 == sent && is_later_fragment(sent);
+        let given_up = matches!(&got, Got::Drop(why) if why == "fragment");
         let (expected, bytes) = match &got {
-            // How long a later fragment waits is a matter of the clock.
-            Got::Again => (action, None),
-            _ if action == Action::Redirect && there.0 == sent && is_later_fragment(sent) => {
+            // How long a later fragment waits, and whether it has been given up by the time the first one comes, is a
+            // matter of the clock.
+            _ if got == Got::Again || waits || given_up => {
+                *self.subject.maps.fragments.borrow_mut() = self.kernel.fragments()?;
                 (action, None)
             }
-            // So is whether it has been given up by the time the first one comes.
-            Got::Drop(why) if why == "fragment" => (action, None),
             Got::Pass => (Action::Pass, None),
             Got::Drop(_) => (Action::Drop, None),
             // Its copies went out by themselves.
-            Got::Replicate(..) => (action, None),
-
+            Got::Again | Got::Replicate(..) => (action, None),
             Got::Deliver(_, p) | Got::ToHost(_, p) | Got::Out(_, _, p) | Got::Back(_, p) => {
                 (Action::Redirect, Some(p))
             }

@@ -43,6 +43,13 @@ pub const KEEP: u8 = b'k';
 #[derive(Debug, Default)]
 pub struct Held(Option<Socket>);
 
+impl Held {
+    /// Whether there is something that the next attempt goes on with.
+    pub const fn is_open(&self) -> bool {
+        self.0.is_some()
+    }
+}
+
 impl Attempts {
     /// Where the attempt of this number goes.
     pub fn target(&self, number: u64) -> SocketAddr {

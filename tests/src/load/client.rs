@@ -103,12 +103,16 @@ impl Shared<'_> {
         let mut recorder = Recorder::default();
         let mut held = Held::default();
         let mut last_good = None;
+        let mut made = now();
         let mut number = thread;
         let mut due = Instant::now();
         let long = matches!(self.attempts.kind, Kind::Hold(_));
         while !self.over() {
             let to = self.attempts.target(if long { thread } else { number });
             let begun = now();
+            if !held.is_open() {
+                made = begun;
+            }
             match self.attempts.attempt(number, to, &mut held) {
                 Ok(retried) => {
                     recorder.ok(now() - begun, retried);
@@ -118,6 +122,7 @@ impl Shared<'_> {
                     recorder.failed(&broken.error);
                     self.write(&Failure {
                         begun: last_good.take().filter(|_| long).unwrap_or(begun),
+                        made,
                         ended: now(),
                         error: broken.error,
                         to: to.to_string(),

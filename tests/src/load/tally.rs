@@ -92,6 +92,8 @@ impl Tally {
 pub struct Failure {
     /// When it began, as [`super::now`]; of a long connection, its last success.
     pub begun: u64,
+    /// When its connection was made: as above, or long before.
+    pub made: u64,
     /// When it failed.
     pub ended: u64,
     /// Phase and error, as in [`Tally::errors`].

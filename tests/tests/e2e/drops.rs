@@ -151,6 +151,17 @@ fn x03_refused_packets_from_outside() -> Outcome {
     Ok(())
 }
 
+#[test]
+fn x03_a_daemon_that_is_gone_is_named() -> Outcome {
+    let (mut world, _web, _db) = started()?;
+    let line = format!("{} drops --follow 2>&1", binary("netctl"));
+    let mut follow = world.host_scope().spawn(&["/bin/sh", "-c", &line])?;
+    wait_until_watched(&world, true);
+    world.kill()?;
+    follow.until("the connection to netd ended")?;
+    Ok(())
+}
+
 /// Sends datagrams until it is ended.
 const FLOOD: &str = "
 import socket, sys

@@ -234,3 +234,54 @@ fn x04_a_sandbox_that_takes_all_it_may() -> Outcome {
     let flood = place.flood_from_inside("syn", &HOST_V4.to_string(), "8085")?;
     place.under("a sandbox floods a published port", &scope, &flood)
 }
+
+/// Sends so many broadcasts at once, and then one every tenth of a second until it is ended.
+const BROADCAST: &str = "
+import socket, sys, time
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+to = ('255.255.255.255', 7500)
+for number in range(int(sys.argv[1])):
+    s.sendto(b'%d' % number, to)
+print('sent', flush=True)
+while True:
+    time.sleep(0.1)
+    s.sendto(b'late', to)
+";
+
+/// Counts broadcasts until a late one comes.
+const COUNT: &str = "
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
+s.bind(('', 7500))
+print('ready', flush=True)
+count = 0
+while s.recv(100) != b'late':
+    count += 1
+print(count, flush=True)
+";
+
+/// One endpoint's broadcasts cost every other one's time: what is too much is refused and counted, and what comes at a sound
+/// rate passes.
+#[test]
+fn x04_broadcasts_of_a_sandbox() -> Outcome {
+    const SENT: u64 = 20_000;
+    let world = World::new()?;
+    world.ctl("network create front")?;
+    let a = world.sandbox("a", &["front"])?;
+    let b = world.sandbox("b", &["front"])?;
+    let mut counter = b.scope.spawn(&["/usr/bin/python3", "-c", COUNT])?;
+    counter.until("ready")?;
+    let number = SENT.to_string();
+    let words = ["/usr/bin/python3", "-c", BROADCAST, &number];
+    let mut sender = a.scope.spawn(&words)?;
+    sender.until("sent")?;
+    let arrived: u64 = counter.line()?.trim().parse()?;
+    let refused = world.drops("too-many-broadcasts")?;
+    ensure!(
+        arrived >= 100 && refused >= 1000 && arrived + refused >= SENT,
+        "of {SENT} broadcasts {arrived} arrive and {refused} are refused"
+    );
+    Ok(())
+}

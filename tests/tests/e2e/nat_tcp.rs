@@ -9,4 +9,5 @@ crate::nat_tests! {
     nat_7857_2_3_a_reset_ends_nothing_at_once;
     nat_c09_no_flags_leak_the_source;
     nat_c09_outside_the_window;
+    nat_c09_forged_segments_end_nothing;
 }

@@ -85,7 +85,7 @@ pub fn guests(soak: &Soak) -> Result<()> {
         }
         // The clients have ended: none of these connections can begin later.
         soak.ledger
-            .interval("its sandbox removed", &["guest"], begun, now());
+            .interval("its sandbox removed", &["guest"], (begun, now()), now());
         drop(service);
     }
     Ok(())

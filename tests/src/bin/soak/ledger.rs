@@ -25,8 +25,10 @@ pub struct Change {
     pub ends: Vec<Tag>,
     /// From its first moment; attempts that were under way are concerned.
     pub begun: u64,
-    /// Attempts that begin later are not.
+    /// Attempts that begin later are not,
     pub ended: u64,
+    /// unless on a connection that was made before: the daemon has until then to hear of it.
+    pub followed: u64,
 }
 
 /// Connections of one kind.
@@ -104,12 +106,13 @@ impl Ledger {
     ) -> Result<T> {
         let begun = now();
         let done = work().with_context(|| what.to_owned());
-        self.interval(what, ends, begun, now());
+        let ended = now();
+        self.interval(what, ends, (begun, ended), ended);
         done
     }
 
-    /// A change that lasted from and to these moments.
-    pub fn interval(&self, what: &str, ends: &[Tag], begun: u64, ended: u64) {
+    /// A change that lasted from and to these moments, and was followed by the last one.
+    pub fn interval(&self, what: &str, ends: &[Tag], (begun, ended): (u64, u64), followed: u64) {
         let mut book = self.book();
         *book.counts.entry(what.to_owned()).or_default() += 1;
         book.changes.push(Change {
@@ -117,6 +120,7 @@ impl Ledger {
             ends: ends.to_vec(),
             begun,
             ended,
+            followed,
         });
     }
 
@@ -177,6 +181,8 @@ impl Change {
     /// Whether it was meant to end this attempt of a class.
     pub fn explains(&self, class: &Class, failure: &Failure) -> bool {
         let concerned = self.ends.iter().any(|tag| class.tags.contains(tag));
-        concerned && failure.begun <= self.ended && failure.ended >= self.begun
+        let under_way = failure.begun <= self.ended
+            || (failure.made <= self.ended && failure.begun <= self.followed);
+        concerned && under_way && failure.ended >= self.begun
     }
 }

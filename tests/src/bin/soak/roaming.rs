@@ -67,6 +67,22 @@ pub fn addresses_v6(soak: &Soak) -> Result<()> {
     )
 }
 
+/// By when the daemon has followed what changed before this moment. One that is dead follows when it starts.
+fn followed(soak: &Soak) -> u64 {
+    soak.control.wait_until_up();
+    now() + FOLLOW
+}
+
+/// A change that ends connections with this tag once the daemon has heard of it.
+fn changed(soak: &Soak, what: &str, ends: Tag, work: impl FnOnce() -> Result<()>) -> Result<()> {
+    let begun = now();
+    work()?;
+    let ended = now();
+    soak.ledger
+        .interval(what, &[ends], (begun, ended), followed(soak));
+    Ok(())
+}
+
 fn addresses(soak: &Soak, these: &Addresses) -> Result<()> {
     let Addresses {
         own,
@@ -91,17 +107,14 @@ fn addresses(soak: &Soak, these: &Addresses) -> Result<()> {
         soak.ledger
             .change("another address added", &[], || add(other))?;
         let away = now();
-        soak.ledger
-            .change("its source address removed", &[source], || del(own))?;
+        changed(soak, "its source address removed", source, || del(own))?;
         soak.pause(Duration::from_millis(1500));
         add(own)?;
-        // A daemon that is dead follows when it starts.
-        soak.control.wait_until_up();
+        let back = followed(soak);
         soak.ledger
-            .interval("the host's address away", &[host], away, now() + FOLLOW);
+            .interval("the host's address away", &[host], (away, back), back);
         soak.pause(Duration::from_millis(800));
-        soak.ledger
-            .change("its source address removed", &[source], || del(other))?;
+        changed(soak, "its source address removed", source, || del(other))?;
         soak.pause(Duration::from_millis(1500));
     }
     Ok(())
@@ -116,11 +129,11 @@ pub fn routes(soak: &Soak) -> Result<()> {
     let ip = |line: String| netns.ip(&line).map(|_| ());
     while !soak.over() {
         soak.pause(Duration::from_millis(1300));
-        soak.ledger.change("its route changed", &["far"], || {
+        changed(soak, "its route changed", "far", || {
             ip(format!("route add {FAR}/32 via {SECOND_LAN} dev second"))
         })?;
         soak.pause(Duration::from_millis(1300));
-        soak.ledger.change("its route changed", &["far"], || {
+        changed(soak, "its route changed", "far", || {
             ip(format!("route del {FAR}/32"))
         })?;
         // A route that nobody uses.

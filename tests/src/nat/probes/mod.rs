@@ -109,6 +109,8 @@ probes! {
         nat_c09_no_flags_leak_the_source, plain, tcp::flags;
     "C09, window", "a segment outside the window resets nothing",
         nat_c09_outside_the_window, plain, tcp::window;
+    "C09, forged", "RST, FIN and SYN with guessed numbers end no connection",
+        nat_c09_forged_segments_end_nothing, plain, tcp::forged;
     "C08", "a UDP flow older than the publication reaches the container",
         nat_c08_older_than_the_publication, plain, rules::older_flow;
     "X01", "flushed rules change nothing",

@@ -1,7 +1,9 @@
 //! Two packets of one new socket at the same moment, on two processors.
 
 use std::{
+    collections::HashSet,
     io::Write,
+    net::IpAddr,
     sync::{Arc, Barrier},
     thread,
 };
@@ -44,6 +46,7 @@ pub fn one_mapping(site: &Site) -> Result<Verdict> {
                     _ => lost += 1,
                 }
             }
+            let unanswered = answer(site, &pairs, outside)?;
             let what = format!("{what} over {}", ends.family());
             checks.that(
                 format!("{what}: {lost} of {ROUNDS} pairs lose a packet"),
@@ -53,9 +56,42 @@ pub fn one_mapping(site: &Site) -> Result<Verdict> {
                 format!("{what}: {split} of {ROUNDS} pairs get two ports"),
                 split == 0,
             );
+            checks.that(
+                format!("{what}: {unanswered} of {ROUNDS} pairs lose an answer"),
+                unanswered == 0,
+            );
         }
     }
     Ok(checks.verdict())
+}
+
+/// Answers every packet that came; how many pairs' answers did not all come back. Both entries of a flow must be there
+/// and lead to each other, whichever processor wrote them.
+fn answer(
+    site: &Site,
+    pairs: &[[Packet; 2]],
+    outside: impl Fn(&Packet) -> Option<(IpAddr, u16)>,
+) -> Result<usize> {
+    site.a.forget()?;
+    let mut marks = Vec::new();
+    for pair in pairs {
+        let mut own = Vec::new();
+        for packet in pair {
+            let (Some(to), Some((_, port))) = (outside(packet), packet.ports()) else {
+                continue;
+            };
+            let answer = site.packet(Transport::Udp, (packet.dst, port), to);
+            own.push(mark(&answer));
+            site.lan.send(&answer)?;
+        }
+        marks.push(own);
+    }
+    site.fence(&site.a)?;
+    let came: HashSet<_> = site.a.seen()?.iter().map(mark).collect();
+    Ok(marks
+        .iter()
+        .filter(|own| own.is_empty() || !own.iter().all(|mark| came.contains(mark)))
+        .count())
 }
 
 /// Sends the first packets of all pairs from one processor and the second ones from another, pair by pair.

@@ -242,3 +242,52 @@ pub fn window(site: &Site) -> Result<Verdict> {
     }
     Ok(checks.verdict())
 }
+
+/// RFC 5961, 3 and 4: what an attacker sends who knows addresses and ports, but no numbers. The connections go on, both whole
+/// and half closed, by the same outside port.
+pub fn forged(site: &Site) -> Result<Verdict> {
+    let mut checks = Checks::new();
+    let data = flag::ACK | flag::PSH;
+    for ends in site.ends() {
+        let what = ends.family();
+        let forge = |session: &Session<'_>, all: &[u8]| -> Result<()> {
+            for &flags in all {
+                let mut segment = session.far_segment(flags, b"");
+                if let Body::Tcp { seq, ack, .. } = &mut segment.body {
+                    // Beyond any window.
+                    *seq = seq.wrapping_add(3 << 29);
+                    *ack = ack.wrapping_add(3 << 29);
+                }
+                site.lan.send(&segment)?;
+            }
+            site.fence(session.station)
+        };
+        let attacks: [(&str, &[u8]); 4] = [
+            ("RST", &[flag::RST]),
+            ("RST, SYN", &[flag::RST, flag::SYN]),
+            ("RST|ACK, SYN", &[flag::RST | flag::ACK, flag::SYN]),
+            (
+                "FIN|ACK twice, SYN",
+                &[flag::FIN | flag::ACK, flag::FIN | flag::ACK, flag::SYN],
+            ),
+        ];
+        for (number, (attack, flags)) in (0u16..).zip(attacks) {
+            let inside = (ends.a, 20_001 + number);
+            let mut session = Session::open(site, &site.a, inside, (ends.lan, 20100))?;
+            forge(&session, flags)?;
+            let goes_on =
+                session.remote_sends(data, b"in")? && session.container_sends(data, b"out")?;
+            checks.that(format!("{what}: {attack} ends a connection"), goes_on);
+            let inside = (ends.a, 20_101 + number);
+            let mut session = Session::open(site, &site.a, inside, (ends.lan, 20100))?;
+            session.container_sends(flag::FIN | flag::ACK, b"")?;
+            session.remote_sends(flag::ACK, b"")?;
+            forge(&session, flags)?;
+            let goes_on = session.remote_sends(data, b"in")?
+                && session.container_sends(flag::ACK, b"")?
+                && session.remote_sends(data, b"in")?;
+            checks.that(format!("{what}: {attack} ends a half closed one"), goes_on);
+        }
+    }
+    Ok(checks.verdict())
+}
