@@ -207,7 +207,8 @@ impl Ended {
     /// Counts a line of the console, and shows it if it is for the reader.
     fn hear(&mut self, line: &str) {
         let line = line.trim_end();
-        if !line.is_empty() {
+        // What follows a panic tells less.
+        if !line.is_empty() && !self.last.contains("Kernel panic") {
             line.clone_into(&mut self.last);
         }
         self.started |= line.starts_with(FIRST);
