@@ -251,8 +251,21 @@ fn prepare_mapped<T: Tables>(t: &T, w: &mut Work) -> Result<(), DropReason> {
 
 /// Begins a flow from outside to the endpoint `endpoint` of `network` at its own address, without translation; `w.key`
 /// is the packet's. Its answers keep their source even where the network masquerades.
-#[inline(never)]
+#[inline(always)]
 pub fn begin_identity<T: Tables>(
+    t: &T,
+    network: u32,
+    endpoint: u32,
+    w: &mut Work,
+) -> Result<(), DropReason> {
+    prepare_identity(t, network, endpoint, w)?;
+    // Not from there: that would be one call deeper, and the stacks of a program's calls have 512 bytes together, of which
+    // Linux 6.1 counts them in steps of 32.
+    insert_inward(t, w)
+}
+
+#[inline(never)]
+fn prepare_identity<T: Tables>(
     t: &T,
     network: u32,
     endpoint: u32,
@@ -266,8 +279,7 @@ pub fn begin_identity<T: Tables>(
     w.flow.network = network;
     w.flow.flags = flow_flags::INITIATOR;
     w.back.flags = 0;
-    begin_inward(t, 0, w)?;
-    insert_inward(t, w)
+    begin_inward(t, 0, w)
 }
 
 /// What all flows to an endpoint have in common.

@@ -9,6 +9,7 @@ mod setup;
 mod soak;
 mod test;
 mod tidy;
+mod vm;
 
 use std::{env, process::ExitCode};
 
@@ -26,6 +27,8 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   scale              cost of control operations, alone and at scale, beside a real Docker Engine
   dns-bench          speed of names, beside a real Docker Engine's resolver
   test               set-up, checks, build and all tests
+  vm [--kernel 6.1|6.12]
+     [--keep]        the daemon on other kernels, in virtual machines (qemu)
   lint               rustfmt and clippy, of the eBPF programs too
   tidy               rules for files that no compiler knows";
 
@@ -65,6 +68,7 @@ fn dispatch() -> Result<()> {
             world("names", &["--release"], &[])
         }
         ["test"] => test::test(),
+        ["vm", ref more @ ..] => vm::vm(more),
         ["lint"] => {
             setup::setup()?;
             check::lint()
