@@ -9,6 +9,7 @@ mod masquerade;
 mod memory;
 mod mss;
 mod resolver;
+mod rush;
 mod shift;
 mod socket;
 mod stale;

@@ -24,6 +24,8 @@ use aya::{
     },
 };
 
+use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, fstatfs};
+
 use super::object;
 use crate::{
     error::{Error, Kind, Result, chain},
@@ -325,13 +327,19 @@ pub fn root_cgroup() -> Result<PathBuf> {
 
 /// Opens a cgroup, or says why it cannot be used.
 pub fn check_cgroup(cgroup: &Path) -> Result<File> {
-    File::open(cgroup).map_err(|e| {
+    let refuse = |why: &str| {
         Error::new(
             Kind::Unsupported,
-            format!("cgroup {}: {e}", cgroup.display()),
+            format!("cgroup {}: {why}", cgroup.display()),
         )
         .hint("give a directory of a mounted cgroup v2 hierarchy with --cgroup")
-    })
+    };
+    let directory = File::open(cgroup).map_err(|e| refuse(&e.to_string()))?;
+    let found = fstatfs(&directory).map_err(|e| refuse(&e.to_string()))?;
+    if found.filesystem_type() != CGROUP2_SUPER_MAGIC {
+        return Err(refuse("not in a cgroup v2 hierarchy"));
+    }
+    Ok(directory)
 }
 
 /// Takes a pinned link's program off its hook at once (BPF_LINK_DETACH, Linux 5.9). When its last descriptor or pin goes, the

@@ -90,12 +90,24 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Dataplane {
     /// Loads the programs, adopts the pinned maps and links, hangs the cgroup hooks.
     pub fn open(instance: &Instance, config: &Config) -> Result<Self> {
-        // Before anything is pinned: what stays of a failed start would hold the next one to its sizes.
         let cgroup = match &instance.cgroup {
             Some(path) => path.clone(),
             None => attach::root_cgroup()?,
         };
         attach::check_cgroup(&cgroup)?;
+        let pins = object::pin_directory(instance);
+        let first = !pins.exists();
+        Self::open_in(instance, config, cgroup).inspect_err(|_| {
+            // What stays of a failed start would hold the next one to its sizes.
+            if first && let Err(e) = fs::remove_dir_all(&pins) {
+                tracing::warn!("removing {}: {e}", pins.display());
+            }
+            // Other versions' pins may be beside it.
+            let _ = fs::remove_dir(instance.pin_root());
+        })
+    }
+
+    fn open_in(instance: &Instance, config: &Config, cgroup: PathBuf) -> Result<Self> {
         let mut object = object::load(instance, config)?;
         let settings = SettingsMap::write(&mut object, config)?;
         settings::write_exempt(&mut object, &config.nat.exempt)?;

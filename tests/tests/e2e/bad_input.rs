@@ -138,3 +138,33 @@ fn p02_not_root_and_no_daemon() -> Outcome {
     );
     Ok(())
 }
+
+/// What a failed start left pinned would hold the next one to its sizes.
+#[test]
+fn n10_a_start_that_fails_leaves_nothing() -> Outcome {
+    let mut world = World::without_daemon()?;
+    let mut words = world.daemon_words(&[]);
+    let nowhere = "/proc/self";
+    for at in 1..words.len() {
+        if words[at - 1] == "--cgroup" {
+            words[at] = nowhere.into();
+        }
+    }
+    // And one that has no descriptors left when some maps are there.
+    let few = [
+        vec!["prlimit".into(), "--nofile=20:20".into()],
+        world.daemon_words(&[]),
+    ];
+    for (words, part) in [(words, nowhere), (few.concat(), "Too many open files")] {
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let output = world.host_scope().run(&words)?;
+        ensure!(
+            !output.ok && output.text().contains(part),
+            "{}",
+            output.text()
+        );
+        let pins = std::path::Path::new("/sys/fs/bpf/netd").join(&world.instance);
+        ensure!(!pins.exists(), "{} is left", pins.display());
+    }
+    world.start()
+}

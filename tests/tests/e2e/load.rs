@@ -207,3 +207,20 @@ fn c10_connections_to_a_published_port() -> Outcome {
     }
     Ok(())
 }
+
+/// The ports that rest after short exchanges do not count against the flows that there may be.
+#[test]
+fn c10_a_small_table_has_room_for_new_flows() -> Outcome {
+    let world = World::with_config("[limits]\nflows = 32768\n")?;
+    world.ctl("network create --ipv6 front")?;
+    let client = world.sandbox("client", &["front"])?;
+    let _service = Service::start(&world.lan_scope(), "7000", &LAN)?;
+    for to in LAN {
+        let exchange = Load::exchange(&one(to)).threads(4).option("retries", 2);
+        let tally = long(exchange).run(&client.scope)?;
+        clean(&format!("{to}, UDP"), &tally)?;
+        let connect = Load::connect(&one(to)).threads(4);
+        clean(&format!("{to}, TCP"), &long(connect).run(&client.scope)?)?;
+    }
+    Ok(())
+}
