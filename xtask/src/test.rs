@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{check, run, setup, soak, tidy};
+use crate::{check, run, setup, soak, tidy, vm};
 
 /// The tested daemon can be killed at chosen places; nothing else tells it from the shipped one.
 pub const FEATURES: &str = "netd/failpoints";
@@ -30,6 +30,9 @@ pub fn test() -> Result<()> {
     } else {
         failed += 1;
     }
+    println!("\nthe oldest kernel, in a virtual machine");
+    let (here, not) = vm::oldest()?;
+    (passed, failed) = (passed + here, failed + not);
     println!("{passed} passed, {failed} failed");
     ensure!(ok && failed == 0, "some tests failed");
     Ok(())

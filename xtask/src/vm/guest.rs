@@ -52,9 +52,9 @@ impl Processor {
 #[derive(Debug, Default)]
 pub struct Ended {
     /// Lines `PASS`.
-    pub passed: u32,
+    pub passed: u64,
     /// Lines `FAIL`.
-    pub failed: u32,
+    pub failed: u64,
     /// Why it did not come to its end.
     pub fault: Option<String>,
     started: bool,
@@ -213,8 +213,8 @@ impl Ended {
         }
         self.started |= line.starts_with(FIRST);
         self.done |= line == LAST;
-        self.passed += u32::from(line.starts_with("PASS "));
-        self.failed += u32::from(line.starts_with("FAIL "));
+        self.passed += u64::from(line.starts_with("PASS "));
+        self.failed += u64::from(line.starts_with("FAIL "));
         let shown = ["PASS ", "FAIL ", "GUEST ", "LOG "];
         if shown.iter().any(|mark| line.starts_with(mark)) || line.contains("Kernel panic") {
             println!("{line}");
