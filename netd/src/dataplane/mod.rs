@@ -11,7 +11,7 @@ mod drops;
 mod flows;
 mod loopback;
 pub mod object;
-mod run;
+pub mod run;
 mod settings;
 mod spec;
 pub mod sweep;

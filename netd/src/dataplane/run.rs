@@ -3,7 +3,7 @@
 
 use std::{
     io,
-    os::fd::{AsFd as _, AsRawFd as _},
+    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd},
 };
 
 use aya::{
@@ -63,31 +63,66 @@ impl Runner {
         packet.extend_from_slice(bytes);
         // Something must follow the header.
         packet.resize(packet.len().max(ETHERNET + 20), 0);
-        let mut attr = TestRun {
-            prog_fd: self.fd.as_fd().as_raw_fd() as u32,
-            data_size_in: packet.len() as u32,
-            data_in: packet.as_ptr() as u64,
-            repeat,
-            ..TestRun::default()
-        };
-        const BPF_PROG_TEST_RUN: libc::c_int = 10;
+        let program = self.fd.as_fd();
         loop {
-            // SAFETY: `data_in` is of the size given and lives until the call returns; nothing else is pointed to.
-            let done = unsafe {
-                libc::syscall(
-                    libc::SYS_bpf,
-                    BPF_PROG_TEST_RUN,
-                    &raw mut attr,
-                    size_of::<TestRun>(),
-                )
-            };
-            if done == 0 {
-                return Ok(attr.retval);
-            }
-            let e = io::Error::last_os_error();
-            if e.kind() != io::ErrorKind::Interrupted {
-                return Err(Error::internal(format!("running program {}", self.name), e));
+            match test_run(program, &packet, &[], &mut [], repeat, 0) {
+                Ok((value, _)) => return Ok(value),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => {
+                    return Err(Error::internal(format!("running program {}", self.name), e));
+                }
             }
         }
     }
+}
+
+/// BPF_PROG_TEST_RUN: runs a program `repeat` times on a packet with its Ethernet header. `context`: a `struct __sk_buff` of which
+/// the kernel takes some fields, or nothing. `out`: room for the packet that the program leaves, or nothing. Returns what the
+/// program returned last, and the length of that packet. aya's own call knows no flags.
+///
+/// # Errors
+/// As the kernel says: EINTR where a signal came, ENOSPC where `out` is too small, EINVAL for flags that it does not know.
+pub fn test_run(
+    program: BorrowedFd<'_>,
+    packet: &[u8],
+    context: &[u8],
+    out: &mut [u8],
+    repeat: u32,
+    flags: u32,
+) -> io::Result<(u32, usize)> {
+    const BPF_PROG_TEST_RUN: libc::c_int = 10;
+    // The kernel takes no pointer without a size.
+    let address = |bytes: &[u8]| {
+        if bytes.is_empty() {
+            0
+        } else {
+            bytes.as_ptr() as u64
+        }
+    };
+    let mut attr = TestRun {
+        prog_fd: program.as_raw_fd() as u32,
+        data_size_in: packet.len() as u32,
+        data_size_out: out.len() as u32,
+        data_in: address(packet),
+        data_out: address(out),
+        repeat,
+        ctx_size_in: context.len() as u32,
+        ctx_in: address(context),
+        flags,
+        ..TestRun::default()
+    };
+    // SAFETY: every pointer is to as many bytes as the size beside it says, or none, and all live until the call returns; `out`
+    // is borrowed mutably.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            BPF_PROG_TEST_RUN,
+            &raw mut attr,
+            size_of::<TestRun>(),
+        )
+    };
+    if done < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok((attr.retval, attr.data_size_out as usize))
 }

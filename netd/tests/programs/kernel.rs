@@ -1,8 +1,8 @@
 //! The real programs in a namespace of the test's own, with the maps of a world in memory.
 
 use std::{
-    fs, io,
-    os::fd::{AsFd as _, AsRawFd as _},
+    fs,
+    os::fd::AsFd as _,
     path::Path,
     process::Command,
 };
@@ -16,6 +16,7 @@ use aya::{
     },
     programs::SchedClassifier,
 };
+use netd::dataplane::run::test_run;
 use netd_common::{abi::*, addr::Addr, drop_reason::DropReason, tables::Verdict};
 use nix::sched::{CloneFlags, unshare};
 
@@ -300,15 +301,19 @@ impl Kernel {
         let mut context = [0; SKB];
         context[SKB_IFINDEX..SKB_IFINDEX + 4].copy_from_slice(&ifindex.to_ne_bytes());
         context[SKB_GSO_SIZE..SKB_GSO_SIZE + 4].copy_from_slice(&p.1.to_ne_bytes());
-        let fd = self.program(program)?.fd()?.as_fd().as_raw_fd();
+        let fd = self.program(program)?.fd()?.as_fd();
         let flags = if summed { CHECKSUM_COMPLETE } else { 0 };
-        let (action, data) = match test_run(fd, &p.0, &context, flags) {
+        let mut out = vec![0; 4096];
+        let (action, length) = match test_run(fd, &p.0, &context, &mut out, 1, flags) {
             // Before Linux 6.17.
-            Err(e) if e.raw_os_error() == Some(libc::EINVAL) => test_run(fd, &p.0, &context, 0),
+            Err(e) if e.raw_os_error() == Some(libc::EINVAL) => {
+                test_run(fd, &p.0, &context, &mut out, 1, 0)
+            }
             done => done,
         }
         .with_context(|| format!("{program} on {p:02x?}"))?;
-        p.0 = data;
+        out.truncate(length);
+        p.0 = out;
         match action {
             // TC_ACT_UNSPEC: whoever else hangs there goes on with it.
             u32::MAX => Ok(Action::Pass),
@@ -321,57 +326,3 @@ impl Kernel {
 
 /// BPF_F_TEST_SKB_CHECKSUM_COMPLETE.
 const CHECKSUM_COMPLETE: u32 = 1 << 2;
-
-/// The part of `union bpf_attr` that BPF_PROG_TEST_RUN reads and writes.
-#[derive(Default)]
-#[repr(C)]
-struct TestRun {
-    prog_fd: u32,
-    retval: u32,
-    data_size_in: u32,
-    data_size_out: u32,
-    data_in: u64,
-    data_out: u64,
-    repeat: u32,
-    duration: u32,
-    ctx_size_in: u32,
-    ctx_size_out: u32,
-    ctx_in: u64,
-    ctx_out: u64,
-    flags: u32,
-    cpu: u32,
-    batch_size: u32,
-    pad: u32,
-}
-
-/// Runs a program once; gives its return value and the packet. aya's own call knows no flags.
-fn test_run(fd: i32, data: &[u8], context: &[u8], flags: u32) -> io::Result<(u32, Vec<u8>)> {
-    const BPF_PROG_TEST_RUN: libc::c_int = 10;
-    let mut out = vec![0u8; 4096];
-    let mut attr = TestRun {
-        prog_fd: fd as u32,
-        data_size_in: data.len() as u32,
-        data_size_out: out.len() as u32,
-        data_in: data.as_ptr() as u64,
-        data_out: out.as_mut_ptr() as u64,
-        repeat: 1,
-        ctx_size_in: context.len() as u32,
-        ctx_in: context.as_ptr() as u64,
-        flags,
-        ..TestRun::default()
-    };
-    // SAFETY: every pointer is to as many bytes as the size beside it says, and all live until the call returns.
-    let done = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            BPF_PROG_TEST_RUN,
-            &raw mut attr,
-            size_of::<TestRun>(),
-        )
-    };
-    if done < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    out.truncate(attr.data_size_out as usize);
-    Ok((attr.retval, out))
-}
