@@ -1,11 +1,6 @@
 //! The real programs in a namespace of the test's own, with the maps of a world in memory.
 
-use std::{
-    fs,
-    os::fd::AsFd as _,
-    path::Path,
-    process::Command,
-};
+use std::{fs, os::fd::AsFd as _, path::Path, process::Command};
 
 use anyhow::{Context as _, Result, ensure};
 use aya::{
