@@ -70,13 +70,9 @@ impl Failure {
                 "the socket is open to root and its group only".to_owned()
             }
             _ => {
-                let run = address.path.parent().map_or_else(
-                    || "/run/netd".to_owned(),
-                    |directory| directory.display().to_string(),
-                );
-                format!(
-                    "is it running? Start it as root with `netd --run {run}`, or name another socket with --address or NETD_ADDRESS"
-                )
+                "is it running? Start it as root, with the --instance, --state and --run that it had before; or name another \
+                 socket with --address or NETD_ADDRESS"
+                    .to_owned()
             }
         };
         let mut failure = Self::new(message).hint(hint);
@@ -148,8 +144,10 @@ impl From<Status> for Failure {
         // What the daemon itself says has no cause here; the transport's words alone do not say who is meant.
         let transport = status.source().is_some() && status.code() != Code::Ok;
         let message = match (status.code(), status.message()) {
+            _ if transport => {
+                "the connection to netd ended: it was stopped, killed or replaced".to_owned()
+            }
             (Code::Unavailable, text) => format!("the connection to netd ended: {text}"),
-            (_, text) if transport => format!("the connection to netd ended: {text}"),
             (code, "") => format!("netd refused: {}", code.description()),
             (_, text) => text.to_owned(),
         };
@@ -204,6 +202,6 @@ mod tests {
         let address = "unix:///run/netd/netd.sock".parse().unwrap();
         let text = Failure::unreachable(&address, &io::ErrorKind::NotFound.into()).to_string();
         assert!(text.contains("unix:///run/netd/netd.sock"), "{text}");
-        assert!(text.contains("netd --run /run/netd"), "{text}");
+        assert!(text.contains("is it running?"), "{text}");
     }
 }

@@ -5,7 +5,7 @@ use crate::{
     clock::{self, write_mapping_key},
     drop_reason::DropReason,
     flow::is_live,
-    lifetime::Pressure,
+    lifetime::{Pressure, share},
     packet::{Class, protocol},
     pool,
     tables::{Count, Refused, Tables, Work},
@@ -118,7 +118,7 @@ pub fn make_room<T: Tables>(t: &T, w: &mut Work) {
 #[inline(always)]
 pub fn write_pair<T: Tables>(t: &T, w: &mut Work, adopted: bool) -> Result<Written, DropReason> {
     let settings = t.settings().ok_or(DropReason::FlowTableFull)?;
-    if t.usage(w.payer).flows.saturating_add(2) > settings.flows_per_endpoint {
+    if t.usage(w.payer).flows.saturating_add(2) > share(settings, &t.totals()) {
         return Err(DropReason::Quota);
     }
     let now = t.now();

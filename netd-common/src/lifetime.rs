@@ -84,6 +84,16 @@ const FEW: u64 = 8;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Pressure(u32);
 
+/// Entries that one endpoint may have: as many as the settings let it, and at most twice as many as are free. So several who take
+/// all they may, *n* of them, leave one entry in *2n + 1* to the others (Choudhury and Hahne, Dynamic queue length
+/// thresholds, 1998).
+#[inline(always)]
+pub fn share(settings: &Settings, totals: &Totals) -> u32 {
+    let free = u64::from(settings.flows).saturating_sub(totals.flows);
+    free.saturating_mul(2)
+        .min(settings.flows_per_endpoint.into()) as u32
+}
+
 impl Pressure {
     /// There is room.
     pub const NONE: Self = Self(0);
@@ -138,7 +148,7 @@ impl Pressure {
     #[inline(always)]
     pub fn on(settings: &Settings, totals: &Totals, usage: Usage, number: u8) -> Self {
         let all = Self::of(totals.flows, settings.flows);
-        let flows = Self::of_share(usage.flows as u64, settings.flows_per_endpoint);
+        let flows = Self::of_share(usage.flows as u64, share(settings, totals));
         let ports = Self::of(usage.ports as u64, settings.ports_per_endpoint);
         let taken = if number == protocol::TCP {
             totals.tcp_ports

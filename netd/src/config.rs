@@ -161,21 +161,38 @@ impl Config {
             }
         }
         let l = &self.limits;
-        let shares = [self.flows_per_endpoint(), self.ports_per_endpoint()];
-        let sizes = [l.flows, l.endpoints, l.networks, l.publications];
-        let wrong = sizes.iter().find(|n| !(2..=MOST).contains(*n));
-        if let Some(wrong) = wrong.or(shares.iter().find(|n| **n == 0)) {
-            return Err(
-                Error::invalid(format!("limits: {wrong} is no limit")).hint(format!(
-                    "sizes are from 2 to {MOST}, what one endpoint may have is at least 1"
-                )),
-            );
+        for (key, value, least) in [
+            ("flows", l.flows, 2),
+            ("flows_per_endpoint", self.flows_per_endpoint(), 1),
+            ("ports_per_endpoint", self.ports_per_endpoint(), 1),
+            ("endpoints", l.endpoints, 2),
+            ("networks", l.networks, 2),
+            ("publications", l.publications, 2),
+        ] {
+            if !(least..=MOST).contains(&value) {
+                return Err(
+                    Error::invalid(format!("limits: {key} = {value} is no limit"))
+                        .hint(format!("{least} to {MOST}")),
+                );
+            }
         }
         if l.endpoints > 1 << 20 {
             return Err(
                 Error::invalid(format!("limits: {} endpoints are too many", l.endpoints))
                     .hint("at most 1048576"),
             );
+        }
+        let dns = &self.dns;
+        for (key, value) in [
+            ("timeout_ms", dns.timeout_ms),
+            ("in_flight", dns.in_flight.into()),
+        ] {
+            if value == 0 {
+                return Err(Error::invalid(format!(
+                    "dns: with {key} = 0 no name of others would ever be found"
+                ))
+                .hint("1 or more"));
+            }
         }
         Ok(())
     }

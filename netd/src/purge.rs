@@ -20,10 +20,13 @@ pub async fn run(instance: &Instance) -> Result<()> {
     let reaper = Reaper::start(netlink.clone());
     let links = netlink.find_links(&instance.name).await?;
     futures::future::try_join_all(links.iter().map(|link| reaper.remove(link.ifindex))).await?;
+    let was_there = instance.pin_root().exists();
     Dataplane::purge(instance)?;
-    // Opened once: it is one process' at a time, and its writer lets go of it a moment after it is dropped.
-    let store = Store::open(&instance.state);
-    if let Ok(store) = &store {
+    // Opened once: it is one process' at a time, and its writer lets go of it a moment after it is dropped. One that is not there
+    // is not made.
+    let there = Store::exists(&instance.state);
+    let store = there.then(|| Store::open(&instance.state));
+    if let Some(Ok(store)) = &store {
         leave_namespaces(store);
     }
     if let Some(keeper) = Keeper::find(&instance.run)? {
@@ -43,15 +46,24 @@ pub async fn run(instance: &Instance) -> Result<()> {
         _ => {}
     }
     // A store that cannot be read goes all the same, but then the sysctl's old value is not known.
-    match store.and_then(|s| s.get::<String>("meta/reserved_ports")) {
-        Ok(Some(before)) => {
-            sysctl::set_reserved_ports(&sysctl::parse_ports(&before).unwrap_or_default())?
+    let before = store.map(|s| s.and_then(|s| s.get::<String>("meta/reserved_ports")));
+    let unknown = match before {
+        Some(Ok(Some(before))) => {
+            sysctl::set_reserved_ports(&sysctl::parse_ports(&before).unwrap_or_default())?;
+            None
         }
-        Ok(None) => {}
-        Err(e) => tracing::warn!(
-            "net.ipv4.ip_local_reserved_ports stays as it is, since what stood there before is not known: {}; set it by hand",
-            e
-        ),
+        Some(Err(e)) => Some(e.to_string()),
+        Some(Ok(None)) | None => Some(format!("{} has no state", instance.state.display())),
+    };
+    let now = sysctl::reserved_ports()?;
+    if let Some(why) = unknown
+        && was_there
+        && !now.is_empty()
+    {
+        tracing::warn!(
+            "net.ipv4.ip_local_reserved_ports stays {}, since what stood there before is not known ({why}): set it by hand",
+            sysctl::format_ports(&now)
+        );
     }
     for path in [
         daemon::socket(&instance.run),

@@ -218,9 +218,11 @@ fn check_pinned(directory: &Path, name: &str, entries: u32) -> Result<()> {
             path.display(),
             info.max_entries()
         ))
-        .hint(
-            "set [limits] back, or remove the instance with --purge (this ends its connections)",
-        ));
+        .hint(format!(
+            "set [limits] and the pool of [nat] back; or stop netd, remove {} and start it: connections end, networks, \
+             sandboxes and ports stay",
+            directory.display()
+        )));
     }
     Ok(())
 }

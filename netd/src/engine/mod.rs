@@ -21,6 +21,7 @@ mod ports;
 mod publish;
 mod realize;
 mod reserve;
+mod reserved;
 mod sandboxes;
 mod start;
 mod state;
@@ -78,12 +79,10 @@ pub struct Engine {
     sandbox_locks: Locks,
     network_locks: Locks,
     host_lock: tokio::sync::Mutex<()>,
-    reserving: Mutex<()>,
+    reserving: Mutex<reserved::Kept>,
     /// Held while sandboxes' files are written, from reading the model on.
     writing: Mutex<()>,
     events: broadcast::Sender<Event>,
-    /// Ports of `ip_local_reserved_ports` that are not netd's.
-    kept_ports: std::collections::BTreeSet<u16>,
     /// What start-up had to mend or could not.
     warnings: Mutex<Vec<String>>,
     overload: Mutex<overload::Overload>,

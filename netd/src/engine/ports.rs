@@ -5,10 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr},
 };
 
-use super::{
-    Engine, Model,
-    reserve::{LEAST, Reserved, reserve},
-};
+use super::{Engine, Model};
 use crate::{
     error::{Error, Result},
     kernel::{ports, sysctl},
@@ -210,48 +207,6 @@ impl Engine {
             Error::conflict("no free host port is left in the ephemeral range")
                 .hint("name a host port or widen net.ipv4.ip_local_port_range"),
         )
-    }
-
-    /// Keeps the host from giving its own sockets a port of the pool or a published one. Returns what it came to.
-    pub(super) fn reserve_ports(&self) -> Result<Reserved> {
-        // Written under the lock, so that the list of the later change is written last.
-        let model = self.read();
-        let _writing = self.reserving.lock();
-        let reserved = self.reserved(&model, &[])?;
-        sysctl::set_reserved_ports(&reserved.ports)?;
-        Ok(reserved)
-    }
-
-    /// What is to be reserved when `more` are published, too.
-    fn reserved(&self, model: &Model, more: &[PortBinding]) -> Result<Reserved> {
-        let mut own: BTreeSet<u16> = self.kept_ports.clone();
-        own.extend(self.config.nat.first_port..=self.config.nat.last_port);
-        let published = model.sandboxes.values().flat_map(|s| &s.ports);
-        let range = sysctl::ephemeral_ports()?;
-        Ok(reserve(own, range, published.chain(more)))
-    }
-
-    /// Refuses what would leave the host's own sockets without ports to call from.
-    fn check_left(&self, model: &Model, planned: &[PortBinding]) -> Result<()> {
-        let (first, last) = sysctl::ephemeral_ports()?;
-        let takes = |b: &PortBinding| b.protocol != 6 && b.host.0 <= last && b.host.1 >= first;
-        if !planned.iter().any(takes) {
-            return Ok(());
-        }
-        let before = self.reserved(model, &[])?;
-        let after = self.reserved(model, planned)?;
-        let new = |binding: &&PortBinding| !before.without.contains(binding);
-        let Some(without) = after.without.iter().find(new) else {
-            return Ok(());
-        };
-        Err(Error::conflict(format!(
-            "publishing {} would leave the host fewer than {LEAST} of its ephemeral ports ({first}-{last}) for its own sockets",
-            show(without)
-        ))
-        .hint(format!(
-            "publish fewer ports of that range, or ports outside it, or widen net.ipv4.ip_local_port_range; {} are left now",
-            before.left
-        )))
     }
 }
 

@@ -8,12 +8,7 @@ use std::{
 
 use tokio::sync::broadcast;
 
-use super::{
-    Engine, Model, NetworkRequest,
-    locks::Locks,
-    reserve::{LEAST, Reserved},
-    show,
-};
+use super::{Engine, Model, NetworkRequest, locks::Locks, reserved::Kept};
 use crate::{
     config::{Config, Instance},
     dataplane::{Dataplane, DesiredState},
@@ -40,7 +35,7 @@ impl Engine {
         let files = instance.run.join("files");
         model.files = std::path::absolute(&files).unwrap_or(files);
         let dirty: BTreeSet<String> = store.keys("dirty")?.into_iter().collect();
-        let kept_ports = kept_ports(&store).await?;
+        let kept = Kept::read(&store).await?;
         // Before the first look at the host, so that no change falls between.
         let changes = host::watch()?;
         let reaper = Reaper::start(netlink.clone());
@@ -57,10 +52,9 @@ impl Engine {
             sandbox_locks: Locks::default(),
             network_locks: Locks::default(),
             host_lock: tokio::sync::Mutex::default(),
-            reserving: Mutex::default(),
+            reserving: Mutex::new(kept),
             writing: Mutex::default(),
             events: broadcast::channel(EVENT_BACKLOG).0,
-            kept_ports,
             warnings: Mutex::default(),
             overload: Mutex::default(),
             failing_uplinks: Mutex::default(),
@@ -79,27 +73,9 @@ impl Engine {
         names
             .await
             .map_err(|e| Error::internal("opening the resolvers", e))?;
-        engine.warn_of_few_ports(&engine.reserve_ports()?);
+        engine.reserve_ports()?;
         engine.follow(changes);
         Ok(engine)
-    }
-
-    /// What was published, or set, may not fit the host that netd finds.
-    fn warn_of_few_ports(&self, reserved: &Reserved) {
-        for binding in &reserved.without {
-            self.warn(format!(
-                "{} is published, but its ports are not kept from the host's own sockets, which would have fewer than \
-                 {LEAST} left: answers to those that get one go astray; widen net.ipv4.ip_local_port_range",
-                show(binding)
-            ));
-        }
-        if reserved.left < LEAST {
-            self.warn(format!(
-                "the host's own sockets have only {} ephemeral ports left; widen net.ipv4.ip_local_port_range or give \
-                 [nat] another pool",
-                reserved.left
-            ));
-        }
     }
 
     /// Finds the links that are there and removes those that nobody wants.
@@ -314,20 +290,6 @@ impl Engine {
         self.dataplane.take_mended();
         Ok(())
     }
-}
-
-/// The ports that the host's administrator reserved, as they were before netd added its own.
-async fn kept_ports(store: &Store) -> Result<BTreeSet<u16>> {
-    let text: String = match store.get("meta/reserved_ports")? {
-        Some(text) => text,
-        None => {
-            let text = sysctl::format_ports(&sysctl::reserved_ports()?);
-            let change = Change::put("meta", "reserved_ports", &text)?;
-            store.commit(vec![change]).await?;
-            text
-        }
-    };
-    Ok(sysctl::parse_ports(&text).unwrap_or_default())
 }
 
 fn read(store: &Store) -> Result<Model> {

@@ -53,6 +53,15 @@ pub fn ephemeral_ports() -> Result<(u16, u16)> {
     }
 }
 
+/// The list of reserved ports and the ephemeral range, as the kernel shows them.
+pub type PortSettings = (String, String);
+
+/// Both as they are.
+pub fn port_settings() -> Result<PortSettings> {
+    let read = |path: &str| fs::read_to_string(path).map_err(|e| Error::internal(path, e));
+    Ok((read(RESERVED)?, read(EPHEMERAL)?))
+}
+
 /// The ports that the host gives to no socket of its own accord.
 pub fn reserved_ports() -> Result<BTreeSet<u16>> {
     let text = fs::read_to_string(RESERVED).map_err(|e| Error::internal(RESERVED, e))?;

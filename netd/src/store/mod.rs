@@ -67,10 +67,18 @@ fn gone() -> Error {
     Error::internal("the store", "its writer has ended")
 }
 
+/// The store's file in the state directory.
+const FILE: &str = "netd.redb";
+
 impl Store {
+    /// Whether the state directory has one.
+    pub fn exists(state: &Path) -> bool {
+        state.join(FILE).exists()
+    }
+
     /// Opens or makes `netd.redb` in the state directory.
     pub fn open(state: &Path) -> Result<Self> {
-        let path = state.join("netd.redb");
+        let path = state.join(FILE);
         let shown = path.display().to_string();
         let broken = |e: &dyn std::fmt::Display| {
             Error::new(Kind::Internal, format!("the store {shown} cannot be read: {e}"))

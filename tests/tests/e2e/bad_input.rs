@@ -3,9 +3,13 @@
 use std::fs;
 
 use anyhow::ensure;
-use netd_tests::{Scope, World};
+use netd_tests::{
+    Scope, Server, World,
+    probe::probe,
+    world::{HOST_V4, HOST_V6, LAN_V4, LAN_V6},
+};
 
-use crate::Outcome;
+use crate::{Outcome, reaches};
 
 #[test]
 fn n05_unknown_names() -> Outcome {
@@ -167,4 +171,44 @@ fn n10_a_start_that_fails_leaves_nothing() -> Outcome {
         ensure!(!pins.exists(), "{} is left", pins.display());
     }
     world.start()
+}
+
+/// Sizes are the pinned maps': others are refused, and the way out that is told keeps all but the connections.
+#[test]
+fn n10_sizes_change_with_the_pins_gone() -> Outcome {
+    let mut world = World::unstarted_with("[limits]\nflows = 8192\n")?;
+    world.start()?;
+    world.ctl("network create --ipv6 front")?;
+    let web = world.sandbox("web", &["front"])?;
+    let _servers = [web.serve(7000)?, Server::start(&world.lan_scope(), 7000)?];
+    world.ctl("port publish web 8080:7000")?;
+    let works = |world: &World| -> Outcome {
+        for (inside, outside) in [
+            (LAN_V4.into(), HOST_V4.into()),
+            (LAN_V6.into(), HOST_V6.into()),
+        ] {
+            reaches(&web, inside, 7000)?;
+            let from_outside: (std::net::IpAddr, u16) = (outside, 8080);
+            probe(&world.lan_scope(), "tcp", from_outside.into(), 1500)?;
+        }
+        Ok(())
+    };
+    works(&world)?;
+    world.stop()?;
+    fs::write(
+        world.directory().join("netd.toml"),
+        "[limits]\nflows = 16384\n",
+    )?;
+    let refused = world.netd(&[])?;
+    let text = refused.text();
+    let pins = std::path::Path::new("/sys/fs/bpf/netd").join(&world.instance);
+    ensure!(
+        !refused.ok && text.contains("8192") && text.contains(&pins.display().to_string()),
+        "{text}"
+    );
+    fs::remove_dir_all(&pins)?;
+    world.start()?;
+    works(&world)?;
+    ensure!(world.ctl("status")?.contains("of 16384"), "the old size");
+    Ok(())
 }

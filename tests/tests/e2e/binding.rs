@@ -4,6 +4,7 @@ use anyhow::{Context, ensure};
 use netd_tests::{
     Scope, Server, World,
     probe::probe,
+    wait_for,
     world::{HOST_V4, LAN, LAN_V4},
 };
 
@@ -161,6 +162,79 @@ fn c12_the_host_has_ports_to_call_from() -> Outcome {
         reserved.trim() == "49152-65535",
         "still reserved: {reserved}"
     );
+    Ok(())
+}
+
+const RESERVED: &str = "net/ipv4/ip_local_reserved_ports";
+const EPHEMERAL: &str = "net/ipv4/ip_local_port_range";
+
+/// A host whose ephemeral range is the pool keeps enough of it, also when it is set while netd runs; and is told.
+#[test]
+fn c12_the_pool_leaves_the_host_ports() -> Outcome {
+    let world = World::new()?;
+    let _lan = Server::start(&world.lan_scope(), 7000)?;
+    let calls = || -> Outcome {
+        for protocol in PROTOCOLS {
+            for to in LAN {
+                probe(&world.host_scope(), protocol, (to, 7000).into(), 1500)?;
+            }
+        }
+        Ok(())
+    };
+    calls()?;
+    let warned = || {
+        world
+            .ctl("status")
+            .is_ok_and(|status| status.contains("of the pool"))
+    };
+    ensure!(!warned(), "warned without a reason");
+    world.host.sysctl(EPHEMERAL, "49152 65535")?;
+    wait_for("netd to leave the host some ports", 20, || {
+        (warned() && calls().is_ok()).then_some(())
+    });
+    let reserved = world.host.read_sysctl(RESERVED)?;
+    ensure!(reserved.trim() == "53248-65535", "{reserved}");
+    world.host.sysctl(EPHEMERAL, "32768 60999")?;
+    wait_for("netd to keep its pool again", 20, || {
+        let reserved = world.host.read_sysctl(RESERVED).ok()?;
+        (reserved.trim() == "49152-65535").then_some(())
+    });
+    Ok(())
+}
+
+/// What the administrator reserves, or no longer does, while netd runs stays so.
+#[test]
+fn c12_the_administrators_reserved_ports_stay() -> Outcome {
+    let mut world = World::new()?;
+    world.ctl("network create front")?;
+    let _web = world.sandbox("web", &["front"])?;
+    let reserved = |world: &World| world.host.read_sysctl(RESERVED);
+    let now = reserved(&world)?;
+    world
+        .host
+        .sysctl(RESERVED, &format!("3333,4444,{}", now.trim()))?;
+    world.ctl("port publish web 8080:80")?;
+    ensure!(
+        reserved(&world)?.starts_with("3333,4444,8080,"),
+        "{}",
+        reserved(&world)?
+    );
+    world.stop()?;
+    world.start()?;
+    world
+        .host
+        .sysctl(RESERVED, &reserved(&world)?.replace("3333,", ""))?;
+    world.ctl("port unpublish web 8080:80")?;
+    ensure!(
+        reserved(&world)?.starts_with("4444,49152-"),
+        "{}",
+        reserved(&world)?
+    );
+    // As it was before the purge, which restores what there is without netd.
+    world
+        .host
+        .sysctl(RESERVED, &reserved(&world)?.replace("4444,", ""))?;
+    world.ctl("system reconcile")?;
     Ok(())
 }
 
