@@ -291,6 +291,10 @@ fn to_host_address<P: Packet, T: Tables>(
     w: &mut Work,
 ) -> Result<Step, DropReason> {
     if begin::meets_publication(t, w) {
+        // It must not leave its link (RFC 4291, 2.5.6): the host's stack refuses.
+        if !w.h.v4 && w.h.src.is_link_local() {
+            return to_host(p, dev);
+        }
         w.answer = gateway(t, dev, &w.h);
         begin::lead_home(t, &mut w.found, dev.network);
         return Ok(Step::to(Next::BeginPublished, flow_flags::PUBLISHED));

@@ -130,8 +130,7 @@ fn changes_state(h: &Headers, flow: &Flow) -> bool {
             && h.tcp_flags & tcp::ACK != 0)
 }
 
-/// How far a FIN from outside may be ahead of what the endpoint has acknowledged, bytes: more is not on the way, and a forged one
-/// is believed by one chance in 64 (RFC 5961, 5, has the window itself).
+/// How far a FIN from outside may be ahead of what the endpoint has acknowledged, bytes: more is not on the way.
 const AHEAD: u32 = 1 << 26;
 
 /// What a segment of the flow `w.flow` with FIN or RST, or one that acknowledges a FIN, does to the connection.
@@ -140,10 +139,13 @@ fn change_state<T: Tables>(t: &T, w: &mut Work) {
     w.flow.write_reverse_key(w.key.protocol, &mut w.reverse);
     let flags = w.h.tcp_flags;
     if flags & tcp::RST != 0 {
-        // An endpoint is believed: nobody else can send in its name. From outside a RST may be a blind forgery, unless it has
-        // the number that the endpoint waits for (RFC 5961, 3.2) or answers its SYN.
-        let believed = w.key.endpoint != 0
-            || (t.flow(&w.reverse, &mut w.back) && answers(&w.h, &w.flow, &w.back));
+        // Nobody else can send in an endpoint's name; but its kernel answers what is forged with a RST, too, and the
+        // connection goes on: its own has the number behind what it sent. From outside a RST may be a blind forgery, unless it
+        // has the number that the endpoint waits for (RFC 5961, 3.2). Both may refuse a SYN.
+        let ahead = w.h.tcp_next.wrapping_sub(w.flow.next);
+        // A keep-alive is one byte behind (RFC 9293, 3.8.4).
+        let own = w.key.endpoint != 0 && ahead <= 1;
+        let believed = own || (t.flow(&w.reverse, &mut w.back) && answers(&w.h, &w.flow, &w.back));
         if believed {
             clock::close(t, w);
         }
@@ -151,10 +153,12 @@ fn change_state<T: Tables>(t: &T, w: &mut Work) {
     }
     if flags & tcp::FIN != 0 {
         let fin = w.h.tcp_next;
-        let believed = w.key.endpoint != 0
-            || (t.flow(&w.reverse, &mut w.back) && fin.wrapping_sub(w.back.ack) < AHEAD);
-        if believed {
+        // One from outside counts when the endpoint has acknowledged it.
+        let own = w.key.endpoint != 0;
+        if own {
             t.change_flow(&w.key, |own| own.seen |= seen::FIN);
+        }
+        if own || (t.flow(&w.reverse, &mut w.back) && fin.wrapping_sub(w.back.ack) < AHEAD) {
             t.change_flow(&w.reverse, |other| {
                 other.fin = fin;
                 other.seen |= seen::PEER_FIN;
@@ -166,6 +170,9 @@ fn change_state<T: Tables>(t: &T, w: &mut Work) {
         w.flow.seen & seen::PEER_FIN != 0 && flags & tcp::ACK != 0 && w.h.tcp_ack == w.flow.fin;
     if acknowledged {
         t.change_flow(&w.key, |own| own.seen |= seen::FIN_ACKED);
+        if w.key.endpoint != 0 {
+            t.change_flow(&w.reverse, |other| other.seen |= seen::FIN);
+        }
         if t.flow(&w.reverse, &mut w.back) && w.back.seen & seen::FIN_ACKED != 0 {
             clock::close(t, w);
         }

@@ -58,19 +58,16 @@ pub fn finish<P: Packet, T: Tables>(
 }
 
 /// Finds the way of a packet of the known flow `w.flow`, sent by an endpoint of the network whose device is `ifindex`.
-/// False: the flow's source address or uplink is not right any more, or its destination has become the host's; it was ended,
-/// and the packet begins another.
+/// False: the flow's source address or uplink is not right any more, or an address that was the host's is not, or the reverse;
+/// it was ended, and the packet begins another.
 #[inline(always)]
 pub fn find_way<T: Tables>(t: &T, ifindex: u32, w: &mut Work) -> Result<bool, DropReason> {
-    if w.flow.target != 0 {
+    let generation = t.settings().map_or(0, |s| s.generation);
+    if w.flow.target != 0 || w.flow.flags & flow_flags::HAIRPIN != 0 {
         // Where a process of the host gets its answers.
         w.route.ifindex = ifindex;
-        return Ok(true);
+        return Ok(w.flow.generation == generation || keeps_address(t, generation, w));
     }
-    if w.flow.flags & flow_flags::HAIRPIN != 0 {
-        return Ok(true);
-    }
-    let generation = t.settings().map_or(0, |s| s.generation);
     let fresh = w.flow.routed != 0
         && w.flow.generation == generation
         && w.flow.last_seen.wrapping_sub(w.flow.routed) < ROUTE_FOR;
@@ -82,6 +79,28 @@ pub fn find_way<T: Tables>(t: &T, ifindex: u32, w: &mut Work) -> Result<bool, Dr
         return Ok(true);
     }
     look_again(t, ifindex, generation, w)
+}
+
+/// Whether the address by which two endpoints speak with each other is still the host's; else their flow was ended.
+#[inline(never)]
+fn keeps_address<T: Tables>(t: &T, generation: u32, w: &mut Work) -> bool {
+    // A process of the host may have asked a loopback address. An ICMP error ends nothing.
+    if w.flow.target != LOCAL && w.h.class != Class::Error {
+        let asked = if w.flow.flags & flow_flags::INITIATOR != 0 {
+            w.h.dst
+        } else {
+            w.flow.src
+        };
+        let source = w.flow.flags & flow_flags::HAIRPIN != 0 && w.flow.target == 0;
+        let kept =
+            t.host_address(asked).is_some() && (!source || t.host_address(w.flow.src).is_some());
+        if !kept {
+            flow::end(t, w);
+            return false;
+        }
+    }
+    t.change_flow(&w.key, |f| f.generation = generation);
+    true
 }
 
 #[inline(never)]

@@ -140,6 +140,14 @@ pub fn write_pair<T: Tables>(t: &T, w: &mut Work, adopted: bool) -> Result<Writt
         t.count_usage(payer, -2, 0);
         t.count(Count::Flows, -2);
     }
+    // Whoever stands there already counts in the mapping of the answers, if they have one.
+    let unused = written == Ok(Written::There) || (adopted && written == Ok(Written::New));
+    if unused && w.back.flags & flow_flags::MAPPED != 0 {
+        write_mapping_key(&w.reverse, &w.back, &mut w.ending.mapping);
+        if t.release_mapping(&w.ending.mapping) {
+            pool::count_port(t, payer, w.key.protocol, -1);
+        }
+    }
     if written == Ok(Written::There) {
         // The packet goes the way of the flow that is there, which counts in a mapping itself.
         let mapped = w.flow.flags & flow_flags::MAPPED != 0;

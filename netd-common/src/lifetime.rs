@@ -80,6 +80,13 @@ impl State {
 /// Packets of a stream that cannot be exchanges of sockets that had one port, one after the other.
 const FEW: u64 = 8;
 
+/// 1 if `a` is at least `b`, else 0; both below 2^63. Without a branch: the verifier would follow both ways of each, wherever
+/// the pressure is asked for.
+#[inline(always)]
+const fn at_least(a: u64, b: u64) -> u64 {
+    b.wrapping_sub(a).wrapping_sub(1) >> 63
+}
+
 /// How soon a flow is held to be over: its lifetime is divided by two to the power of this.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Pressure(u32);
@@ -89,9 +96,13 @@ pub struct Pressure(u32);
 /// thresholds, 1998).
 #[inline(always)]
 pub fn share(settings: &Settings, totals: &Totals) -> u32 {
-    let free = u64::from(settings.flows).saturating_sub(totals.flows);
-    free.saturating_mul(2)
-        .min(settings.flows_per_endpoint.into()) as u32
+    let (all, most) = (
+        u64::from(settings.flows),
+        u64::from(settings.flows_per_endpoint),
+    );
+    let twice = 2 * all.wrapping_sub(totals.flows) * at_least(all, totals.flows);
+    let more = at_least(twice, most);
+    (most * more + twice * (1 - more)) as u32
 }
 
 impl Pressure {
@@ -117,30 +128,19 @@ impl Pressure {
     /// Of entries `used`, of which there may be `most`.
     #[inline(always)]
     pub const fn of(used: u64, most: u32) -> Self {
-        let sixteenths = used << 4;
-        let most = most as u64;
-        Self(if sixteenths < most * 8 {
-            0
-        } else if sixteenths < most * 12 {
-            2
-        } else if sixteenths < most * 14 {
-            4
-        } else if sixteenths < most * 15 {
-            6
-        } else {
-            9
-        })
+        let (sixteenths, most) = (used << 4, most as u64);
+        let two = at_least(sixteenths, most * 8)
+            + at_least(sixteenths, most * 12)
+            + at_least(sixteenths, most * 14);
+        Self((2 * two + 3 * at_least(sixteenths, most * 15)) as u32)
     }
 
     /// As [`Pressure::of`] for an endpoint's own share: as that ends, exchanges of datagrams live for 73 ms, so that they may
     /// come faster. For others' sake nobody's do.
     #[inline(always)]
     const fn of_share(used: u64, most: u32) -> Self {
-        if used << 5 < most as u64 * 31 {
-            Self::of(used, most)
-        } else {
-            Self(11)
-        }
+        let last = at_least(used << 5, most as u64 * 31);
+        Self(Self::of(used, most).0 + 2 * last as u32)
     }
 
     /// What the whole table, one endpoint's share of it, its share of the ports and the pool itself (for protocol `number`)
@@ -148,6 +148,7 @@ impl Pressure {
     #[inline(always)]
     pub fn on(settings: &Settings, totals: &Totals, usage: Usage, number: u8) -> Self {
         let all = Self::of(totals.flows, settings.flows);
+        let all = all.unless_little(usage.flows, settings.flows);
         let flows = Self::of_share(usage.flows as u64, share(settings, totals));
         let ports = Self::of(usage.ports as u64, settings.ports_per_endpoint);
         let taken = if number == protocol::TCP {
@@ -158,12 +159,22 @@ impl Pressure {
         let size = (settings.pool_last as u32)
             .wrapping_sub(settings.pool_first as u32)
             .wrapping_add(1);
-        all.max(flows).max(ports).max(Self::of(taken, size))
+        let pool = Self::of(taken, size).unless_little(usage.ports, size);
+        all.max(flows).max(ports).max(pool)
+    }
+
+    /// Who has `used` of `most`, and that is little, is not made to hurry by what others take, as long as there is any room.
+    #[inline(always)]
+    const fn unless_little(self, used: u32, most: u32) -> Self {
+        let little = 1 - at_least((used as u64) << 6, most as u64);
+        let room = 1 - at_least(self.0 as u64, 9);
+        Self(self.0 * (1 - little * room) as u32)
     }
 
     #[inline(always)]
     const fn max(self, other: Self) -> Self {
-        if self.0 > other.0 { self } else { other }
+        let more = at_least(self.0 as u64, other.0 as u64) as u32;
+        Self(self.0 * more + other.0 * (1 - more))
     }
 
     /// Whether lifetimes are shorter than they should be.

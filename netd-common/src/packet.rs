@@ -204,6 +204,9 @@ pub fn parse<P: Packet>(
         return Ok(());
     }
     parse_transport(p, h, embedded)?;
+    if !embedded && has_header(h.protocol) && h.l4 + 8 > h.end {
+        return Err(DropReason::Malformed);
+    }
     let segment = p.segment();
     if segment != 0 {
         h.size = segment_size(h, segment);
@@ -213,6 +216,12 @@ pub fn parse<P: Packet>(
         }
     }
     Ok(())
+}
+
+/// Whether the protocol's header is known, which has at least 8 bytes.
+#[inline(always)]
+const fn has_header(number: u8) -> bool {
+    protocol::has_ports(number) || matches!(number, protocol::ICMP | protocol::ICMPV6)
 }
 
 /// [`Headers::size`] of a packet that will be cut into segments.
@@ -366,7 +375,8 @@ fn parse_tcp<P: Packet>(p: &P, h: &mut Headers) -> Result<(), DropReason> {
     h.tcp_header = ((fourth >> 28) * 4) as u8;
     h.tcp_flags = (fourth >> 16) as u8;
     let data = h.l4 + u32::from(h.tcp_header);
-    if data > h.end {
+    // A first fragment that ends in the middle of the header hides the rest from whoever looks at it (RFC 1858).
+    if data > h.end || h.tcp_header < 20 {
         return Err(DropReason::Malformed);
     }
     // SYN and FIN count as a byte each (RFC 9293, 3.4).

@@ -60,7 +60,13 @@ fn judge<P: Packet, T: Tables>(
     }
     if w.h.class == Class::Error {
         if parse(p, w.h.l4 + 8, v4, true, &mut w.inner).is_err() {
-            return Ok(Step::new(Next::Pass));
+            // But nobody outside may tell a container anything that cannot be.
+            let inside = t.subnet(w.h.dst).is_some() && t.host_address(w.h.dst).is_none();
+            return if inside {
+                Err(DropReason::Malformed)
+            } else {
+                Ok(Step::new(Next::Pass))
+            };
         }
         // The packet inside left with an address of the host: the error must come back to that one.
         if w.inner.src == w.h.dst && flow::find_inner(t, w, 0) {
@@ -119,14 +125,15 @@ fn to_host_address<T: Tables>(t: &T, host: HostAddress, w: &mut Work) -> Result<
     if sockets_are_known && has_socket(t, w) {
         return Ok(Step::new(Next::Pass));
     }
-    if hairpin::finds_holder(t, w) && hairpin::lets_all_in(t, w) {
+    let held = hairpin::finds_holder(t, w);
+    if held && hairpin::lets_all_in(t, w) {
         check_source(t, &w.h)?;
         begin::begin_mapped(t, w)?;
         return Ok(Step::new(Next::Forward));
     }
-    // An answer of the host's would end what the other side is about to open (RFC 5382, REQ-4); but of other protocols
-    // nobody can say whether a socket of the host waits for them.
-    if sockets_are_known {
+    // An answer of the host's would end what the other side is about to open (RFC 5382, REQ-4). But the port may be in use by
+    // another NAT of the host, for virtual machines say, and of other protocols nobody can say whether a socket waits for them.
+    if sockets_are_known && (held || w.h.is_first_syn()) {
         Err(DropReason::Unsolicited)
     } else {
         Ok(Step::new(Next::Pass))

@@ -25,7 +25,7 @@ mod verdict;
 use aya_ebpf::{
     EbpfContext as _,
     bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC},
-    helpers::bpf_skb_load_bytes,
+    helpers::{bpf_skb_load_bytes, bpf_skb_vlan_pop},
     macros::classifier,
     programs::TcContext,
 };
@@ -66,6 +66,15 @@ fn ifindex(context: &TcContext) -> u32 {
 fn is_tagged(context: &TcContext) -> bool {
     // SAFETY: as above.
     unsafe { (*context.skb.skb).vlan_present != 0 }
+}
+
+/// Takes away a tag that says a priority and no VLAN (IEEE 802.1Q, VID 0): the kernel goes on with such a packet as with an
+/// untagged one. False: it says a VLAN.
+#[inline(always)]
+fn untag_priority(context: &TcContext) -> bool {
+    let skb = context.skb.skb;
+    // SAFETY: as above; the helper takes the context itself.
+    unsafe { (*skb).vlan_tci & 0x0fff == 0 && bpf_skb_vlan_pop(skb) == 0 }
 }
 
 /// `pkt_type` of a packet that is sent to the interface's own address (PACKET_HOST).
@@ -144,7 +153,7 @@ fn uplink(context: &TcContext, l3: u32, v4: bool) -> i32 {
 /// for another station, or for all, is not for an address of ours.
 #[classifier]
 pub fn from_uplink(context: TcContext) -> i32 {
-    if is_tagged(&context) || !is_to_us(&context) {
+    if !is_to_us(&context) || (is_tagged(&context) && !untag_priority(&context)) {
         return TC_ACT_UNSPEC;
     }
     let v4 = match Skb(&context).load::<2>(12) {

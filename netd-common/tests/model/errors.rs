@@ -178,10 +178,7 @@ impl Model {
 
     /// From outside.
     pub fn error_from_uplink(&self, case: &Case<'_>, seen: &Seen) -> Vec<Choice> {
-        // What cannot be read is not ours; the stack sends nothing on into a network by itself.
-        let own = self.setup.subnet(seen.dst).is_some()
-            && !self.setup.is_host(seen.dst)
-            && self.inner(case, seen).is_some();
+        let own = self.setup.subnet(seen.dst).is_some() && !self.setup.is_host(seen.dst);
         let else_ = if own {
             drop()
         } else {

@@ -85,9 +85,18 @@ impl Model {
             });
             sure |= life == Life::Live;
         }
-        // 5382-4: silence. Of other protocols nobody can say whether a socket of the host waits for them.
+        // 5382-4: silence; but another NAT of the host may wait for what begins nothing. Of other protocols nobody can say
+        // whether a socket of the host waits for them.
         if !sure && matches!(seen.protocol, 6 | 17) {
-            all.extend(drop());
+            let lives: Vec<Life> = self.holders(seen, ports.1).iter().map(|h| h.1).collect();
+            let live = lives.contains(&Life::Live);
+            let syn = seen.protocol == 6 && begins(seen);
+            if syn || !lives.is_empty() {
+                all.extend(drop());
+            }
+            if !syn && !live {
+                all.push(Choice::plain(Expect::Pass));
+            }
         } else if !sure {
             all.push(Choice::plain(Expect::Pass));
             // Forged, to a port that lets all others in.

@@ -13,6 +13,9 @@ pub const OVER_MAPPINGS: bool = true;
 pub const INDEPENDENT: bool = false;
 /// Later fragments to a subnet's broadcast address and to a gateway's link-local one are dropped (D01).
 pub const FRAGMENTS: bool = false;
+/// A datagram to a neighbour, from a socket that has asked the same one by its published port as well, leaves by another source
+/// port (D01): the neighbour could not tell the two apart.
+pub const DIRECT_SHIFT: bool = true;
 /// A packet that comes late is judged by the state that it makes: a RST or FIN after a silence ends the flow before it is
 /// forwarded, others revive what was over (5382-5).
 pub const LATE_STATE: bool = false;

@@ -104,7 +104,7 @@ fn read_v4(b: &[u8], l3: usize) -> Option<Seen> {
         // RFC 3128: it would lie over the flags of the first one's TCP header.
         doubtful: fixed[9] == 6 && fragment & 0x1fff == 1
             || total > b.len() - l3
-            || total < header + need(fixed[9], fragmented)
+            || total < header + need(fixed[9], fragmented, fragment & 0x1fff != 0)
             || l3 + header > b.len(),
     })
 }
@@ -147,15 +147,16 @@ fn read_v6(b: &[u8], l3: usize) -> Option<Seen> {
         // RFC 8200 names six kinds; nobody need follow more headers.
         doubtful: count > 6
             || end > b.len()
-            || end < at + need(next, fragment.is_some())
+            || end < at + need(next, fragment.is_some(), later)
             || at > b.len(),
     })
 }
 
-/// Bytes of a whole transport header.
-fn need(protocol: u8, fragmented: bool) -> usize {
+/// Bytes of a whole transport header, or of what must stand in a first fragment.
+fn need(protocol: u8, fragmented: bool, later: bool) -> usize {
     match protocol {
-        _ if fragmented => 0,
+        _ if later => 0,
+        6 | 17 | 33 | 1 | 58 | 132 | 136 if fragmented => 8,
         6 => 20,
         17 | 1 | 58 | 136 => 8,
         132 | 33 => 12,
@@ -177,7 +178,7 @@ fn read_transport(b: &[u8], inner: bool, seen: &mut Seen) -> Option<()> {
                 let length = usize::from(word(b, at + 4).unwrap_or(0));
                 seen.doubtful |= length < 8 || seen.fragment.is_none() && at + length > b.len();
             }
-            seen.doubtful |= at + need(seen.protocol, false) > b.len();
+            seen.doubtful |= at + need(seen.protocol, false, false) > b.len();
         }
         1 | 58 => {
             if (seen.protocol == 1) != seen.v4 {

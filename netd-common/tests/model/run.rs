@@ -1,12 +1,13 @@
 //! A sequence of events, told to the model and to the decisions at once.
 
 use crate::{
+    begin,
     generator::{Event, Send, Step, Trace},
     got::Got,
-    print,
+    open, packet, print,
     rules::Model,
     setup::Setup,
-    state::Place,
+    state::{Place, Tuple},
     subject::Subject,
 };
 
@@ -95,11 +96,47 @@ impl Run {
                 ));
                 let judged = self.model.step(from, &sent, &got);
                 self.packets += 1;
+                if judged.is_err() && open::DIRECT_SHIFT && self.is_shifted(from, &sent, &got) {
+                    self.begin_anew();
+                    return Ok(());
+                }
                 self.remember(event.number, from, sent, got);
                 return judged;
             }
         }
         Ok(())
+    }
+
+    /// Whether a container's packet came to a neighbour from another port, where one that asked by a published port
+    /// would look the same.
+    fn is_shifted(&self, from: Option<usize>, sent: &[u8], got: &Got) -> bool {
+        let (Some(i), Some(seen), Some(port)) = (from, packet::seen(sent), begin::claimed(got))
+        else {
+            return false;
+        };
+        let setup = &self.model.setup;
+        let (Some((sport, dport)), Some(peer)) = (
+            seen.ports,
+            setup.holder(setup.endpoints[i].network, seen.dst),
+        ) else {
+            return false;
+        };
+        let answers = Tuple {
+            protocol: seen.protocol,
+            src: (seen.dst, dport),
+            dst: (seen.src, sport),
+        };
+        let there = Place::Endpoint(setup.endpoints[peer].number);
+        port != sport && !self.model.state.find(there, answers).is_empty()
+    }
+
+    /// As if nothing had happened yet.
+    fn begin_anew(&mut self) {
+        *self = Self {
+            next_number: self.next_number,
+            packets: self.packets,
+            ..Self::new(self.model.setup.clone())
+        };
     }
 
     fn remember(&mut self, event: usize, from: Option<usize>, sent: Vec<u8>, got: Got) {

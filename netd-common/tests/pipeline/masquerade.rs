@@ -105,3 +105,45 @@ fn c07_what_nobody_asked_for_stays_outside() {
         }
     }
 }
+
+/// C12: what comes to a port of the pool that no container uses may be for another NAT of the host; a SYN is for nobody
+/// (RFC 5382, REQ-4).
+#[test]
+fn c12_other_nats_get_their_answers() {
+    for v4 in FAMILIES {
+        let mut world = World::new();
+        let stranger = (lan(v4), 7000);
+        let answer = |protocol, port| packet(protocol, stranger, (host(v4), port), SYN | ACK, b"");
+        for protocol in [protocol::UDP, protocol::TCP] {
+            let arrives = world.arrives(&mut answer(protocol, 50_500));
+            assert_eq!(arrives, Ok(Verdict::Pass));
+            // That very port belongs to a container's socket now, which did not call the stranger.
+            let mut p = first(protocol, (inside(v4, 1, 2), 1000), (lan(v4), 80));
+            assert_eq!(world.sends(1, 2, &mut p), outside(lan(v4)));
+            let port = ends(&p).0.1;
+            let arrives = world.arrives(&mut answer(protocol, port));
+            assert_eq!(arrives, Err(DropReason::Unsolicited));
+        }
+        let mut syn = first(protocol::TCP, stranger, (host(v4), 50_500));
+        assert_eq!(world.arrives(&mut syn), Err(DropReason::Unsolicited));
+    }
+}
+
+/// RFC 1858: a first fragment, or a lie, that ends before what tells where it goes.
+#[test]
+fn x07_headers_that_end_too_early_are_refused() {
+    for v4 in FAMILIES {
+        for (protocol, length) in [(protocol::TCP, 8), (protocol::UDP, 4), (protocol::UDP, 7)] {
+            let mut p = first(protocol, (inside(v4, 1, 2), 1000), (lan(v4), 80));
+            // Of TCP, a header that says to be shorter than any.
+            let l4 = if v4 { 34 } else { 54 };
+            if protocol == protocol::TCP {
+                p.0[l4 + 12] = 2 << 4;
+            }
+            let length = length + if v4 { 20 } else { 0 };
+            let at = if v4 { 16 } else { 18 };
+            p.0[at..at + 2].copy_from_slice(&u16::to_be_bytes(length));
+            assert_eq!(World::new().sends(1, 2, &mut p), Err(DropReason::Malformed));
+        }
+    }
+}

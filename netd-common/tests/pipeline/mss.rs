@@ -81,7 +81,7 @@ proptest! {
         let l4 = if v4 { 34 } else { 54 };
         p.0[l4 + 12] = words << 4;
         let old = p.clone();
-        if 20 + junk.len() < usize::from(words) * 4 {
+        if words < 5 || 20 + junk.len() < usize::from(words) * 4 {
             prop_assert_eq!(world.sends(1, 2, &mut p), Err(DropReason::Malformed));
             return Ok(());
         }

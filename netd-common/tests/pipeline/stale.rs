@@ -143,3 +143,25 @@ fn c11_a_destination_that_becomes_the_host_s() {
         assert_eq!(ends(&p).1, (inside(v4, 2, 3), 80));
     }
 }
+
+/// The reverse: an address by whose published port two containers speak is the host's no more.
+#[test]
+fn c11_a_hairpin_flow_ends_with_the_host_s_address() {
+    for v4 in FAMILIES {
+        let mut world = World::new();
+        world.publish(host(v4), protocol::UDP, PORT, (1, 2, 80));
+        let client = (inside(v4, 2, 2), 1000);
+        let datagram = || first(protocol::UDP, client, (host(v4), PORT));
+        assert_eq!(world.sends(2, 2, &mut datagram()), peer(1, 2));
+        // Another change leaves it as it is.
+        world.maps.settings.generation += 1;
+        assert_eq!(world.sends(2, 2, &mut datagram()), peer(1, 2));
+        world.maps.settings.generation += 1;
+        world.maps.hosts.remove(&host(v4));
+        world.maps.sources.insert(lan(v4));
+        world.maps.sources.remove(&host(v4));
+        let mut p = datagram();
+        assert_eq!(world.sends(2, 2, &mut p), outside(host(v4)));
+        assert_eq!(ends(&p).0.0, lan(v4));
+    }
+}

@@ -243,6 +243,9 @@ impl Engine {
                     Ok(Err(e)) => tracing::warn!("sweeping flows: {e}"),
                     Err(e) => tracing::error!("sweeping flows: {e}"),
                 }
+                if let Err(e) = engine.follow_switches() {
+                    tracing::warn!("switches of the networks' devices: {e}");
+                }
                 if let Err(e) = engine.follow_reserved_ports() {
                     tracing::warn!("reserved ports: {e}");
                 }

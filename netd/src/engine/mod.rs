@@ -80,6 +80,8 @@ pub struct Engine {
     network_locks: Locks,
     host_lock: tokio::sync::Mutex<()>,
     reserving: Mutex<reserved::Kept>,
+    /// The host's reverse path filter when the devices' were set last.
+    filter_seen: Mutex<String>,
     /// Held while sandboxes' files are written, from reading the model on.
     writing: Mutex<()>,
     events: broadcast::Sender<Event>,

@@ -120,7 +120,44 @@ fn missing(endpoint: &Endpoint, what: &str) -> Error {
     )
 }
 
+/// Sets what the kernel must do on a network's device. Says how much of it was wrong.
+fn set_switches(network: &Network) -> Result<usize> {
+    let has = |what: fn(&IpNetwork) -> bool| network.host_gateways().any(|a| what(&a));
+    let wrong = sysctl::let_forward(&network.device, has(IpNetwork::is_ipv6))?;
+    sysctl::take_local_answers(&network.device, has(IpNetwork::is_ipv4))?;
+    Ok(wrong)
+}
+
 impl Engine {
+    /// Sets the devices' switches anew where somebody has set those of all devices: looks at one network's.
+    pub(super) fn follow_switches(&self) -> Result<()> {
+        let filter = sysctl::reverse_path_filter()?;
+        let networks: Vec<Network> = {
+            let model = self.read();
+            let there = |n: &&Network| model.devices.contains_key(&n.id) && !n.device.is_empty();
+            model.networks.values().filter(there).cloned().collect()
+        };
+        // One with IPv6, if there is any, stands for all.
+        let has_v6 = |n: &Network| n.host_gateways().any(|a| a.is_ipv6());
+        let Some(first) = networks.iter().max_by_key(|n| has_v6(n)) else {
+            return Ok(());
+        };
+        let seen = self.filter_seen.lock().map(|seen| *seen == filter);
+        if set_switches(first)? == 0 && seen.unwrap_or(false) {
+            return Ok(());
+        }
+        for network in &networks {
+            // One that is being removed has none.
+            if let Err(e) = set_switches(network) {
+                tracing::debug!("switches of network {}: {e}", network.name);
+            }
+        }
+        if let Ok(mut seen) = self.filter_seen.lock() {
+            *seen = filter;
+        }
+        Ok(())
+    }
+
     /// Makes or adopts a network's device and tells the data plane. Says how many things were missing.
     pub(super) async fn realize_network(&self, network: &Network) -> Result<usize> {
         if network.device.is_empty() {
@@ -163,8 +200,7 @@ impl Engine {
             .devices
             .insert(network.id.clone(), (ifindex, peer));
         fail::fail_point!("network-device-made");
-        let addressed = host_addresses.iter().any(IpNetwork::is_ipv4);
-        sysctl::take_local_answers(&network.device, addressed)?;
+        missing += set_switches(network)?;
         missing += usize::from(self.dataplane.attach_gateway(peer)?);
         self.dataplane.set_network(&NetworkSpec {
             number: network.number,

@@ -14,7 +14,7 @@ use crate::{
     dataplane::{Dataplane, DesiredState},
     dns::Resolver,
     error::{Error, Result},
-    kernel::{Netlink, Netns, Reaper, Role, host, sandbox as namespace, sysctl},
+    kernel::{Netlink, Netns, Reaper, Role, host, sandbox as namespace},
     model::{Endpoint, Network, Sandbox},
     store::{Change, Store},
 };
@@ -53,6 +53,7 @@ impl Engine {
             network_locks: Locks::default(),
             host_lock: tokio::sync::Mutex::default(),
             reserving: Mutex::new(kept),
+            filter_seen: Mutex::default(),
             writing: Mutex::default(),
             events: broadcast::channel(EVENT_BACKLOG).0,
             warnings: Mutex::default(),

@@ -243,10 +243,9 @@ impl Netlink {
         self.set_alias(ifindex, &spec.aliases.0).await?;
         self.set_alias(peer_ifindex, &spec.aliases.1).await?;
         sysctl::set_device("ipv6", &spec.peer_name, "disable_ipv6", "1")?;
-        // `bpf_fib_lookup` answers only for interfaces that forward; the host's global switch stays as it is.
-        sysctl::set_device("ipv4", &spec.name, "forwarding", "1")?;
-        if spec.gateways.iter().any(IpNetwork::is_ipv6) {
-            sysctl::set_device("ipv6", &spec.name, "forwarding", "1")?;
+        let v6 = spec.gateways.iter().any(IpNetwork::is_ipv6);
+        sysctl::let_forward(&spec.name, v6)?;
+        if v6 {
             sysctl::set_device("ipv6", &spec.name, "accept_ra", "0")?;
         } else {
             sysctl::set_device("ipv6", &spec.name, "disable_ipv6", "1")?;

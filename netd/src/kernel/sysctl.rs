@@ -18,6 +18,27 @@ pub fn set_device(family: &str, device: &str, key: &str, value: &str) -> Result<
     fs::write(&path, value).map_err(|e| Error::internal(format!("writing {value} to {path}"), e))
 }
 
+/// Lets a network's device forward: `bpf_fib_lookup` answers only for interfaces that do, and the host's global switches, which
+/// stay as they are, change every device's when somebody sets them. `v6`: it has IPv6. Says how many switches were wrong.
+pub fn let_forward(device: &str, v6: bool) -> Result<usize> {
+    let mut wrong = 0;
+    for family in ["ipv4"].into_iter().chain(v6.then_some("ipv6")) {
+        let path = format!("/proc/sys/net/{family}/conf/{device}/forwarding");
+        let text = fs::read_to_string(&path).map_err(|e| Error::internal(&path, e))?;
+        if text.trim() != "1" {
+            set_device(family, device, "forwarding", "1")?;
+            wrong += 1;
+        }
+    }
+    Ok(wrong)
+}
+
+/// The reverse path filter of all devices (`net.ipv4.conf.all.rp_filter`), as the kernel shows it.
+pub fn reverse_path_filter() -> Result<String> {
+    let path = "/proc/sys/net/ipv4/conf/all/rp_filter";
+    fs::read_to_string(path).map_err(|e| Error::internal(path, e))
+}
+
 /// Lets the host take packets from its own IPv4 addresses by a network's device: answers of published ports to processes of the host
 /// come in there, from the address that was asked (`netd_common::loopback`). Endpoints cannot send from such addresses, for
 /// the data plane knows theirs. `addressed`: the device has an IPv4 address.
