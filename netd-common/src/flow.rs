@@ -139,13 +139,20 @@ fn change_state<T: Tables>(t: &T, w: &mut Work) {
     w.flow.write_reverse_key(w.key.protocol, &mut w.reverse);
     let flags = w.h.tcp_flags;
     if flags & tcp::RST != 0 {
-        // Nobody else can send in an endpoint's name; but its kernel answers what is forged with a RST, too, and the
-        // connection goes on: its own has the number behind what it sent. From outside a RST may be a blind forgery, unless it
-        // has the number that the endpoint waits for (RFC 5961, 3.2). Both may refuse a SYN.
-        let ahead = w.h.tcp_next.wrapping_sub(w.flow.next);
-        // A keep-alive is one byte behind (RFC 9293, 3.8.4).
-        let own = w.key.endpoint != 0 && ahead <= 1;
-        let believed = own || (t.flow(&w.reverse, &mut w.back) && answers(&w.h, &w.flow, &w.back));
+        // Both may refuse a SYN. From outside a RST may be a blind forgery, unless it has the number that the endpoint waits for
+        // (RFC 5961, 3.2). Nobody else can send in an endpoint's name; but its kernel answers what is forged with a RST, too,
+        // and the connection goes on: its own has the number behind what it sent, of which a keep-alive is one byte short
+        // (RFC 9293, 3.8.4).
+        let opening = w.flow.seen & (seen::SYN | seen::ACK) == 0;
+        let outside = w.key.endpoint == 0;
+        let believed = t.flow(&w.reverse, &mut w.back)
+            && if opening {
+                flags & tcp::ACK != 0 && w.h.tcp_ack == w.back.next
+            } else if outside {
+                w.h.tcp_next == w.back.ack
+            } else {
+                w.h.tcp_next.wrapping_sub(w.flow.next) <= 1
+            };
         if believed {
             clock::close(t, w);
         }
@@ -176,17 +183,6 @@ fn change_state<T: Tables>(t: &T, w: &mut Work) {
         if t.flow(&w.reverse, &mut w.back) && w.back.seen & seen::FIN_ACKED != 0 {
             clock::close(t, w);
         }
-    }
-}
-
-/// Whether a RST is one that the other end, whose last segment `other` knows, takes.
-#[inline(always)]
-fn answers(h: &Headers, own: &Flow, other: &Flow) -> bool {
-    let opening = own.seen & (seen::SYN | seen::ACK) == 0;
-    if opening {
-        h.tcp_flags & tcp::ACK != 0 && h.tcp_ack == other.next
-    } else {
-        h.tcp_next == other.ack
     }
 }
 

@@ -1,7 +1,11 @@
 //! Flows whose endpoint is gone count as none: nobody inherits them, and nobody is kept out by them.
 
 use netd_common::{
-    abi::HostAddress, addr::Addr, drop_reason::DropReason, packet::protocol, tables::Verdict,
+    abi::HostAddress,
+    addr::Addr,
+    drop_reason::DropReason,
+    packet::{protocol, tcp},
+    tables::Verdict,
 };
 
 use crate::world::*;
@@ -163,5 +167,45 @@ fn c11_a_hairpin_flow_ends_with_the_host_s_address() {
         let mut p = datagram();
         assert_eq!(world.sends(2, 2, &mut p), outside(host(v4)));
         assert_eq!(ends(&p).0.0, lan(v4));
+    }
+}
+
+/// RFC 5961: a forged ACK in a handshake is answered with a RST by the endpoint's kernel, and the connection comes about.
+#[test]
+fn c09_a_reset_of_what_was_forged_closes_nothing() {
+    for v4 in FAMILIES {
+        let mut world = World::new();
+        let (client, server) = ((lan(v4), 1000), (inside(v4, 1, 2), 80));
+        world.publish(host(v4), protocol::TCP, PORT, (1, 2, 80));
+        let l4 = if v4 { 34 } else { 54 };
+        let segment = |from, to, flags, seq: u32, ack: u32, data: &[u8]| {
+            let mut p = packet(protocol::TCP, from, to, ACK, data);
+            p.0[l4 + 13] = flags;
+            p.0[l4 + 4..l4 + 8].copy_from_slice(&seq.to_be_bytes());
+            p.0[l4 + 8..l4 + 12].copy_from_slice(&ack.to_be_bytes());
+            p
+        };
+        let to = (host(v4), PORT);
+        let arrives = |world: &mut World, flags, seq, ack, data: &[u8]| {
+            world.arrives(&mut segment(client, to, flags, seq, ack, data))
+        };
+        let sends = |world: &mut World, flags, seq, ack| {
+            world.sends(1, 2, &mut segment(server, client, flags, seq, ack, b""))
+        };
+        assert_eq!(arrives(&mut world, SYN, 100, 0, b""), peer(1, 2));
+        assert_eq!(sends(&mut world, SYN | ACK, 500, 101), outside(lan(v4)));
+        assert_eq!(arrives(&mut world, ACK, 101, 9999, b""), peer(1, 2));
+        assert_eq!(sends(&mut world, tcp::RST, 9999, 0), outside(lan(v4)));
+        assert_eq!(arrives(&mut world, ACK, 101, 501, b""), peer(1, 2));
+        let minute = world.maps.now.get() + 60_000_000_000;
+        world.maps.now.set(minute);
+        assert_eq!(arrives(&mut world, ACK, 101, 501, b"late"), peer(1, 2));
+        // Its own reset does.
+        assert_eq!(sends(&mut world, tcp::RST, 501, 0), outside(lan(v4)));
+        world.maps.now.set(minute + 20_000_000_000);
+        assert_eq!(
+            arrives(&mut world, ACK, 105, 501, b"late"),
+            Ok(Verdict::Pass)
+        );
     }
 }

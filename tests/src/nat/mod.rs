@@ -21,6 +21,7 @@ use std::fmt;
 use anyhow::{Context, Result, ensure};
 
 pub use exchange::Transport;
+pub use linux::nft;
 pub use packet::Packet;
 pub use probes::all;
 pub use site::{Ends, Kind, Setup, Site};

@@ -313,6 +313,10 @@ fn c12_tagged_frames_are_no_concern_of_the_untagged_link() -> Outcome {
             !answer(&[0x88, 0xa8, 0, 42])?,
             "a service-tagged answer enters"
         );
+        // A priority without a VLAN: the kernel goes on with it as with an untagged one.
+        for tag in [[0x81, 0, 0, 0], [0x81, 0, 0xe0, 0]] {
+            ensure!(answer(&tag)?, "an answer with {tag:x?} does not enter");
+        }
     }
     Ok(())
 }

@@ -288,6 +288,27 @@ pub fn forged(site: &Site) -> Result<Verdict> {
                 && session.remote_sends(data, b"in")?;
             checks.that(format!("{what}: {attack} ends a half closed one"), goes_on);
         }
+        // Numbers from the whole space, so that one is near.
+        let mut session = Session::open(site, &site.a, (ends.a, 20_201), (ends.lan, 20100))?;
+        session.container_sends(flag::FIN | flag::ACK, b"")?;
+        session.remote_sends(flag::ACK, b"")?;
+        for (flags, count) in [(flag::FIN | flag::ACK, 128), (flag::SYN, 1)] {
+            for guess in 0..count {
+                let mut segment = session.far_segment(flags, b"");
+                if let Body::Tcp { seq, .. } = &mut segment.body {
+                    *seq = seq.wrapping_add((guess << 25) + 77);
+                }
+                site.lan.send(&segment)?;
+            }
+        }
+        site.fence(session.station)?;
+        let goes_on = session.remote_sends(data, b"in")?
+            && session.container_sends(flag::ACK, b"")?
+            && session.remote_sends(data, b"in")?;
+        checks.that(
+            format!("{what}: FINs with every number end a half closed one"),
+            goes_on,
+        );
     }
     Ok(checks.verdict())
 }
