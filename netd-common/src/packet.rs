@@ -2,6 +2,10 @@
 //!
 //! Offsets are in bytes from the start of the packet as the hook sees it (Ethernet header included where there is one).
 
+mod numbers;
+
+pub use numbers::{ether_type, protocol, tcp};
+
 use crate::{
     addr::{Addr, Be16},
     drop_reason::DropReason,
@@ -9,54 +13,6 @@ use crate::{
 
 /// Ethernet header, bytes.
 pub const ETHERNET: u32 = 14;
-
-/// EtherType numbers.
-pub mod ether_type {
-    /// IPv4.
-    pub const IPV4: [u8; 2] = [0x08, 0x00];
-    /// ARP.
-    pub const ARP: [u8; 2] = [0x08, 0x06];
-    /// IPv6.
-    pub const IPV6: [u8; 2] = [0x86, 0xdd];
-}
-
-/// IP protocol numbers.
-pub mod protocol {
-    /// ICMP (RFC 792).
-    pub const ICMP: u8 = 1;
-    /// IGMP.
-    pub const IGMP: u8 = 2;
-    /// TCP.
-    pub const TCP: u8 = 6;
-    /// UDP.
-    pub const UDP: u8 = 17;
-    /// DCCP (RFC 4340).
-    pub const DCCP: u8 = 33;
-    /// ICMPv6 (RFC 4443).
-    pub const ICMPV6: u8 = 58;
-    /// SCTP.
-    pub const SCTP: u8 = 132;
-    /// UDP-Lite (RFC 3828).
-    pub const UDP_LITE: u8 = 136;
-
-    /// Whether a protocol's header begins with a source and a destination port.
-    #[inline(always)]
-    pub const fn has_ports(number: u8) -> bool {
-        matches!(number, TCP | UDP | DCCP | SCTP | UDP_LITE)
-    }
-}
-
-/// TCP header flags.
-pub mod tcp {
-    /// No more data.
-    pub const FIN: u8 = 1;
-    /// Begin.
-    pub const SYN: u8 = 2;
-    /// Reset.
-    pub const RST: u8 = 4;
-    /// Acknowledgement field is valid.
-    pub const ACK: u8 = 16;
-}
 
 /// A packet in a kernel buffer or in a test's memory.
 #[allow(clippy::len_without_is_empty, reason = "a packet is never empty")]
@@ -204,9 +160,6 @@ pub fn parse<P: Packet>(
         return Ok(());
     }
     parse_transport(p, h, embedded)?;
-    if !embedded && has_header(h.protocol) && h.l4 + 8 > h.end {
-        return Err(DropReason::Malformed);
-    }
     let segment = p.segment();
     if segment != 0 {
         h.size = segment_size(h, segment);
@@ -216,12 +169,6 @@ pub fn parse<P: Packet>(
         }
     }
     Ok(())
-}
-
-/// Whether the protocol's header is known, which has at least 8 bytes.
-#[inline(always)]
-const fn has_header(number: u8) -> bool {
-    protocol::has_ports(number) || matches!(number, protocol::ICMP | protocol::ICMPV6)
 }
 
 /// [`Headers::size`] of a packet that will be cut into segments.
@@ -330,15 +277,16 @@ fn parse_v6<P: Packet>(p: &P, h: &mut Headers) -> Result<u32, DropReason> {
 
 #[inline(always)]
 fn parse_transport<P: Packet>(p: &P, h: &mut Headers, embedded: bool) -> Result<(), DropReason> {
+    let short = !embedded && h.l4 + 8 > h.end;
     match h.protocol {
         protocol::TCP if !embedded => parse_tcp(p, h)?,
-        number if protocol::has_ports(number) => {
+        number if protocol::has_ports(number) && !short => {
             let [ports] = p.load_words(h.l4).ok_or(DropReason::Malformed)?;
             set_ports(h, ports);
         }
         protocol::ICMP | protocol::ICMPV6 => {
             // ICMPv6 in IPv4 and the reverse are nothing that anyone answers.
-            if (h.protocol == protocol::ICMP) != h.v4 {
+            if (h.protocol == protocol::ICMP) != h.v4 || short {
                 return Err(DropReason::Malformed);
             }
             let b: [u8; 8] = p.load(h.l4).ok_or(DropReason::Malformed)?;
@@ -354,6 +302,7 @@ fn parse_transport<P: Packet>(p: &P, h: &mut Headers, embedded: bool) -> Result<
             }
         }
         protocol::IGMP => h.class = Class::Membership,
+        number if protocol::has_ports(number) => return Err(DropReason::Malformed),
         _ => {}
     }
     Ok(())
