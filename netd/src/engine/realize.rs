@@ -132,20 +132,27 @@ impl Engine {
     /// Sets the devices' switches anew where somebody has set those of all devices: looks at one network's.
     pub(super) fn follow_switches(&self) -> Result<()> {
         let filter = sysctl::reverse_path_filter()?;
-        let networks: Vec<Network> = {
+        let there =
+            |model: &Model, n: &Network| model.devices.contains_key(&n.id) && !n.device.is_empty();
+        let first = {
             let model = self.read();
-            let there = |n: &&Network| model.devices.contains_key(&n.id) && !n.device.is_empty();
-            model.networks.values().filter(there).cloned().collect()
+            // One with IPv6, if there is any, stands for all.
+            let has_v6 = |n: &&Network| n.host_gateways().any(|a| a.is_ipv6());
+            let all = model.networks.values().filter(|n| there(&model, n));
+            all.max_by_key(has_v6).cloned()
         };
-        // One with IPv6, if there is any, stands for all.
-        let has_v6 = |n: &Network| n.host_gateways().any(|a| a.is_ipv6());
-        let Some(first) = networks.iter().max_by_key(|n| has_v6(n)) else {
+        let Some(first) = first else {
             return Ok(());
         };
         let seen = self.filter_seen.lock().map(|seen| *seen == filter);
-        if set_switches(first)? == 0 && seen.unwrap_or(false) {
+        if set_switches(&first)? == 0 && seen.unwrap_or(false) {
             return Ok(());
         }
+        let networks: Vec<Network> = {
+            let model = self.read();
+            let all = model.networks.values().filter(|n| there(&model, n));
+            all.cloned().collect()
+        };
         for network in &networks {
             // One that is being removed has none.
             if let Err(e) = set_switches(network) {
