@@ -140,8 +140,15 @@ pub fn write_pair<T: Tables>(t: &T, w: &mut Work, adopted: bool) -> Result<Writt
         t.count_usage(payer, -2, 0);
         t.count(Count::Flows, -2);
     }
-    // Whoever stands there already counts in the mapping of the answers, if they have one.
-    let unused = written == Ok(Written::There) || (adopted && written == Ok(Written::New));
+    // Whoever stands there already counts in the mapping of the answers, if they have one; but it may stand on our entry.
+    let unused = match written {
+        Ok(Written::New) => adopted,
+        Ok(Written::There) => {
+            let e = &mut w.ending;
+            adopted || !(t.flow(&w.reverse, &mut e.back) && e.back.begun == begun)
+        }
+        _ => false,
+    };
     if unused && w.back.flags & flow_flags::MAPPED != 0 {
         write_mapping_key(&w.reverse, &w.back, &mut w.ending.mapping);
         if t.release_mapping(&w.ending.mapping) {

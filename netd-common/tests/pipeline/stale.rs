@@ -197,6 +197,8 @@ fn c09_a_reset_of_what_was_forged_closes_nothing() {
         assert_eq!(arrives(&mut world, ACK, 101, 9999, b""), peer(1, 2));
         assert_eq!(sends(&mut world, tcp::RST, 9999, 0), outside(lan(v4)));
         assert_eq!(arrives(&mut world, ACK, 101, 501, b""), peer(1, 2));
+        // From outside, with a number that nobody waits for.
+        assert_eq!(arrives(&mut world, tcp::RST, 7777, 0, b""), peer(1, 2));
         let minute = world.maps.now.get() + 60_000_000_000;
         world.maps.now.set(minute);
         assert_eq!(arrives(&mut world, ACK, 101, 501, b"late"), peer(1, 2));
