@@ -1,6 +1,6 @@
 //! The error of every request: what kind it is, what failed on what, and the way out.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 /// What kind of failure; each maps to one gRPC status code, and by it to one of Docker's HTTP statuses.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -19,8 +19,69 @@ pub enum Kind {
     Exhausted,
     /// The kernel lacks something (`UNIMPLEMENTED`, 501).
     Unsupported,
+    /// The store or a plugin is away; the same request may succeed later (`UNAVAILABLE`, 503).
+    Unavailable,
     /// The kernel, the store or netd itself failed (`INTERNAL`, 500).
     Internal,
+}
+
+/// Why, for programs: stands in `google.rpc.ErrorInfo`. Each has one of Docker's HTTP statuses; words are only added.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reason {
+    /// Nothing more precise than its [`Kind`].
+    Unspecified,
+    /// A published port is held: `port`, `holder`.
+    PortAllocated,
+    /// The host does not own the address: `address`.
+    AddressNotOwned,
+    /// The address is an endpoint's, a gateway's or reserved: `address`, `network`.
+    AddressInUse,
+    /// The address is of no subnet of the network: `address`, `network`.
+    AddressOutOfRange,
+    /// The Ethernet address is another endpoint's: `address`, `network`.
+    MacInUse,
+    /// No address is left: `network`.
+    AddressesExhausted,
+    /// The subnet overlaps another network's: `subnet`, `holder`.
+    PoolOverlap,
+    /// No automatic subnet is left.
+    PoolsExhausted,
+    /// Another network has a device of that name: `device`, `holder`.
+    DeviceInUse,
+    /// Sandboxes are connected: `network`, `holders`.
+    HasEndpoints,
+    /// Networks borrow its configuration: `network`, `holders`.
+    ConfigurationInUse,
+    /// The sandbox is not on the network: `sandbox`, `network`.
+    NotConnected,
+    /// The sandbox is on the network already: `sandbox`, `network`.
+    AlreadyConnected,
+    /// The sandbox runs: `sandbox`.
+    AlreadyRunning,
+    /// The sandbox does not run: `sandbox`.
+    NotRunning,
+    /// The network may not stand beside others of the sandbox: `network`.
+    StandsAlone,
+    /// A network of every host that cannot be made, changed or removed: `network`.
+    Predefined,
+    /// Nobody has that network driver or IPAM driver: `driver`.
+    UnknownDriver,
+    /// The namespace is another sandbox's or the host's: `path`, `holder`.
+    NamespaceInUse,
+    /// An interface of that name is there: `interface`.
+    InterfaceInUse,
+    /// The object is degraded: `object`.
+    Degraded,
+    /// The store refuses writes: `store`.
+    StoreFailed,
+    /// The revision asked for is older than what is remembered: `oldest`.
+    RevisionGone,
+    /// The object has changed since the revision given: `revision`.
+    RevisionMismatch,
+    /// A list or text is longer than allowed: `field`, `limit`.
+    TooMany,
+    /// Another request with this request id asked for something else: `request_id`.
+    RequestIdReused,
 }
 
 /// A failed request.
@@ -32,6 +93,10 @@ pub struct Error {
     pub message: String,
     /// The way out, if there is one.
     pub hint: Option<String>,
+    /// Why, for programs.
+    pub reason: Reason,
+    /// What it is about, by the names that the reason lists.
+    pub about: BTreeMap<&'static str, String>,
 }
 
 impl Error {
@@ -41,7 +106,23 @@ impl Error {
             kind,
             message: message.into(),
             hint: None,
+            reason: Reason::Unspecified,
+            about: BTreeMap::new(),
         }
+    }
+
+    /// The same error with its reason for programs.
+    #[must_use]
+    pub fn because(mut self, reason: Reason) -> Self {
+        self.reason = reason;
+        self
+    }
+
+    /// The same error with what it is about.
+    #[must_use]
+    pub fn about(mut self, what: &'static str, value: impl fmt::Display) -> Self {
+        self.about.insert(what, value.to_string());
+        self
     }
 
     /// The same error with the way out.

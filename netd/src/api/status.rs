@@ -17,6 +17,7 @@ impl From<Error> for Status {
             Kind::Forbidden => (Code::PermissionDenied, "FORBIDDEN"),
             Kind::Exhausted => (Code::ResourceExhausted, "EXHAUSTED"),
             Kind::Unsupported => (Code::Unimplemented, "UNSUPPORTED"),
+            Kind::Unavailable => (Code::Unavailable, "UNAVAILABLE"),
             Kind::Internal => (Code::Internal, "INTERNAL"),
         };
         let metadata: HashMap<String, String> = e
