@@ -180,7 +180,7 @@ fn binding(text: &str) -> Result<IpAddr> {
 
 /// A prefix leaves room for a number in the kernel's 15 bytes.
 fn prefix(text: &str) -> Result<String> {
-    super::check_name("interface prefix", text)?;
+    crate::model::check_name("interface prefix", text)?;
     if text.len() > 11 {
         return Err(Error::invalid(format!(
             "invalid interface prefix {text:?}: longer than 11 characters"

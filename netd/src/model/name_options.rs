@@ -1,10 +1,7 @@
 //! What a sandbox may ask for about names: its own, and what is written to its files.
 
-use super::plan_endpoint::is_host_name;
-use crate::{
-    error::{Error, Result},
-    model::NameOptions,
-};
+use super::NameOptions;
+use crate::error::{Error, Result};
 
 /// Bytes that the kernel keeps of a host name and of a domain name.
 const KERNEL: usize = 64;
@@ -13,8 +10,17 @@ const WORDS: usize = 1024;
 const HINT: &str =
     "letters, digits, dots, dashes and underscores, at most 63 between two dots and 253 in all";
 
+/// Whether a text can be asked for by DNS as a name (RFC 1123, 2.1, and the underscores of services).
+pub fn is_host_name(text: &str) -> bool {
+    let label = |l: &str| {
+        let right = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
+        !l.is_empty() && l.len() <= 63 && l.chars().all(right)
+    };
+    text.len() <= 253 && text.split('.').all(label)
+}
+
 /// Refuses names and options that could not stand in the files, or would stand there as something else.
-pub(super) fn check_names(hostname: &str, names: &NameOptions) -> Result<()> {
+pub fn check_names(hostname: &str, names: &NameOptions) -> Result<()> {
     for (what, name) in [("hostname", hostname), ("domainname", &names.domainname)] {
         if name.is_empty() {
             continue;

@@ -1,0 +1,341 @@
+//! The change log: what has been done, by revision. Lists are read from it, and whoever watches is told every step behind the
+//! revision of the list. What is being made, or fails and is taken back, does not stand here.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::SystemTime,
+};
+
+use tokio::sync::broadcast;
+
+use super::{
+    change::{Change, Object},
+    state::Desired,
+};
+use crate::{
+    driver::Network,
+    error::{Error, Kind, Reason, Result},
+    model::{Endpoint, Sandbox},
+    observed::ObjectId,
+};
+
+/// Commits that can be asked for again, and that a slow reader may lag behind.
+const KEPT: usize = 8192;
+
+/// Bits of a revision that count the commits of one start; above them stands which start it is.
+const START: u32 = 40;
+
+/// Something that happened to an object, as Docker tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// network, sandbox, port, endpoint.
+    pub kind: &'static str,
+    /// create, update, rename, connect, disconnect, destroy, prune, start, stop, publish, unpublish, warning, degraded,
+    /// recovered.
+    pub action: &'static str,
+    /// Id of the object.
+    pub id: String,
+    /// More about it.
+    pub attributes: BTreeMap<String, String>,
+}
+
+impl Event {
+    /// With these attributes.
+    pub fn new(
+        kind: &'static str,
+        action: &'static str,
+        id: &str,
+        attributes: &[(&str, &str)],
+    ) -> Self {
+        let attributes = attributes.iter();
+        Self {
+            kind,
+            action,
+            id: id.to_owned(),
+            attributes: attributes
+                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+                .collect(),
+        }
+    }
+}
+
+/// What was done at once.
+#[derive(Clone, Debug)]
+pub struct Commit {
+    /// Grows with every commit, also over starts of the daemon.
+    pub revision: u64,
+    /// When.
+    pub time: SystemTime,
+    /// What changed of what is desired.
+    pub changes: Vec<Change>,
+    /// Objects of which something changed that is not desired: degraded, or working again.
+    pub observed: Vec<ObjectId>,
+    /// What happened, in order.
+    pub events: Vec<Event>,
+}
+
+/// What a watcher begins with.
+pub struct Watch {
+    /// Of the list.
+    pub revision: u64,
+    /// Everything at that revision.
+    pub desired: Desired,
+    /// What was done between the revision asked for and that of the list.
+    pub missed: Vec<Arc<Commit>>,
+    /// What is done from then on.
+    pub commits: broadcast::Receiver<Arc<Commit>>,
+}
+
+struct Inner {
+    revision: u64,
+    desired: Desired,
+    kept: VecDeque<Arc<Commit>>,
+    sender: broadcast::Sender<Arc<Commit>>,
+}
+
+/// The log.
+pub struct Log(Mutex<Inner>);
+
+impl Log {
+    /// `generation`: counts the starts of the state directory.
+    pub fn new(generation: u32) -> Self {
+        Self(Mutex::new(Inner {
+            revision: u64::from(generation) << START,
+            desired: Desired::default(),
+            kept: VecDeque::new(),
+            sender: broadcast::channel(KEPT).0,
+        }))
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a start found is where the log begins.
+    pub fn begin(&self, desired: Desired) {
+        self.inner().desired = desired;
+    }
+
+    /// The revision, and everything at it.
+    pub fn now(&self) -> (u64, Desired) {
+        let inner = self.inner();
+        (inner.revision, inner.desired.clone())
+    }
+
+    /// Adds what was done.
+    pub fn add(&self, changes: Vec<Change>, observed: Vec<ObjectId>, mut events: Vec<Event>) {
+        let mut inner = self.inner();
+        let before = inner.desired.clone();
+        for change in &changes {
+            change.apply(&mut inner.desired);
+        }
+        let mut told = events_of(&changes, &before, &inner.desired);
+        told.append(&mut events);
+        inner.revision += 1;
+        let commit = Arc::new(Commit {
+            revision: inner.revision,
+            time: SystemTime::now(),
+            changes,
+            observed,
+            events: told,
+        });
+        if inner.kept.len() == KEPT {
+            inner.kept.pop_front();
+        }
+        inner.kept.push_back(Arc::clone(&commit));
+        // Nobody listening is fine.
+        let _ = inner.sender.send(commit);
+    }
+
+    /// Everything now and what is done from then on; with `from`, also what was done since that revision.
+    ///
+    /// # Errors
+    /// `RevisionGone`: it is too long ago, of another start, or not yet.
+    pub fn watch(&self, from: Option<u64>) -> Result<Watch> {
+        let inner = self.inner();
+        let missed = match from {
+            None => Vec::new(),
+            Some(from) => {
+                let oldest = inner.kept.front().map_or(inner.revision, |c| c.revision - 1);
+                if !(oldest..=inner.revision).contains(&from) {
+                    return Err(Error::new(
+                        Kind::Conflict,
+                        format!("revision {from} is not remembered"),
+                    )
+                    .because(Reason::RevisionGone)
+                    .about("oldest", oldest)
+                    .hint("list again, and watch from the list's revision"));
+                }
+                let newer = inner.kept.iter().filter(|c| c.revision > from);
+                newer.cloned().collect()
+            }
+        };
+        Ok(Watch {
+            revision: inner.revision,
+            desired: inner.desired.clone(),
+            missed,
+            commits: inner.sender.subscribe(),
+        })
+    }
+}
+
+/// In which order things of one commit are told: makers before users, users away before what they used.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    Made,
+    Disconnected,
+    Connected,
+    Ports,
+    Runs,
+    Gone,
+    NetworkGone,
+}
+
+/// What happened, from what was and what is.
+fn events_of(changes: &[Change], before: &Desired, after: &Desired) -> Vec<Event> {
+    let mut told: Vec<(Place, Event)> = Vec::new();
+    for change in changes {
+        match (&change.before, &change.after) {
+            (None, Some(Object::Network(n))) => told.push((Place::Made, of_network("create", n))),
+            (Some(Object::Network(n)), None) => {
+                told.push((Place::NetworkGone, of_network("destroy", n)));
+            }
+            (Some(Object::Network(_)), Some(Object::Network(n))) => {
+                told.push((Place::Made, of_network("update", n)));
+            }
+            (Some(Object::Endpoint(e)), None) => {
+                let network = before.networks().get(&e.network);
+                let event = network.map(|n| of_connection("disconnect", n, e));
+                told.extend(event.map(|event| (Place::Disconnected, event)));
+            }
+            (None, Some(Object::Endpoint(e))) => {
+                let network = after.networks().get(&e.network);
+                let event = network.map(|n| of_connection("connect", n, e));
+                told.extend(event.map(|event| (Place::Connected, event)));
+            }
+            (Some(Object::Endpoint(_)), Some(Object::Endpoint(e))) => {
+                let about = [("network", &*e.network), ("container", &*e.sandbox)];
+                told.push((Place::Connected, Event::new("endpoint", "update", &e.id, &about)));
+            }
+            (was, is) => sandbox_events(sandbox(was), sandbox(is), &mut told),
+        }
+    }
+    told.sort_by_key(|(place, _)| *place);
+    told.into_iter().map(|(_, event)| event).collect()
+}
+
+fn sandbox(object: &Option<Object>) -> Option<&Sandbox> {
+    match object {
+        Some(Object::Sandbox(s)) => Some(s),
+        _ => None,
+    }
+}
+
+fn of_network(action: &'static str, network: &Network) -> Event {
+    let about = [("name", &*network.name), ("type", &*network.driver)];
+    Event::new("network", action, &network.id, &about)
+}
+
+fn of_connection(action: &'static str, network: &Network, endpoint: &Endpoint) -> Event {
+    let about = [
+        ("name", &*network.name),
+        ("type", &*network.record().driver),
+        ("container", &*endpoint.sandbox),
+        ("endpoint", &*endpoint.id),
+    ];
+    Event::new("network", action, &network.id, &about)
+}
+
+fn sandbox_events(was: Option<&Sandbox>, is: Option<&Sandbox>, told: &mut Vec<(Place, Event)>) {
+    let Some(of) = is.or(was) else {
+        return;
+    };
+    let event = |action| Event::new("sandbox", action, &of.id, &[("name", &of.name)]);
+    match (was, is) {
+        (None, _) => told.push((Place::Made, event("create"))),
+        (Some(_), None) => told.push((Place::Gone, event("destroy"))),
+        (Some(was), Some(is)) => {
+            if was.name != is.name {
+                let about = [("name", &*is.name), ("oldName", &*was.name)];
+                told.push((Place::Made, Event::new("sandbox", "rename", &is.id, &about)));
+            }
+            let changed = was.labels != is.labels
+                || was.names != is.names
+                || was.hostname != is.hostname
+                || was.exposed != is.exposed;
+            if changed {
+                told.push((Place::Made, event("update")));
+            }
+            let ports = |s: &Sandbox| if s.running() { s.ports.clone() } else { s.wanted_ports.clone() };
+            if was.running() == is.running() {
+                let (old, new) = (ports(was), ports(is));
+                let all = [("unpublish", &old, &new), ("publish", &new, &old)];
+                for (action, of_these, others) in all {
+                    for binding in of_these.iter().filter(|b| !others.contains(b)) {
+                        let about = [("name", &*is.name), ("port", &*binding.to_string())];
+                        told.push((Place::Ports, Event::new("port", action, &is.id, &about)));
+                    }
+                }
+            }
+        }
+    }
+    let runs = |s: Option<&Sandbox>| s.is_some_and(Sandbox::running);
+    match (runs(was), runs(is)) {
+        (false, true) => told.push((Place::Runs, event("start"))),
+        (true, false) if is.is_some() => told.push((Place::Runs, event("stop"))),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model;
+
+    fn made(name: &str) -> Change {
+        let network = Network::new(model::Network {
+            id: format!("{:0<64}", name.len()),
+            name: name.into(),
+            driver: "null".into(),
+            ..model::Network::default()
+        });
+        Change {
+            before: None,
+            after: Some(Object::Network(Arc::new(network.unwrap()))),
+        }
+    }
+
+    #[test]
+    fn n11_no_step_is_missed_between_a_list_and_a_watch() {
+        let log = Log::new(3);
+        let (first, _) = log.now();
+        log.add(vec![made("a")], vec![], vec![]);
+        let (second, listed) = log.now();
+        log.add(vec![made("bb")], vec![], vec![]);
+        let mut watch = log.watch(Some(second)).unwrap();
+        log.add(vec![made("ccc")], vec![], vec![]);
+        assert_eq!(listed.networks().len(), 1);
+        assert_eq!(watch.missed.len(), 1);
+        assert_eq!(watch.missed[0].events[0].attributes["name"], "bb");
+        let next = watch.commits.try_recv().unwrap();
+        assert_eq!(next.revision, watch.revision + 1);
+        assert_eq!(log.watch(Some(first)).unwrap().missed.len(), 3);
+        for gone in [first - 1, next.revision + 1, 7] {
+            let error = log.watch(Some(gone)).err().unwrap();
+            assert_eq!(error.reason, Reason::RevisionGone);
+        }
+        assert!(Log::new(4).now().0 > log.now().0, "starts are in order");
+    }
+
+    #[test]
+    fn n11_what_is_no_more_remembered_is_said() {
+        let log = Log::new(1);
+        let (first, _) = log.now();
+        for _ in 0..=KEPT {
+            log.add(vec![], vec![], vec![]);
+        }
+        assert!(log.watch(Some(first)).is_err());
+        assert_eq!(log.watch(Some(first + 1)).unwrap().missed.len(), KEPT);
+    }
+}
