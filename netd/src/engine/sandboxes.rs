@@ -158,7 +158,7 @@ impl Engine {
                 netns
             }
             NamespaceRequest::New => Netns::create_async(&path).await?,
-            NamespaceRequest::Path(path) => Netns::open(path)?,
+            NamespaceRequest::Path(path) => Netns::open_async(path).await?,
             NamespaceRequest::Process(pid) => Netns::open(&path).map_err(|e| {
                 Error::new(e.kind, format!("process {pid}: {}", e.message))
                     .hint("give a running process")
