@@ -6,6 +6,7 @@ pub mod api;
 pub mod config;
 pub mod daemon;
 pub mod dataplane;
+pub mod directories;
 pub mod dns;
 pub mod engine;
 pub mod error;
