@@ -376,3 +376,6 @@ fn on_thread<R: Send>(work: impl FnOnce() -> Result<R> + Send) -> Result<R> {
         })
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -146,3 +146,103 @@ fn started(pid: u32) -> Result<u64> {
         .and_then(|field| field.parse().ok())
         .ok_or_else(|| Error::internal(&path, "not of the form that is known"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        os::unix::process::CommandExt as _,
+        process::{Child, Command, Stdio},
+        time::Duration,
+    };
+
+    use nix::sched::{CloneFlags, unshare};
+    use tokio::time::timeout;
+
+    use super::*;
+
+    /// A process that ends when its input does; in a namespace of its own if `apart`.
+    fn process(apart: bool) -> Child {
+        let mut command = Command::new("cat");
+        command.stdin(Stdio::piped()).stdout(Stdio::null());
+        if apart {
+            // SAFETY: between fork and exec only a system call.
+            unsafe {
+                command.pre_exec(|| Ok(unshare(CloneFlags::CLONE_NEWNET)?));
+            }
+        }
+        command.spawn().unwrap()
+    }
+
+    #[tokio::test]
+    async fn b1_a_process_is_watched_until_it_ends() {
+        let mut child = process(true);
+        let (watch, netns) = Watch::open(child.id()).unwrap();
+        let identity = netns.identity().unwrap();
+        assert_ne!(identity, Netns::current().unwrap().identity().unwrap());
+        assert!(!watch.has_ended());
+        let id = watch.id();
+        let again = Watch::open_same(&id, &identity).unwrap().unwrap();
+        assert_eq!(again.id(), id);
+        let short = Duration::from_millis(50);
+        timeout(short, watch.ended()).await.expect_err("ended");
+        let waiting = tokio::spawn(async move { again.ended().await });
+        drop(child.stdin.take());
+        let long = Duration::from_secs(20);
+        timeout(long, watch.ended()).await.unwrap();
+        timeout(long, waiting).await.unwrap().unwrap();
+        // Not reaped yet: it has no namespace any more.
+        assert_eq!(Watch::open(child.id()).unwrap_err().kind, Kind::NotFound);
+        child.wait().unwrap();
+        assert!(watch.has_ended());
+        timeout(long, watch.ended()).await.unwrap();
+        assert_eq!(Watch::open(child.id()).unwrap_err().kind, Kind::NotFound);
+        assert!(Watch::open_same(&id, &identity).unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn b1_a_process_of_the_same_number_is_not_taken_for_it() {
+        let mut child = process(false);
+        let (watch, netns) = Watch::open(child.id()).unwrap();
+        let (id, identity) = (watch.id(), netns.identity().unwrap());
+        assert!(Watch::open_same(&id, &identity).unwrap().is_some());
+        // One that started at another time; one that is elsewhere; after another start of the system.
+        let other = ProcessId {
+            started: id.started.wrapping_sub(1),
+            ..id
+        };
+        assert!(Watch::open_same(&other, &identity).unwrap().is_none());
+        let mut elsewhere = identity;
+        elsewhere.cookie = elsewhere.cookie.wrapping_add(1);
+        assert!(Watch::open_same(&id, &elsewhere).unwrap().is_none());
+        let mut before = identity;
+        before.boot_id[15] ^= 1;
+        assert!(Watch::open_same(&id, &before).unwrap().is_none());
+        drop(child.stdin.take());
+        child.wait().unwrap();
+    }
+
+    #[tokio::test]
+    async fn b1_numbers_that_are_no_process_are_refused() {
+        for (pid, kind) in [
+            (0, Kind::Invalid),
+            (u32::MAX, Kind::Invalid),
+            (i32::MAX.unsigned_abs(), Kind::NotFound),
+        ] {
+            let refused = Watch::open(pid).unwrap_err();
+            assert_eq!(refused.kind, kind, "{refused}");
+            assert!(refused.hint.is_some());
+        }
+        // A thread has a number, too; the runtime's is not the first one.
+        let (tell, told) = std::sync::mpsc::channel::<()>();
+        let (say, heard) = std::sync::mpsc::channel();
+        let lives = std::thread::spawn(move || {
+            say.send(nix::unistd::gettid().as_raw().unsigned_abs())
+                .unwrap();
+            let _ = told.recv();
+        });
+        let refused = Watch::open(heard.recv().unwrap()).unwrap_err();
+        assert_eq!(refused.kind, Kind::Invalid, "{refused}");
+        drop(tell);
+        lives.join().unwrap();
+    }
+}
