@@ -7,12 +7,14 @@ use std::path::PathBuf;
 use ipnetwork::IpNetwork;
 use serde::Deserialize;
 
+use crate::error::{Error, Result};
+
 pub use nat::{Lifetimes, Nat, nanoseconds};
 
 /// Where an instance lives. Several instances on one host are kept apart by name, state and run directory.
 #[derive(Clone, Debug)]
 pub struct Instance {
-    /// `[a-zA-Z0-9][a-zA-Z0-9_.-]*`, at most 32 characters: part of the pin path.
+    /// `[a-zA-Z0-9][a-zA-Z0-9_-]*`, at most 32 characters: part of the pin path.
     pub name: String,
     /// Holds `netd.redb`.
     pub state: PathBuf,
@@ -22,7 +24,85 @@ pub struct Instance {
     pub cgroup: Option<PathBuf>,
 }
 
+/// Of an instance that is given no other name.
+const DEFAULT_NAME: &str = "default";
+
+/// Bytes of a Unix socket's path, unix(7): `sun_path` without its final zero.
+const SOCKET_PATH: usize = 107;
+
+/// The longest name of a socket in the run directory.
+const SOCKET_NAME: &str = "keeper.sock";
+
 impl Instance {
+    /// Where `name` lives, with the directories that follow its name where none are given: `/var/lib/netd` and
+    /// `/run/netd`, or `/var/lib/netd@NAME` and `/run/netd@NAME`. Errors: [`Instance::check`].
+    pub fn new(
+        name: &str,
+        state: Option<PathBuf>,
+        run: Option<PathBuf>,
+        cgroup: Option<PathBuf>,
+    ) -> Result<Self> {
+        let place = |given: Option<PathBuf>, root: &str| {
+            let directory = if name == DEFAULT_NAME {
+                format!("{root}/netd")
+            } else {
+                format!("{root}/netd@{name}")
+            };
+            let path = given.unwrap_or_else(|| directory.into());
+            std::path::absolute(&path)
+                .map_err(|e| Error::invalid(format!("the directory {:?}: {e}", path.display())))
+        };
+        let instance = Self {
+            name: name.to_owned(),
+            state: place(state, "/var/lib")?,
+            run: place(run, "/run")?,
+            cgroup,
+        };
+        instance.check()?;
+        Ok(instance)
+    }
+
+    /// Refuses what could not work, before anything is made.
+    pub fn check(&self) -> Result<()> {
+        crate::model::check_name("instance", &self.name)?;
+        // The name becomes a directory of bpffs, which knows no dots.
+        if self.name.contains('.') {
+            return Err(Error::invalid(format!(
+                "the instance name {} has a dot, which bpffs refuses",
+                self.name
+            ))
+            .hint("only [a-zA-Z0-9][a-zA-Z0-9_-]*"));
+        }
+        if self.name.len() > 32 {
+            return Err(
+                Error::invalid(format!("the instance name {} is too long", self.name))
+                    .hint("at most 32"),
+            );
+        }
+        let most = SOCKET_PATH - 1 - SOCKET_NAME.len();
+        for (option, path, why) in [
+            ("run", &self.run, "the path of a socket in it"),
+            ("state", &self.state, "that of the run directory, too"),
+        ] {
+            let length = path.as_os_str().len();
+            if length > most {
+                return Err(Error::invalid(format!(
+                    "--{option}: the path of {length} bytes is too long: {}",
+                    path.display()
+                ))
+                .hint(format!("at most {most} bytes, the limit of {why}")));
+            }
+        }
+        if self.run == self.state {
+            return Err(Error::invalid(format!(
+                "--run and --state are one directory: {}",
+                self.run.display()
+            ))
+            .hint("give two: what is in the one goes with a reboot, what is in the other stays"));
+        }
+        Ok(())
+    }
+
     /// `/sys/fs/bpf/netd/<instance>`; below it one directory for each ABI version.
     pub fn pin_root(&self) -> PathBuf {
         PathBuf::from("/sys/fs/bpf/netd").join(&self.name)
@@ -148,8 +228,7 @@ impl Config {
     }
 
     /// Refuses values that could not work.
-    pub fn check(&self) -> crate::error::Result<()> {
-        use crate::error::Error;
+    pub fn check(&self) -> Result<()> {
         self.nat.check()?;
         for pool in &self.pools {
             if !pool.base.is_ipv4() || pool.size < pool.base.prefix() || pool.size > 30 {

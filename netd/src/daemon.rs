@@ -1,65 +1,19 @@
 //! One daemon's life: lock, load, reconcile, serve, stop. The data plane stays when it goes.
 
-use std::{
-    fs::{self, File},
-    io::{Read as _, Write as _},
-    os::unix::fs::PermissionsExt as _,
-    path::Path,
-    sync::Arc,
-};
+use std::{fs, path::Path, sync::Arc};
 
-use nix::fcntl::{Flock, FlockArg};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     api,
     config::{Config, Instance},
     dataplane::Dataplane,
+    directories,
     engine::Engine,
     error::{Error, Result},
     kernel::{Netlink, memory},
     store::Store,
 };
-
-/// Takes the instance: at most one daemon (or purge) at a time. The lock goes with the process, however it ends.
-pub fn lock(instance: &Instance) -> Result<Flock<File>> {
-    for directory in [&instance.run, &instance.state] {
-        fs::create_dir_all(directory)
-            .map_err(|e| Error::internal(format!("creating {}", directory.display()), e))?;
-    }
-    fs::set_permissions(&instance.state, fs::Permissions::from_mode(0o700))
-        .map_err(|e| Error::internal(format!("protecting {}", instance.state.display()), e))?;
-    // The state directory's lock guards the store, whatever run directory another daemon uses.
-    let path = instance.state.join("netd.lock");
-    let fail = |e: &dyn std::fmt::Display| Error::internal(format!("lock {}", path.display()), e);
-    let mut file = File::options()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path)
-        .map_err(|e| fail(&e))?;
-    let mut holder = String::new();
-    let _ = file.read_to_string(&mut holder);
-    let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, e)| {
-        if e == nix::Error::EWOULDBLOCK {
-            Error::conflict(format!(
-                "another netd (pid {}) runs instance {} with state {}",
-                holder.trim(),
-                instance.name,
-                instance.state.display()
-            ))
-            .hint("stop it first, or give another --instance, --state and --run")
-        } else {
-            fail(&e)
-        }
-    })?;
-    lock.set_len(0).map_err(|e| fail(&e))?;
-    let mut file = &*lock;
-    std::io::Seek::rewind(&mut file).map_err(|e| fail(&e))?;
-    writeln!(file, "{}", std::process::id()).map_err(|e| fail(&e))?;
-    Ok(lock)
-}
 
 /// Every sandbox' namespace is an open file: as many as the system lets us have.
 fn raise_file_limit() {
@@ -79,7 +33,7 @@ pub fn socket(run: &Path) -> std::path::PathBuf {
 /// Runs until SIGTERM or SIGINT.
 pub async fn run(instance: Instance, config: Config) -> Result<()> {
     api::note_start();
-    let _lock = lock(&instance)?;
+    let _held = directories::hold(&instance)?;
     raise_file_limit();
     #[cfg(feature = "failpoints")]
     {

@@ -22,6 +22,7 @@ pub mod api;
 pub mod config;
 pub mod daemon;
 pub mod dataplane;
+pub mod directories;
 pub mod dns;
 pub mod driver;
 pub mod engine;

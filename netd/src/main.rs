@@ -1,6 +1,12 @@
 //! The netd daemon: command line, start, stop.
 
-use std::{path::PathBuf, process::ExitCode};
+mod log;
+
+use std::{
+    io::IsTerminal as _,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::Parser;
 use netd::{
@@ -18,12 +24,13 @@ struct Arguments {
     /// Name of this instance; several on one host are kept apart by it.
     #[arg(long, default_value = "default")]
     instance: String,
-    /// Directory of the stored state.
-    #[arg(long, default_value = "/var/lib/netd")]
-    state: PathBuf,
-    /// Directory of the socket, the namespaces and the files for names.
-    #[arg(long, default_value = "/run/netd")]
-    run: PathBuf,
+    /// Directory of the stored state; default: /var/lib/netd, for another instance /var/lib/netd@INSTANCE.
+    #[arg(long)]
+    state: Option<PathBuf>,
+    /// Directory of the socket, the namespaces and the files for names; default: /run/netd, for another instance
+    /// /run/netd@INSTANCE.
+    #[arg(long)]
+    run: Option<PathBuf>,
     /// cgroup v2 directory whose processes reach published ports; default: the root of the hierarchy.
     #[arg(long)]
     cgroup: Option<PathBuf>,
@@ -52,12 +59,7 @@ fn main() -> ExitCode {
         };
     }
     let arguments = Arguments::parse();
-    let filter = tracing_subscriber::EnvFilter::try_new(&arguments.log).unwrap_or_default();
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .init();
-    match start(arguments) {
+    match begin_log(&arguments.log).and_then(|()| start(arguments)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             eprintln!("netd: {e}");
@@ -66,54 +68,52 @@ fn main() -> ExitCode {
     }
 }
 
+/// Begins to log to standard error; in colours where they are seen and wanted.
+fn begin_log(wanted: &str) -> Result<()> {
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    tracing_subscriber::fmt()
+        .with_env_filter(log::filter(wanted)?)
+        .with_writer(std::io::stderr)
+        .with_ansi(!plain && std::io::stderr().is_terminal())
+        .init();
+    Ok(())
+}
+
 fn start(arguments: Arguments) -> Result<()> {
-    netd::model::check_name("instance", &arguments.instance)?;
-    // The name becomes a directory of bpffs, which knows no dots.
-    if arguments.instance.contains('.') {
-        return Err(Error::invalid(format!(
-            "the instance name {} has a dot, which bpffs refuses",
-            arguments.instance
-        ))
-        .hint("only [a-zA-Z0-9][a-zA-Z0-9_-]*"));
-    }
-    if arguments.instance.len() > 32 {
-        return Err(Error::invalid(format!(
-            "the instance name {} is too long",
-            arguments.instance
-        ))
-        .hint("at most 32"));
-    }
+    let instance = Instance::new(
+        &arguments.instance,
+        arguments.state,
+        arguments.run,
+        arguments.cgroup,
+    )?;
     if !nix::unistd::geteuid().is_root() {
         return Err(Error::invalid(
             "netd must run as root: it loads eBPF programs and makes interfaces",
         )
         .hint("use sudo"));
     }
-    let config = match &arguments.config {
-        None => Config::default(),
-        Some(path) => {
-            let text = std::fs::read_to_string(path).map_err(|e| {
-                Error::invalid(format!("configuration file {}: {e}", path.display()))
-            })?;
-            toml::from_str(&text).map_err(|e| {
-                Error::invalid(format!("configuration file {}: {e}", path.display()))
-            })?
-        }
-    };
-    let instance = Instance {
-        name: arguments.instance,
-        state: arguments.state,
-        run: arguments.run,
-        cgroup: arguments.cgroup,
-    };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|e| Error::internal("starting the runtime", e))?;
     if arguments.purge {
+        // It needs nothing that the configuration says, which may be gone.
         runtime.block_on(purge::run(&instance))
     } else {
-        config.check()?;
+        let config = configuration(arguments.config.as_deref())?;
         runtime.block_on(daemon::run(instance, config))
     }
+}
+
+fn configuration(path: Option<&Path>) -> Result<Config> {
+    let Some(path) = path else {
+        return Ok(Config::default());
+    };
+    let fail = |e: &dyn std::fmt::Display| {
+        Error::invalid(format!("configuration file {}: {e}", path.display()))
+    };
+    let text = std::fs::read_to_string(path).map_err(|e| fail(&e))?;
+    let config: Config = toml::from_str(&text).map_err(|e| fail(&e))?;
+    config.check()?;
+    Ok(config)
 }

@@ -1,11 +1,12 @@
-//! `netd --purge`: removes every trace of an instance.
+//! `netd --purge`: removes every trace of an instance, and nothing that it has not made.
 
-use std::fs;
+use std::{collections::BTreeSet, fs};
 
 use crate::{
     config::Instance,
     daemon,
     dataplane::Dataplane,
+    directories::{self, Cleaned},
     dns::keeper::{self, Keeper},
     error::{Error, Result},
     kernel::{Netlink, Netns, Reaper, sysctl},
@@ -15,7 +16,7 @@ use crate::{
 
 /// Removes links, programs, pins, namespaces, files and state of an instance that no daemon runs.
 pub async fn run(instance: &Instance) -> Result<()> {
-    let lock = daemon::lock(instance)?;
+    let held = directories::hold_existing(instance)?;
     let netlink = Netlink::new()?;
     let reaper = Reaper::start(netlink.clone());
     let links = netlink.find_links(&instance.name).await?;
@@ -32,18 +33,19 @@ pub async fn run(instance: &Instance) -> Result<()> {
     if let Some(keeper) = Keeper::find(&instance.run)? {
         keeper.quit()?;
     }
-    let namespaces = instance.run.join("netns");
-    if let Ok(found) = fs::read_dir(&namespaces) {
-        for entry in found.flatten() {
-            Netns::remove(&entry.path())?;
+    let namespaces = directories::namespaces(&instance.run);
+    let files = directories::files(&instance.run);
+    let names = store.as_ref().and_then(|s| s.as_ref().ok()).map(names);
+    // Without a store there is only the mark of the directory that they are in.
+    let known = |name: &str| names.as_ref().is_none_or(|names| names.contains(name));
+    let cleaned = directories::clean_namespaces(&namespaces, known, |_| false);
+    for done in cleaned
+        .into_iter()
+        .chain(directories::clean_files(&files, |_| false))
+    {
+        if let Cleaned::Left(why) = done {
+            tracing::warn!("{why}");
         }
-    }
-    let files = instance.run.join("files");
-    match fs::remove_dir_all(&files) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-            return Err(Error::internal(format!("removing {}", files.display()), e));
-        }
-        _ => {}
     }
     // A store that cannot be read goes all the same, but then the sysctl's old value is not known.
     let before = store.map(|s| s.and_then(|s| s.get::<String>("meta/reserved_ports")));
@@ -65,25 +67,28 @@ pub async fn run(instance: &Instance) -> Result<()> {
             sysctl::format_ports(&now)
         );
     }
-    for path in [
-        daemon::socket(&instance.run),
-        keeper::path(&instance.run),
-        instance.state.join("netd.redb"),
-        instance.state.join("netd.lock"),
-    ] {
-        match fs::remove_file(&path) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                return Err(Error::internal(format!("removing {}", path.display()), e));
-            }
-            _ => {}
-        }
+    for path in [daemon::socket(&instance.run), keeper::path(&instance.run)] {
+        directories::remove_socket(&path)
+            .map_err(|e| Error::internal(format!("removing {}", path.display()), e))?;
     }
-    // Directories of the operator's own making may hold other things and stay then.
-    for directory in [&namespaces, &instance.run, &instance.state] {
+    let stored = instance.state.join("netd.redb");
+    match fs::remove_file(&stored) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            return Err(Error::internal(format!("removing {}", stored.display()), e));
+        }
+        _ => {}
+    }
+    for directory in [&namespaces, &files] {
+        // What others put there stays, and was told.
         let _ = fs::remove_dir(directory);
     }
-    drop(lock);
-    Ok(())
+    held.remove()
+}
+
+/// Under which a sandbox has, or had, a namespace of its own.
+fn names(store: &Store) -> BTreeSet<String> {
+    let sandboxes = store.list::<Sandbox>("sandbox").unwrap_or_default();
+    sandboxes.into_iter().map(|sandbox| sandbox.name).collect()
 }
 
 /// Takes the way to the resolver out of namespaces that others made.

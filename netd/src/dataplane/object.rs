@@ -32,7 +32,7 @@ pub fn pin_directory(instance: &Instance) -> PathBuf {
 }
 
 /// Mounts bpffs where it is missing.
-fn ensure_bpffs() -> Result<()> {
+pub fn ensure_bpffs() -> Result<()> {
     let root = Path::new("/sys/fs/bpf");
     let is_bpffs = || statfs(root).is_ok_and(|s| s.filesystem_type() == BPF_FS_MAGIC);
     if is_bpffs() {

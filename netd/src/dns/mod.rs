@@ -125,7 +125,7 @@ impl Resolver {
         left: &mut Left,
         lead: impl FnOnce() -> Result<()>,
     ) -> Result<()> {
-        let (device, inode) = netns.identity()?;
+        let (device, inode) = netns.inode()?;
         let key = format!("{sandbox}:{device}:{inode}");
         let (sockets, new) = match left.remove(&key) {
             Some(pair) => (Sockets::adopt(pair), false),

@@ -8,11 +8,13 @@ pub mod links;
 pub mod memory;
 pub mod netns;
 pub mod ports;
+pub mod process;
 mod reaper;
 pub mod rtnl;
 pub mod sandbox;
 pub mod sysctl;
 
 pub use links::{EndpointLinkSpec, Netlink, NetworkDevice, NetworkDeviceSpec, OwnedLink, Role};
-pub use netns::Netns;
+pub use netns::{Identity, Netns};
+pub use process::Watch;
 pub use reaper::Reaper;
