@@ -6,9 +6,10 @@ use netd_proto::v1;
 use prost_types::Timestamp;
 
 use crate::{
-    engine::{Connected, FilePaths, Model, NetworkRequest, PoolRequest, PruneRequest},
+    engine::{Connected, FilePaths, PruneRequest, View},
     error::{Error, Result},
-    model::{Attachment, Endpoint, EndpointRequest, Network, PortBinding, Sandbox},
+    driver::Network,
+    model::{Attachment, Endpoint, EndpointSpec, NetworkRequest, PoolSpec, PortBinding, Sandbox},
 };
 
 /// From nanoseconds since 1970.
@@ -26,13 +27,13 @@ fn mac(m: [u8; 6]) -> String {
         .join(":")
 }
 
-pub fn network(model: &Model, n: &Network) -> v1::Network {
-    let running = |e: &&Endpoint| model.running.contains_key(&e.sandbox);
+pub fn network(model: &View, n: &Network) -> v1::Network {
+    let running = |e: &&std::sync::Arc<Endpoint>| model.observed.running.contains_key(&e.sandbox);
     v1::Network {
         id: n.id.clone(),
         name: n.name.clone(),
         created: Some(timestamp(n.created)),
-        driver: n.driver.clone(),
+        driver: n.driver_name().to_owned(),
         scope: n.scope.clone(),
         enable_ipv4: n.enable_ipv4,
         enable_ipv6: n.enable_ipv6,
@@ -75,8 +76,8 @@ pub fn network(model: &Model, n: &Network) -> v1::Network {
     }
 }
 
-pub fn endpoint(model: &Model, e: &Endpoint) -> v1::Endpoint {
-    let network = model.networks.get(&e.network);
+pub fn endpoint(model: &View, e: &Endpoint) -> v1::Endpoint {
+    let network = model.networks().get(&e.network);
     let gateway = |v4: bool| network?.route_via(v4).map(|a| a.to_string());
     let default = |v4: bool| {
         let holder = model.gateway_endpoint(&e.sandbox, v4);
@@ -114,11 +115,11 @@ pub fn endpoint(model: &Model, e: &Endpoint) -> v1::Endpoint {
 }
 
 /// What connecting gave; for a stopped sandbox what it will ask for.
-pub fn connected(model: &Model, made: &Connected) -> v1::Endpoint {
+pub fn connected(model: &View, made: &Connected) -> v1::Endpoint {
     match made {
         Connected::Now(e) => endpoint(model, e),
         Connected::AtStart(sandbox, attachment) => {
-            let r = &attachment.request;
+            let r = &attachment.spec;
             let network = model.network(&r.network).ok();
             v1::Endpoint {
                 network_id: network.map(|n| n.id.clone()).unwrap_or_default(),
@@ -141,10 +142,10 @@ pub fn connected(model: &Model, made: &Connected) -> v1::Endpoint {
 }
 
 fn attachment(a: &Attachment) -> v1::ConnectRequest {
-    let r = a.request.clone();
+    let r = a.spec.clone();
     v1::ConnectRequest {
         network: r.network,
-        sandbox: r.sandbox,
+        sandbox: String::new(),
         ipv4_address: r.ipv4,
         ipv6_address: r.ipv6,
         mac_address: r.mac,
@@ -168,7 +169,7 @@ fn port_spec(b: &PortBinding) -> v1::PortSpec {
     }
 }
 
-pub fn sandbox(model: &Model, s: &Sandbox) -> v1::Sandbox {
+pub fn sandbox(model: &View, s: &Sandbox) -> v1::Sandbox {
     let files = model.files(s);
     let path = |path: fn(&FilePaths) -> &PathBuf| {
         let path = files.as_ref().map(|f| path(f).display().to_string());
@@ -181,12 +182,12 @@ pub fn sandbox(model: &Model, s: &Sandbox) -> v1::Sandbox {
         hostname: s.hostname.clone(),
         labels: s.labels.clone().into_iter().collect(),
         netns_path: s
-            .netns
+            .run
             .as_ref()
-            .map(|p| p.display().to_string())
+            .map(|r| r.netns.display().to_string())
             .unwrap_or_default(),
-        owned: s.owned,
-        running: model.running.contains_key(&s.id),
+        owned: s.owned(),
+        running: model.observed.running.contains_key(&s.id),
         endpoints: model
             .endpoints_of(&s.id)
             .map(|e| endpoint(model, e))
@@ -202,8 +203,8 @@ pub fn sandbox(model: &Model, s: &Sandbox) -> v1::Sandbox {
 }
 
 /// Of a stopped sandbox those that it will ask for.
-pub fn publications(model: &Model, s: &Sandbox) -> Vec<v1::Publication> {
-    let bindings = if s.netns.is_some() {
+pub fn publications(model: &View, s: &Sandbox) -> Vec<v1::Publication> {
+    let bindings = if s.running() {
         &s.ports
     } else {
         &s.wanted_ports
@@ -212,16 +213,16 @@ pub fn publications(model: &Model, s: &Sandbox) -> Vec<v1::Publication> {
     bindings.iter().map(one).collect()
 }
 
-pub fn publication(model: &Model, s: &Sandbox, b: &PortBinding) -> v1::Publication {
+pub fn publication(model: &View, s: &Sandbox, b: &PortBinding) -> v1::Publication {
     let linked = |v4| {
         let holder = model.gateway_endpoint(&s.id, v4);
-        holder.is_some_and(|e| model.links.contains_key(&e.id))
+        holder.is_some_and(|e| model.observed.links.contains_key(&e.id))
     };
     v1::Publication {
         sandbox_id: s.id.clone(),
         sandbox_name: s.name.clone(),
         spec: Some(port_spec(b)),
-        active: s.netns.is_some() && (linked(true) || linked(false)),
+        active: s.running() && (linked(true) || linked(false)),
     }
 }
 
@@ -260,10 +261,9 @@ pub fn binding(spec: &v1::PortSpec) -> Result<PortBinding> {
     })
 }
 
-pub fn endpoint_request(r: v1::ConnectRequest) -> EndpointRequest {
-    EndpointRequest {
+pub fn endpoint_request(r: v1::ConnectRequest) -> EndpointSpec {
+    EndpointSpec {
         network: r.network,
-        sandbox: r.sandbox,
         ipv4: r.ipv4_address,
         ipv6: r.ipv6_address,
         mac: r.mac_address,
@@ -291,7 +291,7 @@ pub fn prune_request(r: v1::PruneNetworksRequest) -> PruneRequest {
 
 pub fn network_request(r: v1::CreateNetworkRequest) -> NetworkRequest {
     let ipam = r.ipam.unwrap_or_default();
-    let pool = |p: v1::IpamPool| PoolRequest {
+    let pool = |p: v1::IpamPool| PoolSpec {
         subnet: p.subnet,
         ip_range: p.ip_range,
         gateway: p.gateway,
@@ -317,6 +317,7 @@ pub fn network_request(r: v1::CreateNetworkRequest) -> NetworkRequest {
         ipam_driver: ipam.driver,
         ipam_options: ipam.options.into_iter().collect(),
         pools: ipam.pools.into_iter().map(pool).collect(),
+        request_id: String::new(),
     }
 }
 

@@ -70,7 +70,7 @@ struct Wanted {
 impl Wanted {
     fn new(engine: &Engine, filter: Option<v1::FlowFilter>) -> Result<Self> {
         let filter = filter.unwrap_or_default();
-        let model = engine.read();
+        let model = engine.view();
         let id = |text: &str, find: &dyn Fn(&str) -> Result<String>| match text {
             "" => Ok(None),
             text => find(text).map(Some),
@@ -95,7 +95,7 @@ impl Wanted {
     /// With the numbers that the endpoints have now.
     fn filter(&self, engine: &Engine) -> FlowFilter {
         let mut filter = self.rest.clone();
-        let model = engine.read();
+        let model = engine.view();
         if let Some(id) = &self.sandbox {
             let numbers = model.endpoints_of(id).map(|e| e.number);
             filter.ends.push(numbers.collect());

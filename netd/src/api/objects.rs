@@ -24,7 +24,7 @@ impl NetworkService for Api {
         let made = self
             .whole(move |e| async move { e.create_network(request).await })
             .await?;
-        let model = self.engine.read();
+        let model = self.engine.view();
         Ok(Response::new(convert::network(&model, &made)))
     }
 
@@ -32,8 +32,8 @@ impl NetworkService for Api {
         &self,
         _: Request<v1::ListNetworksRequest>,
     ) -> Answer<v1::ListNetworksResponse> {
-        let model = self.engine.read();
-        let mut all: Vec<_> = model.networks.values().collect();
+        let model = self.engine.view();
+        let mut all: Vec<_> = model.networks().values().collect();
         all.sort_by_key(|n| n.created);
         let networks = all
             .into_iter()
@@ -43,7 +43,7 @@ impl NetworkService for Api {
     }
 
     async fn get_network(&self, request: Request<v1::GetNetworkRequest>) -> Answer<v1::Network> {
-        let model = self.engine.read();
+        let model = self.engine.view();
         let found = model.network(&request.into_inner().network)?;
         Ok(Response::new(convert::network(&model, found)))
     }
@@ -74,11 +74,13 @@ impl NetworkService for Api {
 #[async_trait]
 impl EndpointService for Api {
     async fn connect_sandbox(&self, request: Request<v1::ConnectRequest>) -> Answer<v1::Endpoint> {
-        let request = convert::endpoint_request(request.into_inner());
+        let request = request.into_inner();
+        let sandbox = request.sandbox.clone();
+        let spec = convert::endpoint_request(request);
         let made = self
-            .whole(move |e| async move { e.connect(request).await })
+            .whole(move |e| async move { e.connect(&sandbox, spec, String::new()).await })
             .await?;
-        let model = self.engine.read();
+        let model = self.engine.view();
         Ok(Response::new(convert::connected(&model, &made)))
     }
 
@@ -98,7 +100,7 @@ impl EndpointService for Api {
         request: Request<v1::ListEndpointsRequest>,
     ) -> Answer<v1::ListEndpointsResponse> {
         let request = request.into_inner();
-        let model = self.engine.read();
+        let model = self.engine.view();
         let network = match request.network.as_str() {
             "" => None,
             wanted => Some(model.network(wanted)?.id.clone()),
@@ -149,11 +151,13 @@ impl SandboxService for Api {
                 .map(convert::endpoint_request)
                 .collect(),
             names: names::options(request.names.unwrap_or_default())?,
+            id: String::new(),
+            request_id: String::new(),
         };
         let made = self
             .whole(move |e| async move { e.create_sandbox(request).await })
             .await?;
-        let model = self.engine.read();
+        let model = self.engine.view();
         Ok(Response::new(convert::sandbox(&model, &made)))
     }
 
@@ -171,7 +175,7 @@ impl SandboxService for Api {
         let made = self
             .whole(move |e| async move { e.start_sandbox(&request.sandbox, namespace).await })
             .await?;
-        let model = self.engine.read();
+        let model = self.engine.view();
         Ok(Response::new(convert::sandbox(&model, &made)))
     }
 
@@ -180,7 +184,7 @@ impl SandboxService for Api {
         let made = self
             .whole(move |e| async move { e.stop_sandbox(&wanted).await })
             .await?;
-        let model = self.engine.read();
+        let model = self.engine.view();
         Ok(Response::new(convert::sandbox(&model, &made)))
     }
 
@@ -188,8 +192,8 @@ impl SandboxService for Api {
         &self,
         _: Request<v1::ListSandboxesRequest>,
     ) -> Answer<v1::ListSandboxesResponse> {
-        let model = self.engine.read();
-        let mut all: Vec<_> = model.sandboxes.values().collect();
+        let model = self.engine.view();
+        let mut all: Vec<_> = model.sandboxes().values().collect();
         all.sort_by_key(|s| s.created);
         let sandboxes = all
             .into_iter()
@@ -199,7 +203,7 @@ impl SandboxService for Api {
     }
 
     async fn get_sandbox(&self, request: Request<v1::GetSandboxRequest>) -> Answer<v1::Sandbox> {
-        let model = self.engine.read();
+        let model = self.engine.view();
         let found = model.sandbox(&request.into_inner().sandbox)?;
         Ok(Response::new(convert::sandbox(&model, found)))
     }
@@ -229,7 +233,7 @@ impl PortService for Api {
         let made = self
             .whole(move |e| async move { e.publish(&name, wanted).await })
             .await?;
-        let model = self.engine.read();
+        let model = self.engine.view();
         let sandbox = model.sandbox(&request.sandbox)?;
         let publications = made
             .iter()
@@ -258,9 +262,9 @@ impl PortService for Api {
         request: Request<v1::ListPublicationsRequest>,
     ) -> Answer<v1::ListPublicationsResponse> {
         let wanted = request.into_inner().sandbox;
-        let model = self.engine.read();
+        let model = self.engine.view();
         let sandboxes = if wanted.is_empty() {
-            model.sandboxes.values().collect()
+            model.sandboxes().values().collect()
         } else {
             vec![model.sandbox(&wanted)?]
         };

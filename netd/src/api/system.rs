@@ -6,7 +6,8 @@ use netd_common::{abi, drop_reason::DropReason};
 use netd_proto::v1::{
     self, event_service_server::EventService, system_service_server::SystemService,
 };
-use tokio_stream::{Stream, StreamExt as _, wrappers::BroadcastStream};
+use futures::StreamExt as _;
+use tokio_stream::{Stream, wrappers::BroadcastStream};
 use tonic::{Request, Response, Status, async_trait};
 
 use super::{Api, convert, drops, holders::Holders};
@@ -59,7 +60,7 @@ impl SystemService for Api {
             capacity: m.capacity,
         };
         let warnings = self.engine.warnings();
-        let model = self.engine.read();
+        let model = self.engine.view();
         Ok(Response::new(v1::GetStatusResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             instance: instance.name.clone(),
@@ -75,10 +76,10 @@ impl SystemService for Api {
                 .find(|p| p.hook == "cgroup")
                 .map(|p| p.target.clone())
                 .unwrap_or_default(),
-            networks: model.networks.len() as u32,
-            sandboxes: model.sandboxes.len() as u32,
+            networks: model.networks().len() as u32,
+            sandboxes: model.sandboxes().len() as u32,
             endpoints: model.endpoints().len() as u32,
-            publications: model.sandboxes.values().map(|s| s.ports.len() as u32).sum(),
+            publications: model.sandboxes().values().map(|s| s.ports.len() as u32).sum(),
             programs: programs.into_iter().map(row).collect(),
             maps: maps.into_iter().map(usage).collect(),
             warnings,
@@ -161,17 +162,27 @@ impl EventService for Api {
     type WatchStream = Pin<Box<dyn Stream<Item = std::result::Result<v1::Event, Status>> + Send>>;
 
     async fn watch(&self, _: Request<v1::WatchRequest>) -> Answer<Self::WatchStream> {
-        let events = BroadcastStream::new(self.engine.subscribe()).map(|event| match event {
-            Ok(e) => Ok(v1::Event {
-                time: Some(e.time.into()),
-                r#type: e.kind.to_owned(),
-                action: e.action.to_owned(),
-                id: e.id,
-                attributes: e.attributes.into_iter().collect(),
-            }),
-            Err(lag) => Err(Status::data_loss(format!(
-                "events were lost: {lag}; watch again"
-            ))),
+        let commits = self.engine.watch(None)?.commits;
+        let events = BroadcastStream::new(commits).flat_map(|commit| {
+            let told: Vec<std::result::Result<v1::Event, Status>> = match commit {
+                Ok(commit) => commit
+                    .events
+                    .iter()
+                    .map(|e| {
+                        Ok(v1::Event {
+                            time: Some(commit.time.into()),
+                            r#type: e.kind.to_owned(),
+                            action: e.action.to_owned(),
+                            id: e.id.clone(),
+                            attributes: e.attributes.clone().into_iter().collect(),
+                        })
+                    })
+                    .collect(),
+                Err(lag) => vec![Err(Status::data_loss(format!(
+                    "events were lost: {lag}; watch again"
+                )))],
+            };
+            futures::stream::iter(told)
         });
         Ok(Response::new(Box::pin(events)))
     }

@@ -2,7 +2,7 @@
 //! these fails. A request ends in what it asked for or in what was before, and nobody writes its way back by hand: it is the
 //! same work on the changes' inverse.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Engine,
@@ -26,16 +26,24 @@ pub(super) fn unfinished_key(id: &str) -> Key {
     Key::host("unfinished", id)
 }
 
-/// Networks and sandboxes whose kernel state changes touch.
-fn touched(changes: &[Change]) -> BTreeSet<&str> {
-    let objects = changes.iter().filter_map(Change::object);
-    objects
-        .map(|object| match object {
-            Object::Network(n) => n.id.as_str(),
-            Object::Sandbox(s) => s.id.as_str(),
-            Object::Endpoint(e) => e.sandbox.as_str(),
-        })
-        .collect()
+/// Networks and sandboxes whose kernel state changes touch, with netd's own names of their namespaces: what a start after a
+/// crash may find and would not know otherwise.
+fn touched(changes: &[Change]) -> BTreeMap<&str, BTreeSet<&str>> {
+    let mut touched: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for change in changes {
+        for object in change.before.iter().chain(&change.after) {
+            match object {
+                Object::Network(n) => drop(touched.entry(&n.id).or_default()),
+                Object::Endpoint(e) => drop(touched.entry(&e.sandbox).or_default()),
+                Object::Sandbox(s) => {
+                    let names = touched.entry(&s.id).or_default();
+                    let run = s.run.as_ref();
+                    names.extend(run.and_then(|r| r.netns.file_name()?.to_str()));
+                }
+            }
+        }
+    }
+    touched
 }
 
 /// Ports that a sandbox had before a change and not after it.
@@ -69,8 +77,8 @@ impl Engine {
         };
         let (changes, mut settings) = transaction.into_parts();
         let writes = change::writes(&changes, true).and_then(|mut writes| {
-            for id in touched(&changes) {
-                writes.push(Write::put(unfinished_key(id), Record::of("a mark", &true)?));
+            for (id, names) in touched(&changes) {
+                writes.push(Write::put(unfinished_key(id), Record::of("a mark", &names)?));
             }
             Ok(writes)
         });
@@ -107,6 +115,18 @@ impl Engine {
         self.finish(&changes).await;
         self.log.add(changes, Vec::new(), Vec::new());
         Ok(())
+    }
+
+    /// Writes what was decided; what the kernel is to do is done with all else, at a start.
+    pub(super) async fn only_write(&self, decided: Decided) -> Result<()> {
+        let Decided { changes, pending } = decided;
+        let written = pending.written().await.map(drop);
+        if written.is_err() {
+            self.forget(&changes);
+            self.release(&change::inverse(&changes)).await;
+        }
+        self.note_leaving(&changes, false);
+        written
     }
 
     /// Takes changes back in memory that are not on disk.
@@ -163,7 +183,7 @@ impl Engine {
 
     /// The kernel's state is what the store says; a start need not look. If it gets lost, a start only does what is done.
     fn finish_marks(&self, changes: &[Change]) {
-        let marks = touched(changes).into_iter();
+        let marks = touched(changes).into_keys();
         let marks = marks.map(|id| Write::remove(unfinished_key(id)));
         drop(self.store.commit(marks.collect()));
     }

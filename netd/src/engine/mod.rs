@@ -140,7 +140,7 @@ impl Engine {
     }
 
     /// A copy of what is desired and what is there, with what is being done.
-    fn state(&self) -> State {
+    pub fn state(&self) -> State {
         let desired = self.desired().clone();
         State {
             desired,

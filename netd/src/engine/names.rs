@@ -1,19 +1,20 @@
 //! What each sandbox shows and sees by name: from the model to the resolver's table.
 
-use super::{Engine, Model};
+use super::{Engine, state::State};
 use crate::{
     dataplane::Dataplane,
     dns::{
         Left,
         table::{Holder, Stand, View},
     },
+    driver::Network,
     error::Result,
     kernel::Netns,
-    model::{Endpoint, Network, Sandbox},
+    model::{self, Endpoint, Sandbox},
 };
 
 fn stand(sandbox: &Sandbox, endpoint: &Endpoint, network: &Network) -> Stand {
-    let (id, short) = (&sandbox.id, &sandbox.id[..12]);
+    let (id, short) = (&sandbox.id, model::short(&sandbox.id));
     let mut names = vec![&*sandbox.name, id, short, &sandbox.hostname];
     let full = format!("{}.{}", sandbox.hostname, sandbox.names.domainname);
     if !sandbox.names.domainname.is_empty() {
@@ -32,8 +33,7 @@ fn stand(sandbox: &Sandbox, endpoint: &Endpoint, network: &Network) -> Stand {
     Stand {
         network: network.number,
         zone: network.name.to_ascii_lowercase(),
-        // On the default bridge sandboxes do not know each other's names, as with Docker.
-        named: network.driver == "bridge" && !network.default_bridge(),
+        named: network.names().resolves,
         names,
         canonical: format!("{}.{}.", sandbox.name, network.name),
         holder: Holder {
@@ -50,14 +50,14 @@ fn stand(sandbox: &Sandbox, endpoint: &Endpoint, network: &Network) -> Stand {
     }
 }
 
-impl Model {
+impl State {
     /// What a sandbox shows and sees; `None`: it does not run, or is the host.
     fn view(&self, id: &str) -> Option<View> {
-        let sandbox = self.sandboxes.get(id).filter(|s| !s.host)?;
-        self.running.get(id)?;
+        let sandbox = self.sandboxes().get(id).filter(|s| !s.host())?;
+        self.observed.running.get(id)?;
         let endpoints = self.endpoints_of(id);
         let mut placed: Vec<(&Endpoint, &Network)> = endpoints
-            .filter_map(|e| Some((e, self.networks.get(&e.network)?)))
+            .filter_map(|e| Some((&**e, &**self.networks().get(&e.network)?)))
             .collect();
         // As the default route is chosen: networks that lead out first, then by priority, then as connected.
         placed.sort_by_key(|(e, n)| (n.internal, std::cmp::Reverse(e.priority)));
@@ -65,7 +65,7 @@ impl Model {
             sandbox: id.into(),
             forwards: placed
                 .iter()
-                .any(|(_, n)| n.driver == "bridge" && !n.internal),
+                .any(|(_, n)| n.names().forwards),
             stands: placed.iter().map(|(e, n)| stand(sandbox, e, n)).collect(),
             servers: sandbox.names.servers.clone(),
         })
@@ -75,12 +75,12 @@ impl Model {
 impl Engine {
     /// Tells the resolver what a sandbox shows and sees now.
     pub(super) fn publish_names(&self, sandbox: &str) {
-        self.resolver.publish(sandbox, || self.read().view(sandbox));
+        self.resolver.publish(sandbox, || self.state().view(sandbox));
     }
 
-    /// Opens a sandbox' resolver. Without one the sandbox has its networks all the same.
+    /// Opens a sandbox's resolver. Without one the sandbox has its networks all the same.
     pub(super) fn open_resolver(&self, sandbox: &Sandbox, netns: &Netns, left: &mut Left) {
-        if sandbox.host {
+        if sandbox.host() {
             return;
         }
         self.publish_names(&sandbox.id);
@@ -90,21 +90,21 @@ impl Engine {
         }
     }
 
-    /// Makes the way to a sandbox' resolver anew if somebody took it away. Says whether it had to be.
+    /// Makes the way to a sandbox's resolver anew if somebody took it away. Says whether it had to be.
     pub(super) fn mend_resolver(&self, sandbox: &str) -> Result<bool> {
         let netns = {
-            let model = self.read();
-            let host = model.sandboxes.get(sandbox).is_none_or(|s| s.host);
-            model.running.get(sandbox).filter(|_| !host).cloned()
+            let state = self.state();
+            let host = state.sandboxes().get(sandbox).is_none_or(|s| s.host());
+            state.observed.running.get(sandbox).filter(|_| !host).cloned()
         };
         netns.map_or(Ok(false), |netns| self.dataplane.attach_resolver(&netns))
     }
 
-    /// Ends a sandbox' resolver, and its names. `owned`: its namespace goes, too.
+    /// Ends a sandbox's resolver, and its names. `owned`: its namespace goes, too.
     pub(super) fn close_resolver(&self, sandbox: &str, owned: bool) {
         self.resolver.publish(sandbox, || None);
         let closed = self.resolver.close(sandbox);
-        let netns = self.read().running.get(sandbox).cloned();
+        let netns = self.context.observations.now().running.get(sandbox).cloned();
         if let (true, false, Some(netns)) = (closed, owned, netns)
             && let Err(e) = Dataplane::detach_resolver(&netns)
         {
@@ -121,11 +121,13 @@ impl Engine {
     pub(super) fn open_resolvers(&self) {
         let mut left = self.resolver.left();
         let running: Vec<(Sandbox, Netns)> = {
-            let model = self.read();
-            let running = model.running.iter();
-            running
-                .filter_map(|(id, netns)| Some((model.sandboxes.get(id)?.clone(), netns.clone())))
-                .collect()
+            let state = self.state();
+            let running = state.observed.running.iter();
+            let known = running.filter_map(|(id, netns)| {
+                let sandbox = state.sandboxes().get(id)?;
+                Some((Sandbox::clone(sandbox), netns.clone()))
+            });
+            known.collect()
         };
         for (sandbox, netns) in running {
             self.open_resolver(&sandbox, &netns, &mut left);

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     driver::{Company, Network},
     error::{Error, Kind, Reason, Result},
-    kernel::{Netns, sandbox as namespace},
+    kernel::{Netns, Watch, sandbox as namespace},
     model::{Attachment, Endpoint, EndpointSpec, Origin, Run, Sandbox},
     store::{Key, Record, Write},
 };
@@ -217,13 +217,13 @@ impl Engine {
                 (PathBuf::from(format!("/proc/{pid}/ns/net")), Some(*pid))
             }
         };
-        let opened = self.open_foreign(&source).await.map_err(|e| match process {
+        let (opened, process) = match process {
+            None => (Netns::open_async(&source).await?, None),
             Some(pid) => {
-                let message = format!("process {pid}: {}", e.message);
-                Error::new(e.kind, message).hint("give a running process")
+                let (watch, opened) = Watch::open(pid)?;
+                (opened, Some(watch.id()))
             }
-            None => e,
-        })?;
+        };
         let identity = opened.identity()?;
         self.check_namespace(&opened, &source).await?;
         // In a namespace that others made there may be interfaces of theirs.
@@ -252,8 +252,8 @@ impl Engine {
 
     /// A namespace that others made must be neither the host's nor another sandbox's.
     async fn check_namespace(&self, netns: &Netns, path: &std::path::Path) -> Result<()> {
-        let identity = netns.identity()?;
-        if identity == Netns::current()?.identity()? {
+        let inode = netns.inode()?;
+        if inode == Netns::current()?.inode()? {
             return Err(
                 Error::invalid(format!("{} is the host's own namespace", path.display()))
                     .because(Reason::NamespaceInUse)
@@ -264,7 +264,7 @@ impl Engine {
         // Two sandboxes of one namespace would fight over its interfaces and its default route.
         let state = self.state();
         let mut running = state.observed.running.iter();
-        let twin = running.find(|(_, n)| n.identity().is_ok_and(|i| i == identity));
+        let twin = running.find(|(_, n)| n.inode().is_ok_and(|i| i == inode));
         match twin.and_then(|(id, _)| state.sandboxes().get(id)) {
             Some(other) => Err(Error::conflict(format!(
                 "{} is the namespace of sandbox {} already",

@@ -194,9 +194,12 @@ impl Desired {
 
     /// Whether an endpoint's id begins so.
     pub fn has_endpoint_beginning(&self, prefix: &str) -> bool {
-        let mut behind = self.endpoints.range(prefix.to_owned()..);
-        let first = behind.next();
-        !prefix.is_empty() && first.is_some_and(|(id, _)| id.starts_with(prefix))
+        begins(&self.endpoints, prefix)
+    }
+
+    /// Whether a network's id begins so.
+    pub fn has_network_beginning(&self, prefix: &str) -> bool {
+        begins(&self.networks, prefix)
     }
 
     /// A network by name, id or prefix.
@@ -253,6 +256,12 @@ impl Desired {
         let mut networks = self.networks.values().filter(|n| !n.device.is_empty());
         networks.any(|n| n.host_gateways().iter().any(|net| net.ip() == ip))
     }
+}
+
+fn begins<T>(all: &OrdMap<String, Arc<T>>, prefix: &str) -> bool {
+    let mut behind = all.range(prefix.to_owned()..);
+    let first = behind.next();
+    !prefix.is_empty() && first.is_some_and(|(id, _)| id.starts_with(prefix))
 }
 
 /// Finds by id, name or unique id prefix, in this order.

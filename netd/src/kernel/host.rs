@@ -79,6 +79,14 @@ pub struct HostState {
 }
 
 impl HostState {
+    /// What the host can reach already: an automatic subnet must not lie over it.
+    pub fn taken(&self) -> Vec<IpNetwork> {
+        let routes = self.routes.iter().map(|(net, _)| *net);
+        let addresses = self.addresses.iter().map(|a| a.net);
+        let resolvers = self.resolvers.iter().map(|r| IpNetwork::from(*r));
+        routes.chain(addresses).chain(resolvers).collect()
+    }
+
     /// The smallest MTU of the interfaces that default routes lead to; without such, of all that are up. Bytes, at
     /// least 1280, which IPv6 needs (RFC 8200, 5).
     pub fn egress_mtu(&self) -> u32 {

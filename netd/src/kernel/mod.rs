@@ -15,6 +15,6 @@ pub mod sandbox;
 pub mod sysctl;
 
 pub use links::{EndpointLinkSpec, Netlink, NetworkDevice, NetworkDeviceSpec, OwnedLink, Role};
-pub use netns::{Identity, Netns};
+pub use netns::Netns;
 pub use process::Watch;
 pub use reaper::Reaper;

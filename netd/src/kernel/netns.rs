@@ -17,9 +17,9 @@ use nix::{
     sched::{CloneFlags, setns, unshare},
     sys::statfs::{FsType, fstatfs},
 };
-use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, oneshot};
 
+use crate::model::Identity;
 use crate::error::{Error, Kind, Reason, Result};
 
 /// What is wrong with a path, and the way out.
@@ -31,16 +31,6 @@ pub const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How many paths may be about to be opened at a time: each that hangs keeps a thread.
 static OPENING: Semaphore = Semaphore::const_new(32);
-
-/// What tells a namespace from every other one, also from those that come after it and take its path or its inode. It
-/// stays the same for as long as the namespace lives, whoever looks.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
-pub struct Identity {
-    /// SO_NETNS_COOKIE (Linux 5.14): never given twice between two starts of the system.
-    pub cookie: u64,
-    /// The system's start, `/proc/sys/kernel/random/boot_id`: cookies begin anew with each.
-    pub boot_id: [u8; 16],
-}
 
 /// An open network namespace; it lives at least as long as this.
 #[derive(Clone, Debug)]

@@ -12,20 +12,13 @@ use rustix::{
     io::Errno,
     process::{Pid, PidfdFlags, pidfd_open},
 };
-use serde::{Deserialize, Serialize};
 use tokio::io::{Interest, unix::AsyncFd};
 
-use super::{Identity, Netns};
-use crate::error::{Error, Kind, Result};
-
-/// What tells a process from those that had or will have its number.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct ProcessId {
-    /// Its number, as the daemon sees it.
-    pub pid: u32,
-    /// When it started, clock ticks since the system did.
-    pub started: u64,
-}
+use super::Netns;
+use crate::{
+    error::{Error, Kind, Result},
+    model::{Identity, ProcessId},
+};
 
 /// A process that is watched; one descriptor, on the runtime's own epoll.
 #[derive(Debug)]

@@ -99,6 +99,15 @@ pub struct Identity {
     pub boot_id: [u8; 16],
 }
 
+/// What tells a process from those that had or will have its number.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ProcessId {
+    /// Its number, as the daemon sees it.
+    pub pid: u32,
+    /// When it started, clock ticks since the system did.
+    pub started: u64,
+}
+
 /// Where the namespace of a sandbox that runs comes from.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
@@ -114,7 +123,7 @@ pub enum Origin {
         /// Which one it was.
         identity: Identity,
         /// The process that it was given by: the sandbox stops with it.
-        process: Option<u32>,
+        process: Option<ProcessId>,
     },
 }
 
