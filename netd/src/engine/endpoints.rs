@@ -38,7 +38,7 @@ impl Engine {
         };
         if self.read().running.contains_key(&id) {
             let made = self.attach(&id, &attachment, true).await?;
-            self.refresh_publications(&id)?;
+            self.refresh_publications(&id).await?;
             self.report_host_gateway(&id);
             return Ok(Connected::Now(made));
         }
@@ -171,7 +171,7 @@ impl Engine {
         self.unrealize_endpoint(&endpoint).await;
         self.follow_hosts(&id);
         self.report_host_gateway(&id);
-        self.refresh_publications(&id)?;
+        self.refresh_publications(&id).await?;
         self.refresh_routes(&id).await?;
         self.clean(&id);
         if let Some(network) = network {

@@ -122,7 +122,7 @@ impl Engine {
             (uplinks, addresses, trusted, before)
         };
         self.dataplane.set_host_addresses(&addresses)?;
-        self.report_uplinks(&self.dataplane.set_uplinks(&uplinks));
+        self.report_uplinks(&self.dataplane.set_uplinks(&uplinks).await);
         for (network, ifindices) in trusted {
             self.dataplane.set_trusted(network, &ifindices)?;
         }

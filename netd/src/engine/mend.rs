@@ -64,15 +64,16 @@ impl Engine {
                     ));
                 }
             }
-            self.refresh_publications(&id)?;
+            self.refresh_publications(&id).await?;
             self.refresh_routes(&id).await?;
-            if self.mend_resolver(&id)? {
+            if self.mend_resolver(&id).await? {
                 mended.push(format!("made the way to the resolver of sandbox {id} anew"));
             }
             if self.write_files(&id, false)? {
                 mended.push(format!("wrote the files of sandbox {id} anew"));
             }
         }
+        mended.extend(self.mend_hooks().await);
         self.reserve_ports()?;
         let entries = self.dataplane.take_mended();
         if entries > 0 {
@@ -81,6 +82,13 @@ impl Engine {
             ));
         }
         Ok(mended)
+    }
+
+    /// Hangs programs again that others took off the host's hooks. Returns what was hung.
+    async fn mend_hooks(&self) -> Vec<String> {
+        let (mended, failures) = self.dataplane.mend_links().await;
+        failures.iter().for_each(|e| self.warn(e.to_string()));
+        mended
     }
 
     /// Makes links anew that were deleted behind netd's back. Returns what was made.
@@ -171,7 +179,7 @@ impl Engine {
             model.links.remove(&endpoint.id);
         }
         self.realize_endpoint(endpoint, true).await?;
-        self.refresh_publications(&endpoint.sandbox)?;
+        self.refresh_publications(&endpoint.sandbox).await?;
         self.refresh_routes(&endpoint.sandbox).await?;
         Ok(true)
     }

@@ -2,13 +2,12 @@
 
 use super::{Engine, Model};
 use crate::{
-    dataplane::Dataplane,
     dns::{
         Left,
         table::{Holder, Stand, View},
     },
     error::Result,
-    kernel::Netns,
+    kernel::{Netns, now, sandbox as namespace},
     model::{Endpoint, Network, Sandbox},
 };
 
@@ -84,20 +83,23 @@ impl Engine {
             return;
         }
         self.publish_names(&sandbox.id);
-        let lead = || self.dataplane.attach_resolver(netns).map(drop);
+        let lead = || now(self.dataplane.attach_resolver(netns)).map(drop);
         if let Err(e) = self.resolver.open(&sandbox.id, netns, left, lead) {
             self.warn(format!("sandbox {} resolves no names: {e}", sandbox.name));
         }
     }
 
     /// Makes the way to a sandbox' resolver anew if somebody took it away. Says whether it had to be.
-    pub(super) fn mend_resolver(&self, sandbox: &str) -> Result<bool> {
+    pub(super) async fn mend_resolver(&self, sandbox: &str) -> Result<bool> {
         let netns = {
             let model = self.read();
             let host = model.sandboxes.get(sandbox).is_none_or(|s| s.host);
             model.running.get(sandbox).filter(|_| !host).cloned()
         };
-        netns.map_or(Ok(false), |netns| self.dataplane.attach_resolver(&netns))
+        match netns {
+            Some(netns) => self.dataplane.attach_resolver(&netns).await,
+            None => Ok(false),
+        }
     }
 
     /// Ends a sandbox' resolver, and its names. `owned`: its namespace goes, too.
@@ -106,7 +108,7 @@ impl Engine {
         let closed = self.resolver.close(sandbox);
         let netns = self.read().running.get(sandbox).cloned();
         if let (true, false, Some(netns)) = (closed, owned, netns)
-            && let Err(e) = Dataplane::detach_resolver(&netns)
+            && let Err(e) = now(namespace::leave(&netns))
         {
             tracing::warn!("the way to the resolver of sandbox {sandbox}: {e}");
         }

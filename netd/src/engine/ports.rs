@@ -77,7 +77,7 @@ impl Engine {
         after.wanted_ports.retain(|h| !gone(h));
         self.put_sandbox(after).await?;
         fail::fail_point!("ports-withdrawn");
-        self.refresh_publications(&id)?;
+        self.refresh_publications(&id).await?;
         self.reserve_ports()?;
         self.emit_ports("unpublish", &before, wanted);
         Ok(())
@@ -115,12 +115,12 @@ impl Engine {
         let applied = async {
             pending.written().await?;
             fail::fail_point!("ports-stored");
-            self.refresh_publications(id)?;
+            self.refresh_publications(id).await?;
             self.reserve_ports().map(drop)
         };
         if let Err(e) = applied.await {
             self.put_sandbox(before).await?;
-            self.refresh_publications(id)?;
+            self.refresh_publications(id).await?;
             return Err(e);
         }
         Ok(bindings)

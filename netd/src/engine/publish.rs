@@ -116,7 +116,7 @@ impl Model {
 
 impl Engine {
     /// Publications follow the endpoints that are the sandbox' gateways now.
-    pub(super) fn refresh_publications(&self, sandbox: &str) -> Result<()> {
+    pub(super) async fn refresh_publications(&self, sandbox: &str) -> Result<()> {
         let mut wanted: Vec<EndpointPublications> = {
             let model = self.read();
             let Some(sandbox) = model.sandboxes.get(sandbox) else {
@@ -147,7 +147,7 @@ impl Engine {
         // First take away, then give: the new holder's entries must not go with the old one's.
         wanted.sort_by_key(|publications| !publications.specs.is_empty());
         for publications in wanted {
-            self.dataplane.set_publications(&publications)?;
+            self.dataplane.set_publications(&publications).await?;
         }
         Ok(())
     }

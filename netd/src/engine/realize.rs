@@ -208,7 +208,7 @@ impl Engine {
             .insert(network.id.clone(), (ifindex, peer));
         fail::fail_point!("network-device-made");
         missing += set_switches(network)?;
-        missing += usize::from(self.dataplane.attach_gateway(peer)?);
+        missing += usize::from(self.dataplane.attach_gateway(peer).await?);
         self.dataplane.set_network(&NetworkSpec {
             number: network.number,
             flags: flags(network),
@@ -267,7 +267,7 @@ impl Engine {
             None => self.create_link(endpoint, &netns, mtu).await?,
         };
         fail::fail_point!("endpoint-link-made");
-        let filter = usize::from(self.dataplane.attach_endpoint(ifindex)?);
+        let filter = usize::from(self.dataplane.attach_endpoint(ifindex).await?);
         self.tell_endpoint(endpoint, ifindex)?;
         fail::fail_point!("endpoint-told");
         if !inside {
@@ -310,7 +310,7 @@ impl Engine {
 
     /// Takes an endpoint away: first what the data plane knows, so that its program denies to the last, then the link.
     pub(super) async fn unrealize_endpoint(&self, endpoint: &Endpoint) {
-        self.dataplane.remove_endpoint(endpoint.number);
+        self.dataplane.remove_endpoint(endpoint.number).await;
         let ifindex = {
             let mut model = self.write();
             let ifindex = model.links.get(&endpoint.id).copied();
@@ -320,7 +320,7 @@ impl Engine {
             ifindex
         };
         self.publish_names(&endpoint.sandbox);
-        if let Err(e) = self.refresh_publications(&endpoint.sandbox) {
+        if let Err(e) = self.refresh_publications(&endpoint.sandbox).await {
             tracing::warn!("publications of sandbox {}: {e}", endpoint.sandbox);
         }
         let removed = match ifindex {

@@ -278,16 +278,18 @@ impl Engine {
         }
         let sandboxes: Vec<String> = self.read().running.keys().cloned().collect();
         for id in &sandboxes {
-            self.refresh_publications(id)?;
+            self.refresh_publications(id).await?;
             if incomplete.contains(id) {
                 self.refresh_routes(id).await?;
                 self.clean(id);
             }
         }
-        self.dataplane.retain(&DesiredState {
-            networks: networks.iter().map(|n| n.number).collect(),
-            endpoints: self.read().endpoints().values().map(|e| e.number).collect(),
-        })?;
+        self.dataplane
+            .retain(&DesiredState {
+                networks: networks.iter().map(|n| n.number).collect(),
+                endpoints: self.read().endpoints().values().map(|e| e.number).collect(),
+            })
+            .await?;
         self.dataplane.take_mended();
         Ok(())
     }

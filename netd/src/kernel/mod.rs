@@ -4,15 +4,20 @@
 
 pub mod filters;
 pub mod host;
+mod inside;
 pub mod links;
 pub mod memory;
 pub mod netns;
 pub mod ports;
 mod reaper;
 pub mod rtnl;
+mod rules;
 pub mod sandbox;
 pub mod sysctl;
+#[cfg(test)]
+mod testing;
 
+pub use inside::now;
 pub use links::{EndpointLinkSpec, Netlink, NetworkDevice, NetworkDeviceSpec, OwnedLink, Role};
 pub use netns::Netns;
 pub use reaper::Reaper;
