@@ -61,6 +61,8 @@ pub struct Observed {
     pub devices: OrdMap<String, Device>,
     /// Host ends of the endpoints' veths, by endpoint id.
     pub links: OrdMap<String, u32>,
+    /// Of endpoints that are being removed, the links that were theirs, by endpoint id.
+    pub leaving: OrdMap<String, u32>,
     /// Interfaces of netd's that are being removed.
     pub retired: OrdSet<u32>,
     /// The host's own configuration, as last read.

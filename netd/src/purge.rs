@@ -9,7 +9,7 @@ use crate::{
     directories::{self, Cleaned},
     dns::keeper::{self, Keeper},
     error::{Error, Result},
-    kernel::{Netlink, Netns, Reaper, sysctl},
+    kernel::{Netlink, Netns, Reaper, sandbox as namespace, sysctl},
     model::Sandbox,
     store::Store,
 };
@@ -22,13 +22,13 @@ pub async fn run(instance: &Instance) -> Result<()> {
     let links = netlink.find_links(&instance.name).await?;
     futures::future::try_join_all(links.iter().map(|link| reaper.remove(link.ifindex))).await?;
     let was_there = instance.pin_root().exists();
-    Dataplane::purge(instance)?;
+    Dataplane::purge(instance, &netlink).await?;
     // Opened once: it is one process' at a time, and its writer lets go of it a moment after it is dropped. One that is not there
     // is not made.
     let there = Store::exists(&instance.state);
     let store = there.then(|| Store::open(&instance.state));
     if let Some(Ok(store)) = &store {
-        leave_namespaces(store);
+        leave_namespaces(store).await;
     }
     if let Some(keeper) = Keeper::find(&instance.run)? {
         keeper.quit()?;
@@ -91,15 +91,15 @@ fn names(store: &Store) -> BTreeSet<String> {
     sandboxes.into_iter().map(|sandbox| sandbox.name).collect()
 }
 
-/// Takes the way to the resolver out of namespaces that others made.
-fn leave_namespaces(store: &Store) {
+/// Takes what netd put there out of namespaces that others made.
+async fn leave_namespaces(store: &Store) {
     let sandboxes = store.list::<Sandbox>("sandbox").unwrap_or_default();
     for sandbox in sandboxes.iter().filter(|s| !s.owned && !s.host) {
-        let left = sandbox.netns.as_deref().map(|path| {
-            // One that is gone needs nothing.
-            Netns::open(path).map_or(Ok(()), |netns| Dataplane::detach_resolver(&netns))
-        });
-        if let Some(Err(e)) = left {
+        // One that is gone needs nothing.
+        let netns = sandbox.netns.as_deref().map(Netns::open);
+        if let Some(Ok(netns)) = netns
+            && let Err(e) = namespace::leave(&netns).await
+        {
             tracing::warn!("sandbox {}: {e}", sandbox.name);
         }
     }

@@ -1,6 +1,10 @@
 //! The services of the daemon itself: state, counters, events.
 
-use std::{collections::HashMap, pin::Pin, sync::OnceLock};
+use std::{
+    collections::HashMap,
+    pin::Pin,
+    sync::{Arc, OnceLock},
+};
 
 use netd_common::{abi, drop_reason::DropReason};
 use netd_proto::v1::{
@@ -12,7 +16,7 @@ use tonic::{Request, Response, Status, async_trait};
 
 use super::{Api, convert, drops, holders::Holders};
 use crate::{
-    dataplane::{Dataplane, object},
+    dataplane::{Dataplane, MapRow, ProgramRow, object},
     error::{Error, Result},
     model,
 };
@@ -40,26 +44,50 @@ fn totals(dataplane: &Dataplane) -> Result<v1::FlowTotals> {
     })
 }
 
+impl Api {
+    /// Reads many counters, without holding up the runtime.
+    async fn reading<R: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Dataplane) -> Result<R> + Send + 'static,
+    ) -> Result<R> {
+        let dataplane = Arc::clone(&self.engine.dataplane);
+        tokio::task::spawn_blocking(move || read(&dataplane))
+            .await
+            .unwrap_or_else(|e| Err(Error::internal("reading counters", e)))
+    }
+}
+
 #[async_trait]
 impl SystemService for Api {
     async fn get_status(&self, _: Request<v1::GetStatusRequest>) -> Answer<v1::GetStatusResponse> {
         let uname = nix::sys::utsname::uname().map_err(|e| Error::internal("uname", e))?;
         let instance = &self.engine.instance;
         let dataplane = &self.engine.dataplane;
-        let (programs, maps) = (dataplane.programs()?, dataplane.maps());
+        let (programs, loose): (Vec<_>, Vec<_>) = dataplane
+            .programs()
+            .await?
+            .into_iter()
+            .partition(ProgramRow::hangs);
+        let maps = dataplane.maps();
         let flows = totals(dataplane)?;
-        let row = |p: crate::dataplane::ProgramRow| v1::AttachedProgram {
+        let row = |p: ProgramRow| v1::AttachedProgram {
             name: p.name,
             target: p.target,
             hook: p.hook.to_owned(),
             program_id: p.program_id,
         };
-        let usage = |m: crate::dataplane::MapRow| v1::MapUsage {
+        let usage = |m: MapRow| v1::MapUsage {
             name: m.name.to_owned(),
             entries: m.entries,
             capacity: m.capacity,
         };
-        let warnings = self.engine.warnings();
+        let mut warnings = self.engine.warnings();
+        warnings.extend(loose.iter().map(|p| {
+            format!(
+                "program {} does not hang on {} any more; netctl system reconcile hangs it again",
+                p.name, p.target
+            )
+        }));
         let model = self.engine.view();
         Ok(Response::new(v1::GetStatusResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -73,6 +101,7 @@ impl SystemService for Api {
             pin_directory: object::pin_directory(instance).display().to_string(),
             cgroup: programs
                 .iter()
+                .chain(&loose)
                 .find(|p| p.hook == "cgroup")
                 .map(|p| p.target.clone())
                 .unwrap_or_default(),
@@ -93,7 +122,7 @@ impl SystemService for Api {
     }
 
     async fn list_drops(&self, _: Request<v1::ListDropsRequest>) -> Answer<v1::ListDropsResponse> {
-        let rows = self.engine.dataplane.drops()?;
+        let rows = self.reading(Dataplane::drops).await?;
         let holders = Holders::these(&self.engine, rows.iter().filter_map(|row| row.endpoint));
         let mut drops = Vec::new();
         for row in rows {
@@ -127,10 +156,9 @@ impl SystemService for Api {
     }
 
     async fn list_stats(&self, _: Request<v1::ListStatsRequest>) -> Answer<v1::ListStatsResponse> {
-        let (rows, drops) = (
-            self.engine.dataplane.stats()?,
-            self.engine.dataplane.drops()?,
-        );
+        let (rows, drops) = self
+            .reading(|dataplane| Ok((dataplane.stats()?, dataplane.drops()?)))
+            .await?;
         let holders = Holders::these(&self.engine, rows.iter().map(|row| row.endpoint));
         let mut dropped: HashMap<u32, u64> = HashMap::new();
         for row in &drops {

@@ -186,7 +186,7 @@ pub trait NetworkDriver: Debug + Send + Sync {
     }
 
     /// Takes an endpoint out of the data plane: from now on its addresses are nobody's.
-    fn withdraw_endpoint(&self, _context: &Context, _endpoint: &Endpoint) {}
+    async fn withdraw_endpoint(&self, _context: &Context, _endpoint: &Endpoint) {}
 
     /// Takes its interface away, after it was withdrawn; what is gone is fine.
     async fn unrealize_endpoint(&self, _context: &Context, _endpoint: &Endpoint) -> Result<()> {

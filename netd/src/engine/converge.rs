@@ -175,7 +175,7 @@ impl Engine {
             self.refresh_routes(id).await?;
             failpoint!("routes-set");
         }
-        self.refresh_publications(id)?;
+        self.refresh_publications(id).await?;
         self.report_host_gateway(id);
         Ok(())
     }

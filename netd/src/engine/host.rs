@@ -108,7 +108,7 @@ impl Engine {
         let state = self.state();
         let (uplinks, addresses) = (state.uplinks(&now), state.host_addresses(&now));
         self.dataplane.set_host_addresses(&addresses)?;
-        self.report_uplinks(&self.dataplane.set_uplinks(&uplinks));
+        self.report_uplinks(&self.dataplane.set_uplinks(&uplinks).await);
         for network in state.networks().values() {
             network.driver().follow_trusted(&self.context, network.record())?;
         }

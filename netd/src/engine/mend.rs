@@ -39,6 +39,7 @@ impl Engine {
             let _alone = self.sandbox_locks.alone(&id).await;
             mended.extend(self.mend_sandbox(&id).await);
         }
+        mended.extend(self.mend_hooks().await);
         self.reserve_ports()?;
         let entries = self.dataplane.take_mended();
         if entries > 0 {
@@ -47,6 +48,13 @@ impl Engine {
             ));
         }
         Ok(mended)
+    }
+
+    /// Hangs programs again that others took off the host's hooks. Returns what was hung.
+    async fn mend_hooks(&self) -> Vec<String> {
+        let (mended, failures) = self.dataplane.mend_links().await;
+        failures.iter().for_each(|e| self.warn(e.to_string()));
+        mended
     }
 
     /// Links that should be there and are not are made anew, those that should not be are removed.
@@ -109,9 +117,9 @@ impl Engine {
                     }
                 }
             }
-            self.refresh_publications(id)?;
+            self.refresh_publications(id).await?;
             self.refresh_routes(id).await?;
-            if self.mend_resolver(id)? {
+            if self.mend_resolver(id).await? {
                 mended.push(format!("made the way to the resolver of sandbox {id} anew"));
             }
             if self.write_files(id, false)? {
@@ -232,7 +240,7 @@ impl Engine {
             return Ok(false);
         }
         self.realize_endpoint(endpoint, true).await?;
-        self.refresh_publications(&endpoint.sandbox)?;
+        self.refresh_publications(&endpoint.sandbox).await?;
         self.refresh_routes(&endpoint.sandbox).await?;
         Ok(true)
     }

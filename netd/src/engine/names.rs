@@ -2,14 +2,13 @@
 
 use super::{Engine, state::State};
 use crate::{
-    dataplane::Dataplane,
     dns::{
         Left,
         table::{Holder, Stand, View},
     },
     driver::Network,
     error::Result,
-    kernel::Netns,
+    kernel::{Netns, now},
     model::{self, Endpoint, Sandbox},
 };
 
@@ -84,32 +83,29 @@ impl Engine {
             return;
         }
         self.publish_names(&sandbox.id);
-        let lead = || self.dataplane.attach_resolver(netns).map(drop);
+        let lead = || now(self.dataplane.attach_resolver(netns)).map(drop);
         if let Err(e) = self.resolver.open(&sandbox.id, netns, left, lead) {
             self.warn(format!("sandbox {} resolves no names: {e}", sandbox.name));
         }
     }
 
     /// Makes the way to a sandbox's resolver anew if somebody took it away. Says whether it had to be.
-    pub(super) fn mend_resolver(&self, sandbox: &str) -> Result<bool> {
+    pub(super) async fn mend_resolver(&self, sandbox: &str) -> Result<bool> {
         let netns = {
             let state = self.state();
             let host = state.sandboxes().get(sandbox).is_none_or(|s| s.host());
             state.observed.running.get(sandbox).filter(|_| !host).cloned()
         };
-        netns.map_or(Ok(false), |netns| self.dataplane.attach_resolver(&netns))
+        match netns {
+            Some(netns) => self.dataplane.attach_resolver(&netns).await,
+            None => Ok(false),
+        }
     }
 
-    /// Ends a sandbox's resolver, and its names. `owned`: its namespace goes, too.
-    pub(super) fn close_resolver(&self, sandbox: &str, owned: bool) {
+    /// Ends a sandbox's resolver, and its names. Whoever leaves the namespace takes the way to it away.
+    pub(super) fn close_resolver(&self, sandbox: &str) {
         self.resolver.publish(sandbox, || None);
-        let closed = self.resolver.close(sandbox);
-        let netns = self.context.observations.now().running.get(sandbox).cloned();
-        if let (true, false, Some(netns)) = (closed, owned, netns)
-            && let Err(e) = Dataplane::detach_resolver(&netns)
-        {
-            tracing::warn!("the way to the resolver of sandbox {sandbox}: {e}");
-        }
+        self.resolver.close(sandbox);
     }
 
     /// At the end: questions that were taken are answered, others wait for the next daemon.

@@ -8,7 +8,7 @@ use crate::{
 
 impl Engine {
     /// Publications follow the endpoints that are the sandbox's gateways now.
-    pub(super) fn refresh_publications(&self, sandbox: &str) -> Result<()> {
+    pub(super) async fn refresh_publications(&self, sandbox: &str) -> Result<()> {
         let state = self.state();
         let Some(sandbox) = state.sandboxes().get(sandbox) else {
             return Ok(());
@@ -42,7 +42,7 @@ impl Engine {
         // First take away, then give: the new holder's entries must not go with the old one's.
         wanted.sort_by_key(|publications| !publications.specs.is_empty());
         for publications in wanted {
-            self.dataplane.set_publications(&publications)?;
+            self.dataplane.set_publications(&publications).await?;
         }
         Ok(())
     }

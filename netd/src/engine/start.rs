@@ -373,7 +373,7 @@ impl Engine {
         }
         for id in state.observed.running.keys() {
             let followed = async {
-                self.refresh_publications(id)?;
+                self.refresh_publications(id).await?;
                 if incomplete.contains(id) {
                     self.refresh_routes(id).await?;
                 }
@@ -384,10 +384,11 @@ impl Engine {
             }
         }
         let now = self.state();
-        self.dataplane.retain(&DesiredState {
+        let wanted = DesiredState {
             networks: now.networks().values().map(|n| n.number).collect(),
             endpoints: now.endpoints().values().map(|e| e.number).collect(),
-        })?;
+        };
+        self.dataplane.retain(&wanted).await?;
         self.dataplane.take_mended();
         // What is degraded keeps its mark; marks of what is gone go.
         let degraded = |id: &String| {

@@ -6,6 +6,7 @@ use std::os::fd::AsRawFd as _;
 use futures::{StreamExt as _, TryStreamExt as _};
 use ipnetwork::IpNetwork;
 use netd_common::addr::Mac;
+use nix::libc;
 use rtnetlink::{
     Handle, LinkMessageBuilder, LinkUnspec, LinkVeth,
     packet_route::{
@@ -16,6 +17,7 @@ use rtnetlink::{
         },
     },
 };
+use tokio::task::JoinHandle;
 
 use super::{Netns, sysctl};
 use crate::error::{Error, Kind, Result};
@@ -132,10 +134,15 @@ pub struct Netlink {
 impl Netlink {
     /// Opens the socket in the calling thread's namespace. Must be called within a tokio runtime.
     pub fn new() -> Result<Self> {
+        Self::open().map(|(netlink, _)| netlink)
+    }
+
+    /// As [`Netlink::new`], with the task that owns the socket: it ends, and closes it, after the last clone of this is dropped.
+    pub(super) fn open() -> Result<(Self, JoinHandle<()>)> {
         let (connection, handle, _) = rtnetlink::new_connection()
             .map_err(|e| Error::internal("opening a netlink socket", e))?;
-        tokio::spawn(connection);
-        Ok(Self { handle })
+        let connection = tokio::spawn(connection);
+        Ok((Self { handle }, connection))
     }
 
     pub(super) async fn dump(&self) -> Result<Vec<LinkMessage>> {

@@ -4,6 +4,7 @@
 
 pub mod filters;
 pub mod host;
+mod inside;
 pub mod links;
 pub mod memory;
 pub mod netns;
@@ -11,9 +12,13 @@ pub mod ports;
 pub mod process;
 mod reaper;
 pub mod rtnl;
+mod rules;
 pub mod sandbox;
 pub mod sysctl;
+#[cfg(test)]
+mod testing;
 
+pub use inside::now;
 pub use links::{EndpointLinkSpec, Netlink, NetworkDevice, NetworkDeviceSpec, OwnedLink, Role};
 pub use netns::Netns;
 pub use process::Watch;

@@ -97,6 +97,12 @@ impl Tables {
         self.known_endpoints.iter().map(pair).collect()
     }
 
+    /// The veths' host ends.
+    pub fn interfaces(&self) -> Vec<u32> {
+        let known = self.known_endpoints.values();
+        known.map(|k| k.ifindex).filter(|i| *i != 0).collect()
+    }
+
     /// Writes an endpoint: its device last, since only then the program lets anything of it pass.
     pub fn set_endpoint(&mut self, spec: &EndpointSpec) -> Result<()> {
         let old = self.known_endpoints.get(&spec.number).cloned();

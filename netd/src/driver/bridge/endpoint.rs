@@ -39,13 +39,20 @@ impl Bridge {
         work: EndpointWork<'_>,
     ) -> Result<usize> {
         let endpoint = work.endpoint;
-        let observed = context.observations.now();
+        let observed = context.observations.note(|o| {
+            // One whose removal is taken back.
+            if let Some(ifindex) = o.leaving.remove(&endpoint.id) {
+                o.retired.remove(&ifindex);
+                o.links.insert(endpoint.id.clone(), ifindex);
+            }
+            o.clone()
+        });
         let ifindex = match observed.links.get(&endpoint.id) {
             Some(found) => *found,
             None => self.make_link(context, &work, observed.mtu(work.network)).await?,
         };
         crate::failpoint!("endpoint-link-made");
-        let filter = usize::from(context.dataplane.attach_endpoint(ifindex)?);
+        let filter = usize::from(context.dataplane.attach_endpoint(ifindex).await?);
         self.tell(context, work.network, endpoint)?;
         crate::failpoint!("endpoint-told");
         if !work.inside {
@@ -125,35 +132,33 @@ impl Bridge {
         })
     }
 
-    /// Removes the link.
+    /// Takes an endpoint out of the data plane. From its first step on nobody tells the data plane of it again.
+    pub(super) async fn withdraw(&self, context: &Context, endpoint: &Endpoint) {
+        context.observations.note(|o| {
+            if let Some(ifindex) = o.links.remove(&endpoint.id) {
+                o.leaving.insert(endpoint.id.clone(), ifindex);
+                o.retired.insert(ifindex);
+            }
+        });
+        context.dataplane.remove_endpoint(endpoint.number).await;
+    }
+
+    /// Removes the link of an endpoint that was withdrawn.
     pub(super) async fn remove_endpoint(
         &self,
         context: &Context,
         endpoint: &Endpoint,
     ) -> Result<()> {
-        let ifindex = context.observations.note(|o| {
-            let ifindex = o.links.remove(&endpoint.id);
-            if let Some(ifindex) = ifindex {
-                o.retired.insert(ifindex);
-            }
-            // Nobody told the data plane of it since it was withdrawn, or from now on.
-            context.dataplane.remove_endpoint(endpoint.number);
-            ifindex
-        });
-        let removed = match ifindex {
-            Some(ifindex) => context.reaper.remove(ifindex).await,
+        let leaving = context.observations.now().leaving.get(&endpoint.id).copied();
+        match leaving {
+            Some(ifindex) => context.reaper.remove(ifindex).await?,
             // What failed half-way.
-            None => context.netlink.delete_by_name(&endpoint.host_interface()).await,
-        };
-        if removed.is_err()
-            && let Some(ifindex) = ifindex
-        {
-            // It is there still: whoever tries again finds it.
-            context.observations.note(|o| {
-                o.links.insert(endpoint.id.clone(), ifindex);
-            });
+            None => context.netlink.delete_by_name(&endpoint.host_interface()).await?,
         }
-        removed
+        context.observations.note(|o| {
+            o.leaving.remove(&endpoint.id);
+        });
+        Ok(())
     }
 
     /// What of the link and the interface is not as it should be.

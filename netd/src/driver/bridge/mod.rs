@@ -190,8 +190,8 @@ impl NetworkDriver for Bridge {
         self.make_endpoint(context, work).await
     }
 
-    fn withdraw_endpoint(&self, context: &Context, endpoint: &Endpoint) {
-        context.dataplane.remove_endpoint(endpoint.number);
+    async fn withdraw_endpoint(&self, context: &Context, endpoint: &Endpoint) {
+        self.withdraw(context, endpoint).await;
     }
 
     async fn unrealize_endpoint(&self, context: &Context, endpoint: &Endpoint) -> Result<()> {

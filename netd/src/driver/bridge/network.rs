@@ -78,7 +78,7 @@ impl Bridge {
         });
         crate::failpoint!("network-device-made");
         missing += self.set_device_switches(network)?;
-        missing += usize::from(context.dataplane.attach_gateway(device.peer)?);
+        missing += usize::from(context.dataplane.attach_gateway(device.peer).await?);
         context.dataplane.set_network(&NetworkSpec {
             number: network.number,
             flags: self.flags(network),
