@@ -2,6 +2,7 @@
 
 use super::plan_endpoint::is_host_name;
 use crate::{
+    dns,
     error::{Error, Result},
     model::NameOptions,
 };
@@ -47,6 +48,10 @@ pub(super) fn check_names(hostname: &str, names: &NameOptions) -> Result<()> {
             );
         }
     }
+    names
+        .servers
+        .iter()
+        .try_for_each(|s| dns::check_server(*s))?;
     names.options.iter().try_for_each(|o| check_option(o))?;
     for (name, _) in &names.hosts {
         if !is_host_name(name) {

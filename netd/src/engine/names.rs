@@ -4,7 +4,7 @@ use super::{Engine, Model};
 use crate::{
     dataplane::Dataplane,
     dns::{
-        Left,
+        Kept,
         table::{Holder, Stand, View},
     },
     error::Result,
@@ -79,13 +79,13 @@ impl Engine {
     }
 
     /// Opens a sandbox' resolver. Without one the sandbox has its networks all the same.
-    pub(super) fn open_resolver(&self, sandbox: &Sandbox, netns: &Netns, left: &mut Left) {
+    pub(super) fn open_resolver(&self, sandbox: &Sandbox, netns: &Netns, kept: &mut Kept) {
         if sandbox.host {
             return;
         }
         self.publish_names(&sandbox.id);
-        let lead = || self.dataplane.attach_resolver(netns).map(drop);
-        if let Err(e) = self.resolver.open(&sandbox.id, netns, left, lead) {
+        let redirect = || self.dataplane.attach_resolver(netns).map(drop);
+        if let Err(e) = self.resolver.open(&sandbox.id, netns, kept, redirect) {
             self.warn(format!("sandbox {} resolves no names: {e}", sandbox.name));
         }
     }
@@ -117,9 +117,9 @@ impl Engine {
         self.resolver.finish().await;
     }
 
-    /// At the start: the resolvers of all that runs, with the sockets that an earlier daemon left.
+    /// At the start: the resolvers of all that runs, with the sockets that were kept of an earlier daemon's.
     pub(super) fn open_resolvers(&self) {
-        let mut left = self.resolver.left();
+        let mut kept = self.resolver.kept();
         let running: Vec<(Sandbox, Netns)> = {
             let model = self.read();
             let running = model.running.iter();
@@ -127,9 +127,13 @@ impl Engine {
                 .filter_map(|(id, netns)| Some((model.sandboxes.get(id)?.clone(), netns.clone())))
                 .collect()
         };
-        for (sandbox, netns) in running {
-            self.open_resolver(&sandbox, &netns, &mut left);
+        // All names before the first question, which may have waited: it may ask for any of them.
+        for (sandbox, _) in &running {
+            self.publish_names(&sandbox.id);
         }
-        self.resolver.discard(&left);
+        for (sandbox, netns) in running {
+            self.open_resolver(&sandbox, &netns, &mut kept);
+        }
+        self.resolver.discard(kept);
     }
 }

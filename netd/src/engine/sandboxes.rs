@@ -6,7 +6,7 @@ use futures::future::join_all;
 
 use super::{Engine, Model, check_names::check_names};
 use crate::{
-    dns::Left,
+    dns::Kept,
     error::{Error, Kind, Result},
     kernel::{Netns, sandbox as namespace},
     model::{self, Attachment, Endpoint, EndpointRequest, NameOptions, PortBinding, Sandbox},
@@ -173,7 +173,7 @@ impl Engine {
         if owned && !sandbox.host {
             namespace::set_loopback_up(&netns).await?;
         }
-        self.open_resolver(&sandbox, &netns, &mut Left::new());
+        self.open_resolver(&sandbox, &netns, &mut Kept::new());
         fail::fail_point!("namespace-made");
         for attachment in &sandbox.attachments {
             self.attach(id, attachment, false).await?;
