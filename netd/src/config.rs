@@ -1,5 +1,6 @@
 //! What the operator sets: command line and configuration file.
 
+mod dns;
 mod nat;
 
 use std::path::PathBuf;
@@ -9,6 +10,7 @@ use serde::Deserialize;
 
 use crate::error::{Error, Result};
 
+pub use dns::Dns;
 pub use nat::{Lifetimes, Nat, nanoseconds};
 
 /// Where an instance lives. Several instances on one host are kept apart by name, state and run directory.
@@ -121,31 +123,6 @@ pub struct Config {
     pub limits: Limits,
     /// The resolver.
     pub dns: Dns,
-}
-
-/// The resolver of the sandboxes.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Dns {
-    /// How long others may keep an answer about a sandbox, seconds.
-    pub ttl: u32,
-    /// The file that names the host's resolvers, resolv.conf(5); followed as it changes.
-    pub resolv_conf: PathBuf,
-    /// How long one server is waited for before the next is asked, milliseconds.
-    pub timeout_ms: u64,
-    /// Questions of one sandbox that are with servers at a time; further ones wait.
-    pub in_flight: u32,
-}
-
-impl Default for Dns {
-    fn default() -> Self {
-        Self {
-            ttl: 5,
-            resolv_conf: "/etc/resolv.conf".into(),
-            timeout_ms: 2000,
-            in_flight: 256,
-        }
-    }
 }
 
 /// One base from which automatic subnets are cut.
@@ -261,18 +238,6 @@ impl Config {
                     .hint("at most 1048576"),
             );
         }
-        let dns = &self.dns;
-        for (key, value) in [
-            ("timeout_ms", dns.timeout_ms),
-            ("in_flight", dns.in_flight.into()),
-        ] {
-            if value == 0 {
-                return Err(Error::invalid(format!(
-                    "dns: with {key} = 0 no name of others would ever be found"
-                ))
-                .hint("1 or more"));
-            }
-        }
-        Ok(())
+        self.dns.check()
     }
 }

@@ -9,8 +9,8 @@ use netd_proto::v1::Sandbox;
 use nix::{
     mount::{MsFlags, mount},
     sched::{CloneFlags, setns, unshare},
+    unistd::sethostname,
 };
-use rustix::system::{setdomainname, sethostname};
 
 use crate::failure::{Failure, Result};
 
@@ -100,7 +100,15 @@ fn take_names(sandbox: &Sandbox) -> Result<()> {
     }
     // The UTS namespace is this process' own.
     let domainname = sandbox.names.as_ref().map_or("", |names| &names.domainname);
-    sethostname(sandbox.hostname.as_bytes())
-        .map_err(|error| fail("cannot set the host name", &error))?;
-    setdomainname(domainname.as_bytes()).map_err(|error| fail("cannot set the domain name", &error))
+    sethostname(&sandbox.hostname)
+        .map_err(|error| fail("cannot set the host name", &error.desc()))?;
+    // SAFETY: the pointer and the length are those of a string that outlives the call.
+    let done = unsafe { libc::setdomainname(domainname.as_ptr().cast(), domainname.len()) };
+    match done {
+        0 => Ok(()),
+        _ => Err(fail(
+            "cannot set the domain name",
+            &io::Error::last_os_error(),
+        )),
+    }
 }

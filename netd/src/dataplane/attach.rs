@@ -107,12 +107,10 @@ pub fn tcx_or(
     let fail = |e: &dyn std::error::Error| {
         Error::internal(format!("attaching {program} to uplink {name}"), chain(e))
     };
-    fail::fail_point!("uplink-refused", name == "refused", |_| Err(
-        Error::internal(
-            format!("attaching {program} to uplink {name}"),
-            "a test says so"
-        )
-    ));
+    #[cfg(feature = "failpoints")]
+    if name == "refused" {
+        crate::failpoint!("uplink-refused");
+    }
     let classifier = classifier(object, program)?;
     if pin.exists() {
         match update(classifier, pin) {
@@ -159,12 +157,13 @@ pub async fn uplink_filter(
 }
 
 fn tcx(classifier: &mut SchedClassifier, name: &str) -> std::result::Result<FdLink, ProgramError> {
-    fail::fail_point!("no-tcx", |_| Err(ProgramError::SyscallError(
-        aya::sys::SyscallError {
+    #[cfg(feature = "failpoints")]
+    if crate::failpoints::reach("no-tcx").is_err() {
+        return Err(ProgramError::SyscallError(aya::sys::SyscallError {
             call: "bpf_link_create",
             io_error: std::io::Error::from_raw_os_error(libc::EINVAL),
-        }
-    )));
+        }));
+    }
     let last = TcAttachOptions::TcxOrder(LinkOrder::default());
     let id = classifier.attach_with_options(name, TcAttachType::Ingress, last)?;
     FdLink::try_from(classifier.take_link(id)?).map_err(|_| ProgramError::NotAttached)

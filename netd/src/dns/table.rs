@@ -60,10 +60,18 @@ pub enum Known {
     Unknown,
 }
 
+/// A sandbox that has an address.
+#[derive(Clone, Debug)]
+struct Owner {
+    sandbox: Arc<str>,
+    name: Arc<str>,
+}
+
 #[derive(Clone, Debug, Default)]
 struct Zone {
     names: HashMap<String, OrdMap<Arc<str>, Holder>>,
-    addresses: HashMap<IpAddr, Arc<str>>,
+    /// Who was last given an address comes last: it may change hands before its old holder is forgotten.
+    addresses: HashMap<IpAddr, Vec<Owner>>,
 }
 
 /// A snapshot.
@@ -85,7 +93,10 @@ impl Table {
             }
             let canonical: Arc<str> = stand.canonical.as_str().into();
             for address in addresses(stand.holder) {
-                zone.addresses.insert(address, Arc::clone(&canonical));
+                zone.addresses.entry(address).or_default().push(Owner {
+                    sandbox: Arc::clone(&view.sandbox),
+                    name: Arc::clone(&canonical),
+                });
             }
         }
         let id = Arc::clone(&view.sandbox);
@@ -110,9 +121,14 @@ impl Table {
                 }
             }
             for address in addresses(stand.holder) {
-                zone.addresses.remove(&address);
+                if let Some(owners) = zone.addresses.get_mut(&address) {
+                    owners.retain(|owner| *owner.sandbox != *sandbox);
+                    if owners.is_empty() {
+                        zone.addresses.remove(&address);
+                    }
+                }
             }
-            if zone.names.is_empty() {
+            if zone.names.is_empty() && zone.addresses.is_empty() {
                 self.zones.remove(&stand.network);
             }
         }
@@ -152,7 +168,8 @@ impl Table {
     pub fn name_of(&self, view: &View, address: IpAddr) -> Option<Arc<str>> {
         let stands = view.stands.iter().filter(|s| s.named);
         let mut zones = stands.filter_map(|s| self.zones.get(&s.network));
-        zones.find_map(|z| z.addresses.get(&address)).cloned()
+        let owner = zones.find_map(|z| z.addresses.get(&address)?.last())?;
+        Some(Arc::clone(&owner.name))
     }
 }
 
@@ -239,6 +256,29 @@ mod tests {
         assert!(matches!(table.find(&a, "store", any), Known::Held(_)));
         assert!(matches!(table.find(&a, "store.net1", any), Known::Held(_)));
         assert_eq!(table.find(&b, "store", any), Known::Unknown);
+    }
+
+    #[test]
+    fn b03_an_address_that_changed_hands_keeps_its_new_name() {
+        let address = "10.1.0.7".parse().unwrap();
+        let asker = view("asker", vec![stand(1, &["asker"], 1)]);
+        let name = |table: &Table| table.name_of(&asker, address).map(|n| n.to_string());
+        let mut table = Table::default();
+        table.put(asker.clone());
+        table.put(view("a", vec![stand(1, &["a"], 7)]));
+        table.put(view("b", vec![stand(1, &["b"], 7)]));
+        assert_eq!(name(&table).as_deref(), Some("b.net1."));
+        // The old holder's change comes last.
+        table.put(view("a", vec![stand(1, &["a"], 8)]));
+        assert_eq!(name(&table).as_deref(), Some("b.net1."));
+        table.remove("a");
+        assert_eq!(name(&table).as_deref(), Some("b.net1."));
+        // Told once more before it was told of its end.
+        table.put(view("a", vec![stand(1, &["a"], 7)]));
+        table.remove("a");
+        assert_eq!(name(&table).as_deref(), Some("b.net1."));
+        table.remove("b");
+        assert_eq!(name(&table), None);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::{Engine, state::State};
 use crate::{
     dns::{
-        Left,
+        Kept,
         table::{Holder, Stand, View},
     },
     driver::Network,
@@ -78,13 +78,13 @@ impl Engine {
     }
 
     /// Opens a sandbox's resolver. Without one the sandbox has its networks all the same.
-    pub(super) fn open_resolver(&self, sandbox: &Sandbox, netns: &Netns, left: &mut Left) {
+    pub(super) fn open_resolver(&self, sandbox: &Sandbox, netns: &Netns, kept: &mut Kept) {
         if sandbox.host() {
             return;
         }
         self.publish_names(&sandbox.id);
-        let lead = || now(self.dataplane.attach_resolver(netns)).map(drop);
-        if let Err(e) = self.resolver.open(&sandbox.id, netns, left, lead) {
+        let redirect = || now(self.dataplane.attach_resolver(netns)).map(drop);
+        if let Err(e) = self.resolver.open(&sandbox.id, netns, kept, redirect) {
             self.warn(format!("sandbox {} resolves no names: {e}", sandbox.name));
         }
     }
@@ -113,9 +113,9 @@ impl Engine {
         self.resolver.finish().await;
     }
 
-    /// At the start: the resolvers of all that runs, with the sockets that an earlier daemon left.
+    /// At the start: the resolvers of all that runs, with the sockets that were kept of an earlier daemon's.
     pub(super) fn open_resolvers(&self) {
-        let mut left = self.resolver.left();
+        let mut kept = self.resolver.kept();
         let running: Vec<(Sandbox, Netns)> = {
             let state = self.state();
             let running = state.observed.running.iter();
@@ -125,9 +125,13 @@ impl Engine {
             });
             known.collect()
         };
-        for (sandbox, netns) in running {
-            self.open_resolver(&sandbox, &netns, &mut left);
+        // All names before the first question, which may have waited: it may ask for any of them.
+        for (sandbox, _) in &running {
+            self.publish_names(&sandbox.id);
         }
-        self.resolver.discard(&left);
+        for (sandbox, netns) in running {
+            self.open_resolver(&sandbox, &netns, &mut kept);
+        }
+        self.resolver.discard(kept);
     }
 }

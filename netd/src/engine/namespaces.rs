@@ -2,7 +2,7 @@
 
 use super::Engine;
 use crate::{
-    dns::Left,
+    dns::Kept,
     error::{Error, Kind, Result},
     kernel::{Netns, Watch, sandbox as namespace},
     model::{Identity, Origin, Run, Sandbox},
@@ -26,7 +26,7 @@ impl Engine {
         self.make_files(&sandbox.id)?;
         let netns = self.context.observations.now().running.get(&sandbox.id).cloned();
         if let Some(netns) = netns {
-            self.open_resolver(sandbox, &netns, &mut Left::new());
+            self.open_resolver(sandbox, &netns, &mut Kept::new());
         }
         Ok(())
     }

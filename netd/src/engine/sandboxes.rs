@@ -9,6 +9,7 @@ use super::{
     state::Desired,
 };
 use crate::{
+    dns,
     driver::Network,
     error::{Error, Kind, Reason, Result},
     model::{
@@ -217,10 +218,17 @@ pub(super) fn stopped(desired: &Desired, before: &Sandbox) -> Sandbox {
     after
 }
 
+/// What a user may ask for about names; a record may have been written before all of it was refused.
+pub(super) fn check_lookup(hostname: &str, names: &NameOptions) -> Result<()> {
+    check_names(hostname, names)?;
+    let mut servers = names.servers.iter();
+    servers.try_for_each(|server| dns::check_server(*server))
+}
+
 /// The record of a sandbox asked for.
 fn plan(desired: &Desired, id: String, request: SandboxRequest) -> Result<Sandbox> {
     model::check_name("sandbox", &request.name)?;
-    check_names(&request.hostname, &request.names)?;
+    check_lookup(&request.hostname, &request.names)?;
     if request.stopped && request.namespace != NamespaceRequest::New {
         return Err(Error::invalid("a stopped sandbox has no namespace")
             .hint("give the namespace when it is started"));

@@ -2,11 +2,11 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{Engine, sandboxes::check_name_is_free};
+use super::{Engine, sandboxes::{check_lookup, check_name_is_free}};
 use crate::{
     driver::Network,
     error::{Error, Kind, Reason, Result},
-    model::{self, Endpoint, NameOptions, PortBinding, Sandbox, check_names, is_host_name},
+    model::{self, Endpoint, NameOptions, PortBinding, Sandbox, is_host_name},
 };
 
 /// What of a network shall be another; `None`: it stays.
@@ -91,7 +91,7 @@ impl Engine {
         if let Some(exposed) = update.exposed {
             after.exposed = exposed;
         }
-        check_names(&after.hostname, &after.names)?;
+        check_lookup(&after.hostname, &after.names)?;
         if let Some(ports) = update.ports {
             super::ports::check_together(&ports)?;
             after.wanted_ports = ports;
