@@ -1,13 +1,17 @@
 //! What the operator sets: command line and configuration file.
 
+mod listen;
 mod nat;
+mod source;
 
 use std::path::PathBuf;
 
 use ipnetwork::IpNetwork;
 use serde::Deserialize;
 
+pub use listen::{Client, Listen, Tls, TlsFiles};
 pub use nat::{Lifetimes, Nat, nanoseconds};
+pub use source::{DEFAULT, Source};
 
 /// Where an instance lives. Several instances on one host are kept apart by name, state and run directory.
 #[derive(Clone, Debug)]
@@ -30,7 +34,7 @@ impl Instance {
 }
 
 /// The configuration file (TOML). Every field has a default.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Pools that automatic subnets are cut from, in order.
@@ -41,10 +45,14 @@ pub struct Config {
     pub limits: Limits,
     /// The resolver.
     pub dns: Dns,
+    /// Where the API is served, beside `RUN/netd.sock`.
+    pub listen: Listen,
+    /// Who may use the API over TCP.
+    pub access: Vec<Client>,
 }
 
 /// The resolver of the sandboxes.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Dns {
     /// How long others may keep an answer about a sandbox, seconds.
@@ -69,7 +77,7 @@ impl Default for Dns {
 }
 
 /// One base from which automatic subnets are cut.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pool {
     /// CIDR.
@@ -79,7 +87,7 @@ pub struct Pool {
 }
 
 /// Sizes of the data plane's maps, entries.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
     /// Entries of the flow table; a flow takes two.
@@ -114,6 +122,8 @@ impl Default for Config {
             nat: Nat::default(),
             limits: Limits::default(),
             dns: Dns::default(),
+            listen: Listen::default(),
+            access: Vec::new(),
         }
     }
 }
@@ -151,6 +161,8 @@ impl Config {
     pub fn check(&self) -> crate::error::Result<()> {
         use crate::error::Error;
         self.nat.check()?;
+        self.listen.check()?;
+        listen::check_access(&self.access)?;
         for pool in &self.pools {
             if !pool.base.is_ipv4() || pool.size < pool.base.prefix() || pool.size > 30 {
                 return Err(Error::invalid(format!(

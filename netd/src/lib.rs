@@ -9,12 +9,14 @@ pub mod dataplane;
 pub mod dns;
 pub mod engine;
 pub mod error;
-#[cfg(feature = "failpoints")]
 pub mod failpoints;
 pub mod files;
 pub mod ipam;
 pub mod kernel;
 pub mod model;
+pub mod notify;
+pub mod pki;
 pub mod purge;
+pub mod reload;
 pub mod resolv_conf;
 pub mod store;

@@ -1,19 +1,19 @@
 //! The netd daemon: command line, start, stop.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{net::SocketAddr, path::{Path, PathBuf}, process::ExitCode};
 
-use clap::Parser;
+use clap::{Args, Parser, Subcommand};
 use netd::{
-    config::{Config, Instance},
+    config::{DEFAULT, Instance, Listen, Source},
     daemon,
     dns::keeper,
     error::{Error, Result},
-    purge,
+    pki, purge,
 };
 
 /// Container networks in the kernel, without iptables.
 #[derive(Parser)]
-#[command(name = "netd", version)]
+#[command(name = "netd", version, args_conflicts_with_subcommands = true)]
 struct Arguments {
     /// Name of this instance; several on one host are kept apart by it.
     #[arg(long, default_value = "default")]
@@ -27,15 +27,48 @@ struct Arguments {
     /// cgroup v2 directory whose processes reach published ports; default: the root of the hierarchy.
     #[arg(long)]
     cgroup: Option<PathBuf>,
-    /// Configuration file (TOML).
+    /// Configuration file (TOML), read anew at SIGHUP; default: /etc/netd/netd.toml, if it exists and the instance has no
+    /// name of its own.
     #[arg(long)]
     config: Option<PathBuf>,
+    #[command(flatten)]
+    listen: Flags,
     /// Remove every trace of the instance: links, programs, pins, namespaces, files, state.
     #[arg(long)]
     purge: bool,
     /// What to log: error, warn, info, debug, trace, or a filter such as netd::engine=debug.
     #[arg(long, env = "NETD_LOG", default_value = "info")]
     log: String,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// Where the API is served, beside RUN/netd.sock; outweighs [listen] of the configuration.
+#[derive(Args)]
+struct Flags {
+    /// Serve the API over TCP as well, by mutual TLS; clients and their roles stand in [[access]] of the configuration.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<SocketAddr>,
+    /// The server's certificate, PEM; read anew when it changes.
+    #[arg(long, value_name = "FILE")]
+    tls_cert: Option<PathBuf>,
+    /// The key of that certificate, PEM.
+    #[arg(long, value_name = "FILE")]
+    tls_key: Option<PathBuf>,
+    /// The authorities whose client certificates are accepted, PEM.
+    #[arg(long, value_name = "FILE")]
+    tls_client_ca: Option<PathBuf>,
+    /// Group whose members may use the socket, by name or number.
+    #[arg(long, value_name = "GROUP")]
+    socket_group: Option<String>,
+}
+
+/// What netd does beside running.
+#[derive(Subcommand)]
+enum Command {
+    /// Certificates for the API over TCP, of an authority of one's own.
+    #[command(subcommand)]
+    Pki(pki::Command),
 }
 
 fn main() -> ExitCode {
@@ -52,12 +85,19 @@ fn main() -> ExitCode {
         };
     }
     let arguments = Arguments::parse();
+    if let Some(Command::Pki(command)) = &arguments.command {
+        return ended(pki::run(command).map(|made| print!("{made}")));
+    }
     let filter = tracing_subscriber::EnvFilter::try_new(&arguments.log).unwrap_or_default();
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .init();
-    match start(arguments) {
+    ended(start(arguments))
+}
+
+fn ended(outcome: Result<()>) -> ExitCode {
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             eprintln!("netd: {e}");
@@ -89,16 +129,20 @@ fn start(arguments: Arguments) -> Result<()> {
         )
         .hint("use sudo"));
     }
-    let config = match &arguments.config {
-        None => Config::default(),
-        Some(path) => {
-            let text = std::fs::read_to_string(path).map_err(|e| {
-                Error::invalid(format!("configuration file {}: {e}", path.display()))
-            })?;
-            toml::from_str(&text).map_err(|e| {
-                Error::invalid(format!("configuration file {}: {e}", path.display()))
-            })?
-        }
+    let file = arguments.config.or_else(|| {
+        let default = arguments.instance == "default" && Path::new(DEFAULT).exists();
+        default.then(|| DEFAULT.into())
+    });
+    let flags = arguments.listen;
+    let source = Source {
+        file,
+        listen: Listen {
+            address: flags.listen,
+            tls_cert: flags.tls_cert,
+            tls_key: flags.tls_key,
+            tls_client_ca: flags.tls_client_ca,
+            group: flags.socket_group,
+        },
     };
     let instance = Instance {
         name: arguments.instance,
@@ -113,7 +157,6 @@ fn start(arguments: Arguments) -> Result<()> {
     if arguments.purge {
         runtime.block_on(purge::run(&instance))
     } else {
-        config.check()?;
-        runtime.block_on(daemon::run(instance, config))
+        runtime.block_on(daemon::run(instance, source))
     }
 }
