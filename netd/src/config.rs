@@ -1,7 +1,9 @@
 //! What the operator sets: command line and configuration file.
 
 mod dns;
+mod listen;
 mod nat;
+mod source;
 
 use std::path::PathBuf;
 
@@ -11,7 +13,9 @@ use serde::Deserialize;
 use crate::error::{Error, Result};
 
 pub use dns::Dns;
+pub use listen::{Client, Listen, Tls, TlsFiles};
 pub use nat::{Lifetimes, Nat, nanoseconds};
+pub use source::{DEFAULT, Source};
 
 /// Where an instance lives. Several instances on one host are kept apart by name, state and run directory.
 #[derive(Clone, Debug)]
@@ -112,7 +116,7 @@ impl Instance {
 }
 
 /// The configuration file (TOML). Every field has a default.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Pools that automatic subnets are cut from, in order.
@@ -123,10 +127,14 @@ pub struct Config {
     pub limits: Limits,
     /// The resolver.
     pub dns: Dns,
+    /// Where the API is served, beside `RUN/netd.sock`.
+    pub listen: Listen,
+    /// Who may use the API over TCP.
+    pub access: Vec<Client>,
 }
 
 /// One base from which automatic subnets are cut.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pool {
     /// CIDR.
@@ -136,7 +144,7 @@ pub struct Pool {
 }
 
 /// Sizes of the data plane's maps, entries.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
     /// Entries of the flow table; a flow takes two.
@@ -171,6 +179,8 @@ impl Default for Config {
             nat: Nat::default(),
             limits: Limits::default(),
             dns: Dns::default(),
+            listen: Listen::default(),
+            access: Vec::new(),
         }
     }
 }
@@ -207,6 +217,8 @@ impl Config {
     /// Refuses values that could not work.
     pub fn check(&self) -> Result<()> {
         self.nat.check()?;
+        self.listen.check()?;
+        listen::check_access(&self.access)?;
         for pool in &self.pools {
             if !pool.base.is_ipv4() || pool.size < pool.base.prefix() || pool.size > 30 {
                 return Err(Error::invalid(format!(

@@ -5,14 +5,16 @@ use std::{fs, path::Path, sync::Arc};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
-    api,
-    config::{Config, Instance},
+    api::{self, health::HealthState, listen},
+    config::{Instance, Source},
     dataplane::Dataplane,
     directories,
     engine::Engine,
     error::{Error, Result},
     kernel::{Netlink, memory},
-    store::Store,
+    notify,
+    reload::Reload,
+    store,
 };
 
 /// Every sandbox' namespace is an open file: as many as the system lets us have.
@@ -30,9 +32,27 @@ pub fn socket(run: &Path) -> std::path::PathBuf {
     run.join("netd.sock")
 }
 
-/// Runs until SIGTERM or SIGINT.
-pub async fn run(instance: Instance, config: Config) -> Result<()> {
+/// Health is what the store says: without it no request can be done.
+fn follow_store(engine: &Engine, health: &HealthState) {
+    let (mut store, health) = (engine.health(), health.clone());
+    tokio::spawn(async move {
+        while store.changed().await.is_ok() {
+            let now = store.borrow_and_update().clone();
+            match now {
+                Ok(()) => health.well("store"),
+                Err(e) => health.broken("store", &format!("the store takes no writes: {e}"), &[]),
+            }
+        }
+    });
+}
+
+/// Runs until SIGTERM or SIGINT; reads its settings anew at SIGHUP.
+pub async fn run(instance: Instance, source: Source) -> Result<()> {
     api::note_start();
+    let fail = |what: &'static str| move |e| Error::internal(what, e);
+    // From the first moment on: SIGHUP would end the process.
+    let mut hangup = signal(SignalKind::hangup()).map_err(fail("SIGHUP"))?;
+    let config = source.read()?;
     let _held = directories::hold(&instance)?;
     raise_file_limit();
     #[cfg(feature = "failpoints")]
@@ -40,36 +60,64 @@ pub async fn run(instance: Instance, config: Config) -> Result<()> {
         crate::failpoints::arm("NETD_FAILPOINT_START");
         crate::failpoints::refuse();
     }
-    let store = Store::open(&instance.state)?;
+    let path = socket(&instance.run);
+    // What the operator has to mend is said before anything is begun.
+    let reload = Reload::new(source, config.clone(), path.clone())?;
+    let group = config.listen.group.clone();
+    if let Some(group) = &group {
+        listen::group_id(group)?;
+    }
+    let remote = config.listen.tls()?.map(|tls| listen::bind_tcp(tls.address));
+    let remote = remote.transpose()?;
+    notify::status("starting: adopting networks");
+    let store = store::open(&instance.state)?;
     let netlink = Netlink::new()?;
     let dataplane = Arc::new(Dataplane::open(&instance, &config)?);
-    let path = socket(&instance.run);
+    let health = HealthState::new();
     let engine = Engine::start(instance, config, store, dataplane, netlink).await?;
+    follow_store(&engine, &health);
     #[cfg(feature = "failpoints")]
     crate::failpoints::arm("NETD_FAILPOINT");
-    let listener = api::bind(&path)?;
+    let local = listen::bind(&path, group.as_deref())?;
     tracing::info!("serving on {}", path.display());
+    if let Some(address) = remote.as_ref().and_then(|tcp| tcp.local_addr().ok()) {
+        tracing::info!("serving on {address} by mutual TLS");
+    }
+    let listeners = api::Listeners {
+        local,
+        remote: remote.zip(reload.tls()),
+    };
     memory::give_back();
-    let mut terminate =
-        signal(SignalKind::terminate()).map_err(|e| Error::internal("SIGTERM", e))?;
-    let mut interrupt =
-        signal(SignalKind::interrupt()).map_err(|e| Error::internal("SIGINT", e))?;
-    let stop = async {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
+    let mut terminate = signal(SignalKind::terminate()).map_err(fail("SIGTERM"))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(fail("SIGINT"))?;
+    let settings = api::Settings {
+        access: reload.access(),
+        health: health.clone(),
     };
     // Streams of events never end by themselves: the daemon does not wait for their readers.
-    tokio::pin!(stop);
     let (tell, told) = tokio::sync::oneshot::channel();
-    let mut serving = tokio::spawn(api::serve(Arc::clone(&engine), listener, async {
+    let serve = api::serve(Arc::clone(&engine), listeners, settings, async {
         let _ = told.await;
-    }));
-    tokio::select! {
-        ended = &mut serving => return ended.unwrap_or_else(|e| Err(Error::internal("serving gRPC", e))),
-        () = &mut stop => {}
+    });
+    let mut serving = tokio::spawn(serve);
+    notify::ready("serving");
+    let reload = Arc::new(reload);
+    loop {
+        tokio::select! {
+            ended = &mut serving => {
+                return ended.unwrap_or_else(|e| Err(Error::internal("serving gRPC", e)));
+            }
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => {
+                let reload = Arc::clone(&reload);
+                // Reads files; one at a time, because signals wait meanwhile.
+                let _ = tokio::task::spawn_blocking(move || reload.now()).await;
+            }
+        }
     }
+    notify::stopping();
+    health.stop();
     let _ = tell.send(());
     let _ = tokio::time::timeout(std::time::Duration::from_secs(2), serving).await;
     engine.finish_questions().await;

@@ -4,22 +4,23 @@ mod log;
 
 use std::{
     io::IsTerminal as _,
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
-use clap::Parser;
+use clap::{Args, Parser, Subcommand};
 use netd::{
-    config::{Config, Instance},
+    config::{DEFAULT, Instance, Listen, Source},
     daemon,
     dns::keeper,
     error::{Error, Result},
-    purge,
+    pki, purge,
 };
 
 /// Container networks in the kernel, without iptables.
 #[derive(Parser)]
-#[command(name = "netd", version)]
+#[command(name = "netd", version, args_conflicts_with_subcommands = true)]
 struct Arguments {
     /// Name of this instance; several on one host are kept apart by it.
     #[arg(long, default_value = "default")]
@@ -34,15 +35,48 @@ struct Arguments {
     /// cgroup v2 directory whose processes reach published ports; default: the root of the hierarchy.
     #[arg(long)]
     cgroup: Option<PathBuf>,
-    /// Configuration file (TOML).
+    /// Configuration file (TOML), read anew at SIGHUP; default: /etc/netd/netd.toml, if it exists and the instance has no
+    /// name of its own.
     #[arg(long)]
     config: Option<PathBuf>,
+    #[command(flatten)]
+    listen: Flags,
     /// Remove every trace of the instance: links, programs, pins, namespaces, files, state.
     #[arg(long)]
     purge: bool,
     /// What to log: error, warn, info, debug, trace, or a filter such as netd::engine=debug.
     #[arg(long, env = "NETD_LOG", default_value = "info")]
     log: String,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// Where the API is served, beside RUN/netd.sock; outweighs [listen] of the configuration.
+#[derive(Args)]
+struct Flags {
+    /// Serve the API over TCP as well, by mutual TLS; clients and their roles stand in [[access]] of the configuration.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<SocketAddr>,
+    /// The server's certificate, PEM; read anew when it changes.
+    #[arg(long, value_name = "FILE")]
+    tls_cert: Option<PathBuf>,
+    /// The key of that certificate, PEM.
+    #[arg(long, value_name = "FILE")]
+    tls_key: Option<PathBuf>,
+    /// The authorities whose client certificates are accepted, PEM.
+    #[arg(long, value_name = "FILE")]
+    tls_client_ca: Option<PathBuf>,
+    /// Group whose members may use the socket, by name or number.
+    #[arg(long, value_name = "GROUP")]
+    socket_group: Option<String>,
+}
+
+/// What netd does beside running.
+#[derive(Subcommand)]
+enum Command {
+    /// Certificates for the API over TCP, of an authority of one's own.
+    #[command(subcommand)]
+    Pki(pki::Command),
 }
 
 fn main() -> ExitCode {
@@ -59,7 +93,15 @@ fn main() -> ExitCode {
         };
     }
     let arguments = Arguments::parse();
-    match begin_log(&arguments.log).and_then(|()| start(arguments)) {
+    if let Some(Command::Pki(command)) = &arguments.command {
+        return ended(pki::run(command).map(|made| print!("{made}")));
+    }
+    let begun = begin_log(&arguments.log);
+    ended(begun.and_then(|()| start(arguments)))
+}
+
+fn ended(outcome: Result<()>) -> ExitCode {
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             eprintln!("netd: {e}");
@@ -92,6 +134,21 @@ fn start(arguments: Arguments) -> Result<()> {
         )
         .hint("use sudo"));
     }
+    let file = arguments.config.or_else(|| {
+        let default = instance.name == "default" && Path::new(DEFAULT).exists();
+        default.then(|| DEFAULT.into())
+    });
+    let flags = arguments.listen;
+    let source = Source {
+        file,
+        listen: Listen {
+            address: flags.listen,
+            tls_cert: flags.tls_cert,
+            tls_key: flags.tls_key,
+            tls_client_ca: flags.tls_client_ca,
+            group: flags.socket_group,
+        },
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -100,20 +157,6 @@ fn start(arguments: Arguments) -> Result<()> {
         // It needs nothing that the configuration says, which may be gone.
         runtime.block_on(purge::run(&instance))
     } else {
-        let config = configuration(arguments.config.as_deref())?;
-        runtime.block_on(daemon::run(instance, config))
+        runtime.block_on(daemon::run(instance, source))
     }
-}
-
-fn configuration(path: Option<&Path>) -> Result<Config> {
-    let Some(path) = path else {
-        return Ok(Config::default());
-    };
-    let fail = |e: &dyn std::fmt::Display| {
-        Error::invalid(format!("configuration file {}: {e}", path.display()))
-    };
-    let text = std::fs::read_to_string(path).map_err(|e| fail(&e))?;
-    let config: Config = toml::from_str(&text).map_err(|e| fail(&e))?;
-    config.check()?;
-    Ok(config)
 }

@@ -1,6 +1,6 @@
 //! `netd --purge`: removes every trace of an instance, and nothing that it has not made.
 
-use std::{collections::BTreeSet, fs};
+use std::fs;
 
 use crate::{
     config::Instance,
@@ -10,8 +10,9 @@ use crate::{
     dns::keeper::{self, Keeper},
     error::{Error, Result},
     kernel::{Netlink, Netns, Reaper, sandbox as namespace, sysctl},
-    model::Sandbox,
-    store::Store,
+    engine::{self, Stored},
+    model::{Origin, Run},
+    store,
 };
 
 /// Removes links, programs, pins, namespaces, files and state of an instance that no daemon runs.
@@ -25,17 +26,21 @@ pub async fn run(instance: &Instance) -> Result<()> {
     Dataplane::purge(instance, &netlink).await?;
     // Opened once: it is one process' at a time, and its writer lets go of it a moment after it is dropped. One that is not there
     // is not made.
-    let there = Store::exists(&instance.state);
-    let store = there.then(|| Store::open(&instance.state));
-    if let Some(Ok(store)) = &store {
-        leave_namespaces(store).await;
+    let there = store::exists(&instance.state);
+    let stored = there.then(|| {
+        let snapshot = store::open(&instance.state)?.snapshot()?;
+        Ok::<_, Error>(engine::stored(&snapshot, instance))
+    });
+    if let Some(Ok(stored)) = &stored {
+        leave_namespaces(stored).await;
     }
     if let Some(keeper) = Keeper::find(&instance.run)? {
         keeper.quit()?;
     }
     let namespaces = directories::namespaces(&instance.run);
     let files = directories::files(&instance.run);
-    let names = store.as_ref().and_then(|s| s.as_ref().ok()).map(names);
+    let names = stored.as_ref().and_then(|s| s.as_ref().ok());
+    let names = names.map(|stored| &stored.namespaces);
     // Without a store there is only the mark of the directory that they are in.
     let known = |name: &str| names.as_ref().is_none_or(|names| names.contains(name));
     let cleaned = directories::clean_namespaces(&namespaces, known, |_| false);
@@ -48,10 +53,10 @@ pub async fn run(instance: &Instance) -> Result<()> {
         }
     }
     // A store that cannot be read goes all the same, but then the sysctl's old value is not known.
-    let before = store.map(|s| s.and_then(|s| s.get::<String>("meta/reserved_ports")));
+    let before = stored.as_ref().map(|s| s.as_ref().map(|s| s.reserved_ports.as_ref()));
     let unknown = match before {
         Some(Ok(Some(before))) => {
-            sysctl::set_reserved_ports(&sysctl::parse_ports(&before).unwrap_or_default())?;
+            sysctl::set_reserved_ports(&sysctl::parse_ports(before).unwrap_or_default())?;
             None
         }
         Some(Err(e)) => Some(e.to_string()),
@@ -71,10 +76,10 @@ pub async fn run(instance: &Instance) -> Result<()> {
         directories::remove_socket(&path)
             .map_err(|e| Error::internal(format!("removing {}", path.display()), e))?;
     }
-    let stored = instance.state.join("netd.redb");
-    match fs::remove_file(&stored) {
+    let file = instance.state.join("netd.redb");
+    match fs::remove_file(&file) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-            return Err(Error::internal(format!("removing {}", stored.display()), e));
+            return Err(Error::internal(format!("removing {}", file.display()), e));
         }
         _ => {}
     }
@@ -85,19 +90,18 @@ pub async fn run(instance: &Instance) -> Result<()> {
     held.remove()
 }
 
-/// Under which a sandbox has, or had, a namespace of its own.
-fn names(store: &Store) -> BTreeSet<String> {
-    let sandboxes = store.list::<Sandbox>("sandbox").unwrap_or_default();
-    sandboxes.into_iter().map(|sandbox| sandbox.name).collect()
-}
-
 /// Takes what netd put there out of namespaces that others made.
-async fn leave_namespaces(store: &Store) {
-    let sandboxes = store.list::<Sandbox>("sandbox").unwrap_or_default();
-    for sandbox in sandboxes.iter().filter(|s| !s.owned && !s.host) {
-        // One that is gone needs nothing.
-        let netns = sandbox.netns.as_deref().map(Netns::open);
-        if let Some(Ok(netns)) = netns
+async fn leave_namespaces(stored: &Stored) {
+    for sandbox in &stored.sandboxes {
+        let Some(Run {
+            netns,
+            origin: Origin::Foreign { identity, .. },
+        }) = &sandbox.run
+        else {
+            continue;
+        };
+        // One that is gone, or another one by now, needs nothing.
+        if let Ok(Some(netns)) = Netns::open_same(netns, identity)
             && let Err(e) = namespace::leave(&netns).await
         {
             tracing::warn!("sandbox {}: {e}", sandbox.name);

@@ -1,5 +1,6 @@
 //! The command line: commands and flags. Knows neither the daemon nor how answers look.
 
+pub mod connection;
 pub mod flow;
 pub mod network;
 pub mod sandbox;
@@ -10,7 +11,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-use crate::{address::Address, spec::Spec};
+use crate::spec::Spec;
 
 /// Container networks in the kernel, without iptables: the client of netd.
 #[derive(Parser, Debug)]
@@ -22,14 +23,9 @@ use crate::{address::Address, spec::Spec};
 )]
 #[command(after_help = "Exit codes: 0; 1 refused, with a message; 2 usage.")]
 pub struct Cli {
-    /// Where netd listens.
-    #[arg(
-        long,
-        env = "NETD_ADDRESS",
-        default_value = "unix:///run/netd/netd.sock"
-    )]
-    #[arg(global = true, value_name = "unix://PATH")]
-    pub address: Address,
+    /// How the daemon is reached.
+    #[command(flatten)]
+    pub connection: connection::Connection,
     /// How answers are printed.
     #[arg(long, value_enum, default_value_t = Output::Text, global = true)]
     pub output: Output,

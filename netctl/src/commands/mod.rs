@@ -41,7 +41,7 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Events(flags) => events::check(flags)?,
         _ => {}
     }
-    let client = Client::connect(&cli.address).await?;
+    let client = Client::connect(&cli.connection).await?;
     match command {
         Command::Network(command) => network::run(&client, command, cli.output).await,
         Command::Sandbox(command) => sandbox::run(&client, command, cli.output).await,

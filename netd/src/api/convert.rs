@@ -89,7 +89,7 @@ pub fn endpoint(model: &View, e: &Endpoint) -> v1::Endpoint {
         network_name: network.map(|n| n.name.clone()).unwrap_or_default(),
         sandbox_id: e.sandbox.clone(),
         sandbox_name: model
-            .sandboxes
+            .sandboxes()
             .get(&e.sandbox)
             .map(|s| s.name.clone())
             .unwrap_or_default(),

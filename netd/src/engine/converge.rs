@@ -12,7 +12,6 @@ use super::{
 use crate::{
     driver::Network,
     error::Result,
-    failpoint,
     model::{Endpoint, Sandbox},
 };
 
@@ -96,21 +95,21 @@ impl Engine {
 
     async fn take_away(&self, work: &Work<'_>, changes: &[Change]) -> Result<()> {
         if !work.sandboxes_gone.is_empty() {
-            failpoint!("sandbox-stopped");
+            crate::failpoint!("sandbox-stopped");
         } else if !work.endpoints_gone.is_empty() {
-            failpoint!("endpoint-deleted");
+            crate::failpoint!("endpoint-deleted");
         }
         let gone = work.endpoints_gone.iter();
         let done = join_all(gone.map(|e| self.unrealize_endpoint(e, changes))).await;
         let mut done: Vec<Result<()>> = done;
         if !work.endpoints_gone.is_empty() {
-            failpoint!("endpoint-removed");
+            crate::failpoint!("endpoint-removed");
         }
         for sandbox in &work.sandboxes_gone {
             done.push(self.close_sandbox(sandbox).await);
         }
         if !work.networks_gone.is_empty() {
-            failpoint!("network-deleted");
+            crate::failpoint!("network-deleted");
         }
         for network in &work.networks_gone {
             let driver = network.driver();
@@ -121,20 +120,20 @@ impl Engine {
 
     async fn bring(&self, work: &Work<'_>) -> Result<()> {
         if !work.networks_new.is_empty() {
-            failpoint!("network-stored");
+            crate::failpoint!("network-stored");
         }
         for network in &work.networks_new {
             self.realize_network(network).await?;
         }
         if !work.sandboxes_new.is_empty() {
-            failpoint!("sandbox-stored");
+            crate::failpoint!("sandbox-stored");
         }
         for sandbox in &work.sandboxes_new {
             self.open_sandbox(sandbox).await?;
-            failpoint!("namespace-made");
+            crate::failpoint!("namespace-made");
         }
         if !work.endpoints_new.is_empty() {
-            failpoint!("endpoint-stored");
+            crate::failpoint!("endpoint-stored");
         }
         for endpoint in &work.endpoints_new {
             // Its name resolves before its first packet.
@@ -143,9 +142,9 @@ impl Engine {
             self.realize_endpoint(endpoint, true).await?;
         }
         if work.ports_come {
-            failpoint!("ports-stored");
+            crate::failpoint!("ports-stored");
         } else if work.ports_go && work.sandboxes_gone.is_empty() {
-            failpoint!("ports-withdrawn");
+            crate::failpoint!("ports-withdrawn");
         }
         let came = work.sandboxes_new.iter().map(|s| s.id.as_str());
         let all: BTreeSet<&str> = work.changed.iter().copied().chain(came).collect();
@@ -156,7 +155,7 @@ impl Engine {
         if work.ports_come || work.ports_go {
             self.reserve_ports()?;
         }
-        failpoint!("converged");
+        crate::failpoint!("converged");
         Ok(())
     }
 
@@ -173,7 +172,7 @@ impl Engine {
             self.publish_names(id);
             self.write_hosts(id)?;
             self.refresh_routes(id).await?;
-            failpoint!("routes-set");
+            crate::failpoint!("routes-set");
         }
         self.refresh_publications(id).await?;
         self.report_host_gateway(id);

@@ -75,6 +75,34 @@ pub(super) fn setting<T: DeserializeOwned>(snapshot: &Snapshot, kind: &str, id: 
     record.read().ok()
 }
 
+/// What a purge needs of what is stored.
+#[derive(Debug, Default)]
+pub struct Stored {
+    /// All sandboxes that can be read.
+    pub sandboxes: Vec<Sandbox>,
+    /// netd's own names of their namespaces.
+    pub namespaces: BTreeSet<String>,
+    /// The administrator's reserved ports, as they were before netd.
+    pub reserved_ports: Option<String>,
+}
+
+/// Reads what a purge needs.
+pub fn stored(snapshot: &Snapshot, instance: &crate::config::Instance) -> Stored {
+    let loaded = load(snapshot, &crate::directories::namespaces(&instance.run));
+    let key = super::reserved::key();
+    let sandboxes = loaded.desired.sandboxes().values();
+    let mut stored = Stored {
+        namespaces: loaded.namespaces,
+        reserved_ports: setting(snapshot, &key.kind, &key.id),
+        sandboxes: sandboxes.map(|s| Sandbox::clone(s)).collect(),
+    };
+    for sandbox in &stored.sandboxes {
+        let names = [sandbox.name.clone(), sandbox.id.clone()];
+        stored.namespaces.extend(names);
+    }
+    stored
+}
+
 /// `names`: the directory of netd's own names of namespaces.
 pub(super) fn load(snapshot: &Snapshot, names: &Path) -> Loaded {
     let mut loading = Loading {

@@ -58,6 +58,7 @@ use crate::{
 };
 pub use change::{Change, Object};
 pub use endpoints::Connected;
+pub use load::{Stored, stored};
 pub use files::FilePaths;
 use locks::Locks;
 pub use log::{Commit, Event, Watch};

@@ -21,7 +21,7 @@ use crate::{
     dataplane::{Dataplane, DesiredState},
     directories,
     dns::Resolver,
-    driver::{Context, Driver, Network},
+    driver::{Context, Driver},
     error::{Error, Result},
     ipam::Ipam,
     kernel::{Netlink, Netns, Reaper, Role, host, sandbox as namespace},

@@ -134,7 +134,7 @@ impl Engine {
                 .hint("letters, digits, dots, dashes and underscores, at most 253"));
         }
         let (after, decided) = self.decide(|transaction| {
-            let desired = transaction.desired();
+            let desired = transaction.desired().clone();
             let mut owner = Sandbox::clone(desired.sandbox(&id)?);
             let mut attachments = owner.attachments.iter_mut();
             let attachment = attachments.find(|a| a.spec.network == network.name);

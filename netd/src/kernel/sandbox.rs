@@ -7,7 +7,7 @@ use nix::libc;
 use rtnetlink::{
     RouteMessageBuilder,
     packet_route::{
-        link::LinkAttribute,
+        link::{LinkAttribute, LinkFlags, LinkMessage},
         route::{RouteAttribute, RouteMessage},
     },
 };
@@ -110,6 +110,42 @@ pub async fn configure(
             set_sources(&netlink, sources).await?;
         }
         Ok(missing)
+    })
+    .await
+}
+
+/// What of an interface and the default routes is not as it should be, one sentence each; changes nothing.
+pub async fn faults(
+    netns: &Netns,
+    interface: InterfaceSpec,
+    routes: RouteSpec,
+) -> Result<Vec<String>> {
+    inside(netns, async move |netlink| {
+        let mut faults = Vec::new();
+        let name = &interface.name;
+        let links = netlink.dump().await?;
+        let named = |m: &LinkMessage| {
+            let mut attributes = m.attributes.iter();
+            attributes.any(|a| matches!(a, LinkAttribute::IfName(n) if n == name))
+        };
+        let Some(link) = links.iter().find(|m| named(m)) else {
+            return Ok(vec![format!("the interface {name} is not in the sandbox")]);
+        };
+        if !link.header.flags.contains(LinkFlags::Up) {
+            faults.push(format!("the interface {name} is down"));
+        }
+        let there = netlink.addresses(link.header.index).await?;
+        for wanted in interface.addresses.iter().filter(|a| !there.contains(a)) {
+            faults.push(format!("the interface {name} lacks the address {wanted}"));
+        }
+        for (gateway, device) in &routes.defaults {
+            let ifindex = netlink.index_of(device).await?;
+            let found = netlink.default_gateways(gateway.is_ipv4()).await?;
+            if !found.iter().any(|(g, i)| g == gateway && Some(*i) == ifindex) {
+                faults.push(format!("there is no default route via {gateway} on {device}"));
+            }
+        }
+        Ok(faults)
     })
     .await
 }
