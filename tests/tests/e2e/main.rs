@@ -71,6 +71,7 @@ mod review_foreign;
 mod review_handover;
 mod review_mtu;
 mod review_records;
+mod review_reserved;
 mod review_start;
 mod review_undo;
 mod roaming;

@@ -106,7 +106,7 @@ fn b20_a_namespace_of_others_is_left_as_it_was() -> Outcome {
         world.ctl("sandbox rm -f guest")?;
     }
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
-    world.close()
+    Ok(())
 }
 
 #[test]
@@ -122,5 +122,5 @@ fn b20_a_purge_leaves_a_namespace_of_others_as_it_was() -> Outcome {
     let purged = world.netd(&["--purge"])?;
     ensure!(purged.ok, "--purge: {}", purged.text());
     is_as_before(&netns, &before).context("after --purge")?;
-    world.close()
+    Ok(())
 }

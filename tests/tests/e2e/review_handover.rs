@@ -2,39 +2,45 @@
 //! addresses with their names.
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
     sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, ensure};
 use netd_proto::v1::{
-    ConnectRequest, DisconnectRequest, PortSpec, Protocol, PublishRequest, StopSandboxRequest,
-    UnpublishRequest, endpoint_service_client::EndpointServiceClient,
+    ConnectRequest, DisconnectRequest, PortSpec, Protocol, PublishRequest, StartSandboxRequest,
+    StopSandboxRequest, UnpublishRequest, endpoint_service_client::EndpointServiceClient,
     port_service_client::PortServiceClient, sandbox_service_client::SandboxServiceClient,
+    start_sandbox_request::Namespace,
 };
 use netd_tests::{
-    Sandbox, World,
+    Netns, Sandbox, World,
     dns::Client,
     probe::quick,
     world::{HOST_V4, HOST_V6},
 };
+use tokio::task::JoinSet;
 use tonic::{Status, transport::Channel};
 
 use crate::{Outcome, PROTOCOLS, api::channel, names::named_world, show};
 
-/// The host's port that changes hands.
+/// The host's first port that changes hands.
 const PORT: u16 = 8080;
 
-/// How long a request may be refused because the old holder has not let go yet.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How many pairs of sandboxes take a port from each other.
+const PAIRS: u16 = 4;
 
-/// TCP and UDP of [`PORT`], to a port of the sandbox that tells who answers.
-fn specs(to: u16) -> Vec<PortSpec> {
+/// How long a request may be refused because the old holder has not let go yet.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// TCP and UDP of a port of the host, to a port of the sandbox that tells who answers.
+fn specs(port: u16, to: u16) -> Vec<PortSpec> {
     let spec = |protocol: Protocol| PortSpec {
         host_ip: String::new(),
-        host_port_first: PORT.into(),
-        host_port_last: PORT.into(),
+        host_port_first: port.into(),
+        host_port_last: port.into(),
         port_first: to.into(),
         port_last: to.into(),
         protocol: protocol.into(),
@@ -57,10 +63,10 @@ async fn insist<T, F: Future<Output = Result<T, Status>>>(
     }
 }
 
-async fn publish(channel: &Channel, sandbox: &str, to: u16) -> anyhow::Result<()> {
+async fn publish(channel: &Channel, sandbox: &str, port: u16, to: u16) -> anyhow::Result<()> {
     let request = PublishRequest {
         sandbox: sandbox.into(),
-        specs: specs(to),
+        specs: specs(port, to),
     };
     insist(|| {
         let (mut ports, request) = (PortServiceClient::new(channel.clone()), request.clone());
@@ -70,10 +76,10 @@ async fn publish(channel: &Channel, sandbox: &str, to: u16) -> anyhow::Result<()
     .map(drop)
 }
 
-async fn unpublish(channel: &Channel, sandbox: &str, to: u16) -> anyhow::Result<()> {
+async fn unpublish(channel: &Channel, sandbox: &str, port: u16, to: u16) -> anyhow::Result<()> {
     let request = UnpublishRequest {
         sandbox: sandbox.into(),
-        specs: specs(to),
+        specs: specs(port, to),
     };
     PortServiceClient::new(channel.clone())
         .unpublish(request)
@@ -81,16 +87,16 @@ async fn unpublish(channel: &Channel, sandbox: &str, to: u16) -> anyhow::Result<
     Ok(())
 }
 
-/// The published port leads to the sandbox that listens on `to`, by TCP and UDP and both families.
-fn answers(world: &World, round: usize, to: u16) -> Outcome {
-    // Both families in turn; both protocols always.
-    let host = if round.is_multiple_of(2) {
-        SocketAddr::new(HOST_V4.into(), PORT)
+/// The published port leads to the sandbox that listens on `to`, by TCP and UDP.
+fn answers(lan: &Netns, round: usize, port: u16, to: u16) -> Outcome {
+    // Both families in turn.
+    let host: IpAddr = if round.is_multiple_of(2) {
+        HOST_V4.into()
     } else {
-        SocketAddr::new(HOST_V6.into(), PORT)
+        HOST_V6.into()
     };
     for protocol in PROTOCOLS {
-        let reply = quick(&world.lan, protocol, host, 2000)
+        let reply = quick(lan, protocol, (host, port).into(), 2000)
             .with_context(|| format!("round {round}: the new holder does not answer"))?;
         ensure!(
             reply.local.port() == to,
@@ -100,75 +106,137 @@ fn answers(world: &World, round: usize, to: u16) -> Outcome {
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn b03_a_port_that_changes_hands_answers() -> Outcome {
-    let world = World::new()?;
-    world.ctl("network create --ipv6 front")?;
-    let sides = [("a", 7001), ("b", 7002)];
-    let mut servers = Vec::new();
-    for (name, port) in sides {
-        servers.push(world.sandbox(name, &["front"])?.serve(port)?);
+/// Two sandboxes and the port that they take from each other. Several pairs do so at once: their changes share
+/// transactions, and keep the daemon's threads busy right after.
+#[derive(Clone)]
+struct Pair {
+    /// The host's port.
+    port: u16,
+    /// Names, and the ports that they listen on.
+    sides: [(String, u16); 2],
+    channel: Channel,
+    lan: Netns,
+}
+
+impl Pair {
+    async fn new(world: &World, number: u16) -> anyhow::Result<Self> {
+        let side = |name: &str, port: u16| (format!("{name}{number}"), port);
+        Ok(Self {
+            port: PORT + number,
+            sides: [side("a", 7001), side("b", 7002)],
+            channel: channel(world).await?,
+            lan: world.lan.clone(),
+        })
     }
-    let channel = channel(&world).await?;
-    publish(&channel, "a", 7001).await?;
-    answers(&world, 0, 7001)?;
-    for round in 0..300 {
-        let [(old, old_port), (new, new_port)] = if round % 2 == 0 {
-            sides
+
+    /// The holder, and who takes over, in a round.
+    fn roles(&self, round: usize) -> [&(String, u16); 2] {
+        let [a, b] = &self.sides;
+        if round.is_multiple_of(2) {
+            [a, b]
         } else {
-            [sides[1], sides[0]]
-        };
-        let (given, taken) = tokio::join!(
-            unpublish(&channel, old, old_port),
-            publish(&channel, new, new_port)
-        );
-        given.with_context(|| format!("round {round}"))?;
-        taken.with_context(|| format!("round {round}"))?;
-        answers(&world, round, new_port)?;
+            [b, a]
+        }
+    }
+
+    fn answers(&self, round: usize, to: u16) -> Outcome {
+        tokio::task::block_in_place(|| answers(&self.lan, round, self.port, to))
+    }
+
+    async fn publish(&self, side: &(String, u16)) -> anyhow::Result<()> {
+        publish(&self.channel, &side.0, self.port, side.1).await
+    }
+
+    async fn unpublish(&self, side: &(String, u16)) -> anyhow::Result<()> {
+        unpublish(&self.channel, &side.0, self.port, side.1).await
+    }
+
+    /// The port is withdrawn here and published there at once, over and over.
+    async fn swap(self, rounds: usize) -> Outcome {
+        self.publish(&self.sides[0]).await?;
+        for round in 0..rounds {
+            let [old, new] = self.roles(round);
+            let (given, taken) = tokio::join!(self.unpublish(old), self.publish(new));
+            given.with_context(|| format!("round {round}"))?;
+            taken.with_context(|| format!("round {round}"))?;
+            self.answers(round, new.1)?;
+        }
+        Ok(())
+    }
+
+    /// The holder stops while the other publishes. Both run in namespaces of their own, whose servers stay.
+    async fn swap_by_stopping(self, rounds: usize, namespaces: [PathBuf; 2]) -> Outcome {
+        self.publish(&self.sides[0]).await?;
+        for round in 0..rounds {
+            let [old, new] = self.roles(round);
+            let mut sandboxes = SandboxServiceClient::new(self.channel.clone());
+            let stop = sandboxes.stop_sandbox(StopSandboxRequest {
+                sandbox: old.0.clone(),
+            });
+            let (stopped, taken) = tokio::join!(stop, self.publish(new));
+            stopped.with_context(|| format!("round {round}"))?;
+            taken.with_context(|| format!("round {round}"))?;
+            self.answers(round, new.1)?;
+            // It would want its port again.
+            self.unpublish(old).await?;
+            let place = namespaces[round % 2].display().to_string();
+            let request = StartSandboxRequest {
+                sandbox: old.0.clone(),
+                namespace: Some(Namespace::NetnsPath(place)),
+            };
+            sandboxes.start_sandbox(request).await?;
+            self.answers(round, new.1)?;
+        }
+        Ok(())
+    }
+}
+
+async fn all(mut tasks: JoinSet<Outcome>) -> Outcome {
+    while let Some(ended) = tasks.join_next().await {
+        ended??;
     }
     Ok(())
 }
 
-/// The same where the old holder stops: both run in namespaces of their own, whose servers stay.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn b03_a_port_that_changes_hands_answers() -> Outcome {
+    let world = World::new()?;
+    world.ctl("network create --ipv6 front")?;
+    let (mut servers, mut swaps) = (Vec::new(), JoinSet::new());
+    for number in 0..PAIRS {
+        let pair = Pair::new(&world, number).await?;
+        for (name, port) in &pair.sides {
+            servers.push(world.sandbox(name, &["front"])?.serve(*port)?);
+        }
+        swaps.spawn(pair.swap(60));
+    }
+    all(swaps).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn b03_a_port_of_a_sandbox_that_stops_goes_to_the_next() -> Outcome {
     let mut world = World::new()?;
     world.ctl("network create --ipv6 front")?;
-    let sides = [("a", 7001), ("b", 7002)];
-    let mut servers = Vec::new();
-    let mut starts = Vec::new();
-    for (name, port) in sides {
-        let netns = world.namespace(name)?;
-        let sandbox = Sandbox::new(name, netns.clone(), world.scope(netns.path()));
-        servers.push(sandbox.serve(port)?);
-        let place = format!("--netns {}", netns.path().display());
-        world.ctl(&format!("sandbox create {place} --network front {name}"))?;
-        starts.push(format!("sandbox start {place} {name}"));
-    }
-    let channel = channel(&world).await?;
-    publish(&channel, "a", 7001).await?;
-    for round in 0..40 {
-        let side = round % 2;
-        let ((old, old_port), (new, new_port)) = (sides[side], sides[1 - side]);
-        let stop = async {
-            let request = StopSandboxRequest {
-                sandbox: old.into(),
-            };
-            SandboxServiceClient::new(channel.clone())
-                .stop_sandbox(request)
-                .await
-                .map(drop)
+    let (mut servers, mut swaps) = (Vec::new(), JoinSet::new());
+    for number in 0..PAIRS {
+        let pair = Pair::new(&world, number).await?;
+        let mut namespaces = Vec::new();
+        for (name, port) in &pair.sides {
+            let netns = world.namespace(name)?;
+            let sandbox = Sandbox::new(name, netns.clone(), world.scope(netns.path()));
+            servers.push(sandbox.serve(*port)?);
+            let place = netns.path().display();
+            world.ctl(&format!(
+                "sandbox create --netns {place} --network front {name}"
+            ))?;
+            namespaces.push(netns.path().to_owned());
+        }
+        let [a, b] = namespaces.as_slice() else {
+            anyhow::bail!("two sides")
         };
-        let (stopped, taken) = tokio::join!(stop, publish(&channel, new, new_port));
-        stopped.with_context(|| format!("round {round}"))?;
-        taken.with_context(|| format!("round {round}"))?;
-        answers(&world, round, new_port)?;
-        // It would want its port again.
-        unpublish(&channel, old, old_port).await?;
-        world.ctl(&starts[side])?;
-        answers(&world, round, new_port)?;
+        swaps.spawn(pair.swap_by_stopping(20, [a.clone(), b.clone()]));
     }
-    Ok(())
+    all(swaps).await
 }
 
 /// A fixed address goes from one sandbox to the other while names and addresses are looked up all the time.

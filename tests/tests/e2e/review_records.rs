@@ -1,6 +1,8 @@
 //! B17 and B18: records on disk that this version does not understand. What is unknown in them is kept; what cannot be
 //! read is set aside and named, and all else starts; nothing that a record says is believed about what is not netd's.
 
+use std::path::Path;
+
 use anyhow::{Context, ensure};
 use netd_tests::{Netns, Sandbox, Server, World, world::LAN_V4};
 use serde_json::{Value, json};
@@ -54,7 +56,6 @@ fn b17_a_network_with_an_unknown_option_is_not_run_with_defaults() -> Outcome {
         world.ctl("network disconnect strict a")?;
         world.ctl("network disconnect strict b")?;
         world.ctl("network rm strict")?;
-        world.close()?;
     }
     Ok(())
 }
@@ -98,7 +99,7 @@ fn b18_unknown_fields_are_kept() -> Outcome {
         }
     }
     world.start()?;
-    world.close()
+    Ok(())
 }
 
 /// The id of a sandbox or network.
@@ -166,57 +167,119 @@ fn b18_records_that_cannot_be_read_are_set_aside() -> Outcome {
     world.kill()?;
     world.start()?;
     all_else_works(&world, &witness)?;
-    world.close()
+    Ok(())
 }
 
-/// Ids and paths that are none, in records that are read like any other.
-#[test]
-fn b18_records_that_lie_harm_nothing() -> Outcome {
+/// A lying copy of the witness's record: its name, its id, its namespace's path.
+type Lie = (&'static str, String, String);
+
+/// Adds the lies, starts, and sees that the witness is as it was and nothing of others was harmed.
+fn lied(lies: impl FnOnce(&World, &Netns, &Path) -> Vec<Lie>, named: bool) -> Outcome {
     let mut world = World::new()?;
     let (witness, witness_id) = witness(&world)?;
     // What is not netd's: a mounted namespace, and a file.
     let victim = world.namespace("victim")?;
     let file = world.directory().join("precious");
     std::fs::write(&file, "precious")?;
+    let lies = lies(&world, &victim, &file);
     let own = world.run_directory().join("netns/witness");
-    let up = "../".repeat(own.components().count());
-    let (own, run) = (own.display().to_string(), world.run_directory());
-    let through = |path: &std::path::Path| {
-        format!(
-            "{}/netns/{up}{}",
-            run.display(),
-            &path.display().to_string()[1..]
-        )
-    };
-    let lies = [
-        (
-            "evil0",
-            "e0".repeat(32),
-            victim.path().display().to_string(),
-        ),
-        ("evil1", "e1".repeat(32), through(victim.path())),
-        ("evil2", "e2".repeat(32), file.display().to_string()),
-        ("evil3", "e3".repeat(32), through(&file)),
-        ("evil4", "e4".to_owned(), own.clone()),
-        ("evil5", String::new(), own.clone()),
-        ("evil6", "../../etc".to_owned(), own.clone()),
-        ("evil7", "é".repeat(32), own.clone()),
-    ];
+    let own = own.display().to_string();
     world.stop()?;
     {
         let records = world.records()?;
+        let name_of = |name: &str| format!(r#""name":"{name}""#);
+        let witness = name_of("witness");
         for (name, id, path) in &lies {
-            records.copy(
-                "sandbox",
-                r#""name":"witness""#,
-                &[
-                    (&witness_id, id),
-                    (own.as_str(), path),
-                    (r#""name":"witness""#, &format!(r#""name":"{name}""#)),
-                ],
-            )?;
+            let changes = [
+                (witness_id.as_str(), id.as_str()),
+                (own.as_str(), path.as_str()),
+                (witness.as_str(), &name_of(name)),
+            ];
+            records.copy("sandbox", &witness, &changes)?;
         }
-        // Of an endpoint and a network, the ids.
+    }
+    world.start().context("with records that lie")?;
+    unharmed(&victim, &file)?;
+    let status = world.ctl("status")?;
+    for (name, ..) in lies.iter().filter(|_| named) {
+        ensure!(
+            status.contains(name),
+            "the status does not name {name}: {status}"
+        );
+    }
+    let shown = show::sandbox(&world, "witness")?;
+    ensure!(
+        shown["Running"] == json!(true),
+        "the witness has stopped: {shown:#}"
+    );
+    all_else_works(&world, &witness)?;
+    for (name, ..) in &lies {
+        // Granted or refused: it may take nothing away that is not its own.
+        world.netctl(&["sandbox", "stop", name])?;
+        world.netctl(&["sandbox", "rm", name])?;
+    }
+    world.netctl(&["system", "reconcile"])?;
+    unharmed(&victim, &file)?;
+    all_else_works(&world, &witness)?;
+    world.stop()?;
+    let purged = world.netd(&["--purge"])?;
+    ensure!(purged.ok, "--purge: {}", purged.text());
+    unharmed(&victim, &file)
+}
+
+/// Paths of namespaces that netd made, by what the record says, and that lie elsewhere.
+#[test]
+fn b18_paths_that_lie_harm_nothing() -> Outcome {
+    lied(
+        |world, victim, file| {
+            let netns = world.run_directory().join("netns");
+            let up = "../".repeat(netns.components().count() - 1);
+            let through = |path: &Path| {
+                let path = path.display().to_string();
+                format!("{}/{up}{}", netns.display(), path.trim_start_matches('/'))
+            };
+            let plain = |path: &Path| path.display().to_string();
+            let lies = [
+                ("evil0", plain(victim.path())),
+                ("evil1", through(victim.path())),
+                ("evil2", plain(file)),
+                ("evil3", through(file)),
+            ];
+            let numbered = lies.into_iter().enumerate();
+            numbered
+                .map(|(number, (name, path))| (name, format!("e{number}").repeat(32), path))
+                .collect()
+        },
+        true,
+    )
+}
+
+/// Ids that are none: too short, none at all, paths, letters.
+#[test]
+fn b18_ids_that_lie_harm_nothing() -> Outcome {
+    lied(
+        |world, _, _| {
+            let netns = world.run_directory().join("netns");
+            let path = |name: &str| netns.join(name).display().to_string();
+            vec![
+                ("evil4", "e4".to_owned(), path("evil4")),
+                ("evil5", String::new(), path("evil5")),
+                ("evil6", "../../etc".to_owned(), path("evil6")),
+                ("evil7", "é".repeat(32), path("evil7")),
+                ("evil8", "E".repeat(64), path("evil8")),
+            ]
+        },
+        false,
+    )
+}
+
+#[test]
+fn b18_short_ids_of_endpoints_and_networks_are_set_aside() -> Outcome {
+    let mut world = World::new()?;
+    let (witness, _) = witness(&world)?;
+    world.stop()?;
+    {
+        let records = world.records()?;
         for (kind, mark) in [
             ("endpoint", r#""interface":"eth0""#),
             ("network", r#""name":"front""#),
@@ -227,35 +290,11 @@ fn b18_records_that_lie_harm_nothing() -> Outcome {
             records.put(&key.replace(id, "ab"), &text)?;
         }
     }
-    world.start().context("with records that lie")?;
-    unharmed(&victim, &file)?;
-    let status = world.ctl("status")?;
-    for (name, ..) in lies.iter().take(5) {
-        ensure!(
-            status.contains(name),
-            "the status does not name {name}: {status}"
-        );
-    }
-    let names = world.ctl("sandbox inspect witness")?;
-    let shown: Value = serde_json::from_str(&names)?;
-    ensure!(shown[0]["Running"] == json!(true), "the witness: {names}");
-    all_else_works(&world, &witness)?;
-    for (name, ..) in &lies {
-        // Granted or refused: it may take nothing away that is not its own.
-        world.netctl(&["sandbox", "stop", name])?;
-        world.netctl(&["sandbox", "rm", name])?;
-    }
-    let _ = world.netctl(&["system", "reconcile"])?;
-    unharmed(&victim, &file)?;
-    all_else_works(&world, &witness)?;
-    world.stop()?;
-    let purged = world.netd(&["--purge"])?;
-    ensure!(purged.ok, "--purge: {}", purged.text());
-    unharmed(&victim, &file)?;
-    world.close()
+    world.start().context("with short ids")?;
+    all_else_works(&world, &witness)
 }
 
-fn unharmed(victim: &Netns, file: &std::path::Path) -> Outcome {
+fn unharmed(victim: &Netns, file: &Path) -> Outcome {
     victim
         .ip("link show lo")
         .context("the namespace of others")?;

@@ -1,7 +1,7 @@
 //! B5 and B6: a start sees what the host changes meanwhile, and one object that cannot be realized keeps nothing else
 //! from working: it is shown as degraded, with its reason, and mended once the reason is gone.
 
-use std::{net::Ipv4Addr, thread};
+use std::{net::Ipv4Addr, path::Path, thread};
 
 use anyhow::{Context, ensure};
 use netd_tests::{
@@ -49,7 +49,7 @@ fn change_the_host(host: &netd_tests::Netns) -> anyhow::Result<Ipv4Addr> {
             "addr add 198.51.100.{}/24 dev uplink",
             100 + number
         ))?;
-        host.ip("link add late0 type dummy")?;
+        host.ip("link add late0 type veth peer name late1")?;
         host.ip("link set late0 up")?;
         host.ip(&format!("addr add 203.0.113.{}/24 dev late0", 1 + number))?;
         if number < 5 {
@@ -115,7 +115,7 @@ fn b05_what_the_host_changes_during_a_start_is_seen() -> Outcome {
             reply.peer.ip()
         );
     }
-    world.close()
+    Ok(())
 }
 
 /// What `network inspect` and `status` say of a network, in lower case.
@@ -160,6 +160,19 @@ fn recovers(world: &World, network: &str) -> Outcome {
     Ok(())
 }
 
+/// The Ethernet address of an interface that is not netd's.
+const THEIRS: &str = "02:00:00:00:0f:00";
+
+/// Somebody else's interface by the name of a network's device, which is gone.
+fn foreign_device(world: &World) -> Outcome {
+    let host = &world.host;
+    host.ip("link del foo0")?;
+    host.ip(&format!(
+        "link add foo0 address {THEIRS} type veth peer name foo1"
+    ))
+    .map(drop)
+}
+
 #[test]
 fn b06_a_network_whose_device_name_is_taken() -> Outcome {
     let mut world = World::new()?;
@@ -170,13 +183,12 @@ fn b06_a_network_whose_device_name_is_taken() -> Outcome {
     let _server = inside.serve(7000)?;
     probe(&world.lan_scope(), "tcp", (HOST_V4, 8080).into(), 2000)?;
     world.stop()?;
-    world.host.ip("link del foo0")?;
-    world.host.ip("link add foo0 type dummy")?;
+    foreign_device(&world)?;
     world.start().context("with a foreign foo0")?;
     the_rest_works(&world, "good")?;
     is_degraded(&world, "bad", "foo0")?;
     ensure!(
-        world.host.ip("-d link show foo0")?.contains("dummy"),
+        world.host.ip("link show foo0")?.contains(THEIRS),
         "the foreign interface"
     );
     // What cannot be mended yet keeps nothing else from being mended, and is told.
@@ -191,7 +203,7 @@ fn b06_a_network_whose_device_name_is_taken() -> Outcome {
     let _lan = Server::start(&world.lan_scope(), 7000)?;
     reaches(&inside, LAN_V4.into(), 7000)?;
     probe(&world.lan_scope(), "tcp", (HOST_V4, 8080).into(), 2000)?;
-    world.close()
+    Ok(())
 }
 
 fn set_ipv6(world: &World, on: bool) -> Outcome {
@@ -231,7 +243,7 @@ fn b06_an_ipv6_network_on_a_host_without_ipv6() -> Outcome {
     for to in netd_tests::world::LAN {
         reaches(&inside, to, 7000)?;
     }
-    world.close()
+    Ok(())
 }
 
 #[test]
@@ -256,7 +268,7 @@ fn b06_no_default_pool_is_left_at_the_first_start() -> Outcome {
     let _server = Server::start(&world.lan_scope(), 7000)?;
     let sandbox: Sandbox = world.sandbox("late", &["bridge"])?;
     reaches(&sandbox, LAN_V4.into(), 7000)?;
-    world.close()
+    Ok(())
 }
 
 #[test]
@@ -268,8 +280,15 @@ fn b06_a_directory_among_the_namespaces() -> Outcome {
     let theirs = world.run_directory().join("netns/theirs");
     std::fs::create_dir(&theirs)?;
     std::fs::write(theirs.join("file"), "theirs")?;
+    let outcome = stands_a_directory(&mut world, &theirs);
+    // What a failure leaves, too.
+    std::fs::remove_dir_all(&theirs)?;
+    outcome
+}
+
+fn stands_a_directory(world: &mut World, theirs: &Path) -> Outcome {
     world.start().context("with a directory in RUN/netns")?;
-    the_rest_works(&world, "good")?;
+    the_rest_works(world, "good")?;
     ensure!(
         theirs.join("file").exists(),
         "it is not netd's, and is gone"
@@ -278,8 +297,7 @@ fn b06_a_directory_among_the_namespaces() -> Outcome {
     let purged = world.netd(&["--purge"])?;
     ensure!(purged.ok, "--purge: {}", purged.text());
     ensure!(theirs.join("file").exists(), "purged, and not netd's");
-    std::fs::remove_dir_all(&theirs)?;
-    world.close()
+    Ok(())
 }
 
 /// The way out of it that needs no reconcile.
@@ -289,16 +307,15 @@ fn b06_a_network_can_be_removed_while_it_is_degraded() -> Outcome {
     world.ctl("network create -o com.docker.network.bridge.name=foo0 bad")?;
     world.ctl("sandbox create --network bad inside")?;
     world.stop()?;
-    world.host.ip("link del foo0")?;
-    world.host.ip("link add foo0 type dummy")?;
+    foreign_device(&world)?;
     world.start().context("with a foreign foo0")?;
     world.ctl("sandbox rm inside")?;
     world.ctl("network rm bad")?;
     ensure!(
-        world.host.ip("-d link show foo0")?.contains("dummy"),
+        world.host.ip("link show foo0")?.contains(THEIRS),
         "the foreign interface went with the network"
     );
     let status = world.ctl("status")?.to_lowercase();
     ensure!(!status.contains("degraded"), "still degraded: {status}");
-    world.close()
+    Ok(())
 }
