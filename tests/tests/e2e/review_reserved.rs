@@ -35,7 +35,7 @@ fn c12_a_long_list_of_reserved_ports_is_kept() -> Outcome {
     world.stop()?;
     let purged = world.netd(&["--purge"])?;
     let after = world.host.read_sysctl(KEY)?;
-    world.host.sysctl(KEY, "")?;
+    world.host.sysctl(KEY, "\n")?;
     outcome?;
     ensure!(purged.ok, "--purge: {}", purged.text());
     ensure!(

@@ -135,10 +135,9 @@ const NEAR: usize = 300;
 fn is_degraded(world: &World, network: &str, reason: &str) -> Outcome {
     let text = said(world, network)?;
     let near = text.match_indices("degraded").any(|(at, _)| {
-        let from = text.floor_char_boundary(at.saturating_sub(NEAR));
-        let to = text.floor_char_boundary(text.len().min(at + NEAR));
-        let around = text.get(from..to).unwrap_or_default();
-        around.contains(&reason.to_lowercase())
+        let around = at.saturating_sub(NEAR)..text.len().min(at + NEAR);
+        let around = text.as_bytes().get(around).unwrap_or_default();
+        String::from_utf8_lossy(around).contains(&reason.to_lowercase())
     });
     ensure!(near, "not said: degraded, {reason}: {text}");
     Ok(())
