@@ -14,6 +14,7 @@ use tempfile::TempDir;
 
 use crate::{
     cgroup::Cgroup,
+    disk::SmallDisk,
     netns::Netns,
     run::{Output, Process, Scope},
     sandbox::Sandbox,
@@ -55,6 +56,8 @@ pub struct World {
     pub lan: Netns,
     /// Name of netd's instance.
     pub instance: String,
+    /// Holds the state directory, if that has little room; goes before the directory that it is mounted in.
+    pub(crate) disk: Option<SmallDisk>,
     pub(crate) directory: TempDir,
     /// Holds netd's run directory: in memory, as /run is on a host.
     pub(crate) memory: TempDir,
@@ -146,6 +149,7 @@ impl World {
         let world = Self {
             host: Netns::create(&format!("{instance}-host"))?,
             lan: Netns::create(&format!("{instance}-lan"))?,
+            disk: None,
             directory: tempfile::Builder::new().prefix("netd-").tempdir()?,
             memory: tempfile::Builder::new()
                 .prefix("netd-")
