@@ -192,9 +192,10 @@ fn b2_what_others_put_into_the_directories_stays() -> Outcome {
     world.start()?;
     there("start")?;
     ensure!(!stray.exists(), "the left-over files are still there");
-    let _server = s.serve(7000)?;
+    let server = s.serve(7000)?;
     let other = world.sandbox("t", &["n"])?;
     reaches(&other, s.v4("eth0")?.into(), 7000)?;
+    drop(server);
     world.stop()?;
     let purged = world.netd(&["--purge"])?;
     ensure!(purged.ok, "{}", purged.text());
