@@ -7,6 +7,7 @@ use std::{
 
 use netd_proto::v1::Sandbox;
 use nix::{
+    errno::Errno,
     mount::{MsFlags, mount},
     sched::{CloneFlags, setns, unshare},
     unistd::sethostname,
@@ -39,6 +40,11 @@ pub fn exec(sandbox: &Sandbox, command: &[OsString]) -> Failure {
 
 fn enter(sandbox: &Sandbox) -> Result<()> {
     let (name, path) = (&sandbox.name, &sandbox.netns_path);
+    if path.is_empty() {
+        return Err(Failure::new(format!("sandbox {name} is stopped"))
+            .hint(format!("start it first: netctl sandbox start {name}")));
+    }
+    // The daemon's own name for it, which leads to no other namespace, whatever becomes of the path or process given.
     let file = File::open(path).map_err(|error| {
         Failure::new(format!(
             "cannot open the namespace {path} of sandbox {name}: {error}"
@@ -46,11 +52,14 @@ fn enter(sandbox: &Sandbox) -> Result<()> {
         .hint("a namespace that is gone comes back with its process, or the sandbox is removed and made anew")
     })?;
     setns(&file, CloneFlags::CLONE_NEWNET).map_err(|error| {
-        Failure::new(format!(
+        let failure = Failure::new(format!(
             "cannot enter the namespace {path} of sandbox {name}: {}",
             error.desc()
-        ))
-        .hint("entering a namespace takes root (CAP_SYS_ADMIN)")
+        ));
+        failure.hint(match error {
+            Errno::EINVAL => "nothing is mounted there: run netctl where netd's mounts are seen",
+            _ => "entering a namespace takes root (CAP_SYS_ADMIN)",
+        })
     })?;
     // On the host network names are the host's.
     if sandbox.resolv_conf_path.is_empty() {

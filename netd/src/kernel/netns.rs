@@ -252,7 +252,7 @@ fn place(path: &Path) -> Result<()> {
     let made = OpenOptions::new()
         .write(true)
         .create_new(true)
-        .mode(0)
+        .mode(0o000)
         .open(path);
     match made {
         Err(e) if e.kind() == ErrorKind::AlreadyExists => match left_at(path) {
