@@ -90,6 +90,12 @@ impl Model {
             .collect()
     }
 
+    /// Where routes of the host would be in the way.
+    fn subnets(&self) -> Vec<IpNetwork> {
+        let pools = self.networks.values().flat_map(|n| &n.pools);
+        pools.map(|p| p.subnet).collect()
+    }
+
     /// Destinations of the host that are not netd's: routes and addresses of uplinks.
     fn foreign_destinations(&self, state: &HostState) -> BTreeSet<IpNetwork> {
         let own: BTreeSet<u32> = self.devices.values().map(|(ifindex, _)| *ifindex).collect();
@@ -107,6 +113,8 @@ impl Engine {
     pub(super) async fn refresh_host(&self) -> Result<()> {
         let _alone = self.host_lock.lock().await;
         let resolv_conf = &self.config.dns.resolv_conf;
+        let subnets = self.read().subnets();
+        self.netlink.mind(subnets).await?;
         let state = self.netlink.host_state(resolv_conf).await?;
         let (uplinks, addresses, trusted, before) = {
             let mut model = self.write();

@@ -14,7 +14,7 @@ use crate::{
     dataplane::{Dataplane, DesiredState},
     dns::Resolver,
     error::{Error, Result},
-    kernel::{Netlink, Netns, Reaper, Role, host, sandbox as namespace},
+    kernel::{Netlink, Netns, Reaper, Role, sandbox as namespace},
     model::{Endpoint, Network, Sandbox},
     store::{Change, Store},
 };
@@ -37,7 +37,7 @@ impl Engine {
         let dirty: BTreeSet<String> = store.keys("dirty")?.into_iter().collect();
         let kept = Kept::read(&store).await?;
         // Before the first look at the host, so that no change falls between.
-        let changes = host::watch()?;
+        let changes = netlink.follow_host(config.pools.iter().map(|p| p.base).collect())?;
         let reaper = Reaper::start(netlink.clone());
         let resolver = Resolver::new(&instance.run, config.dns.clone())?;
         let engine = Arc::new(Self {
