@@ -28,6 +28,7 @@ mod floods;
 mod flows;
 mod flows_api;
 mod homing;
+mod hooks;
 mod host_sockets;
 mod hostile;
 mod legacy_links;
