@@ -82,6 +82,12 @@ impl State {
             .collect()
     }
 
+    /// Where routes of the host would be in the way.
+    fn subnets(&self) -> Vec<IpNetwork> {
+        let pools = self.networks().values().flat_map(|n| &n.pools);
+        pools.map(|p| p.subnet).collect()
+    }
+
     /// Destinations of the host that are not netd's: routes and addresses of uplinks.
     fn foreign_destinations(&self, state: &HostState) -> BTreeSet<IpNetwork> {
         let own: BTreeSet<u32> = self.observed.devices.values().map(|d| d.ifindex).collect();
@@ -99,6 +105,8 @@ impl Engine {
     pub(super) async fn refresh_host(&self) -> Result<()> {
         let _alone = self.host_lock.lock().await;
         let resolv_conf = &self.config.dns.resolv_conf;
+        let subnets = self.state().subnets();
+        self.context.netlink.mind(subnets).await?;
         let state = self.context.netlink.host_state(resolv_conf).await?;
         let now = Arc::new(state);
         let before = self
@@ -264,7 +272,13 @@ impl Engine {
             name.is_ok_and(|n| state.owns_name(&n.to_string_lossy()))
         };
         let foreign = others.any(|i| known(i) || !(changes.removed.contains(i) || ours(i)));
-        if !lost.is_empty() {
+        if changes.overrun {
+            // Which of netd's own links went is not known.
+            match self.mend_known_links().await {
+                Ok(mended) => mended.iter().for_each(|text| tracing::warn!("{text}")),
+                Err(e) => tracing::warn!("looking for lost interfaces: {e}"),
+            }
+        } else if !lost.is_empty() {
             self.mend_links(&lost).await;
         }
         if foreign && let Err(e) = self.refresh_host().await {

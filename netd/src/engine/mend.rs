@@ -58,7 +58,7 @@ impl Engine {
     }
 
     /// Links that should be there and are not are made anew, those that should not be are removed.
-    async fn mend_known_links(&self) -> Result<Vec<String>> {
+    pub(super) async fn mend_known_links(&self) -> Result<Vec<String>> {
         let mut mended = Vec::new();
         // What is made from now on need not be there yet when the links are listed.
         let before = self.state();

@@ -24,7 +24,7 @@ use crate::{
     driver::{Context, Driver},
     error::{Error, Result},
     ipam::Ipam,
-    kernel::{Netlink, Netns, Reaper, Role, host, sandbox as namespace},
+    kernel::{Netlink, Netns, Reaper, Role, sandbox as namespace},
     model::{Endpoint, NetworkRequest, Origin, Run, Sandbox},
     observed::{Device, ObjectId, Observations},
     store::{Key, Record, Snapshot, Store, Write},
@@ -87,7 +87,7 @@ impl Engine {
         let host_settings = HostSettings::read(&snapshot)?;
         store.commit(host_settings.writes).written().await?;
         // Before the first look at the host, so that no change falls between.
-        let changes = host::watch()?;
+        let changes = netlink.follow_host(config.pools.iter().map(|p| p.base).collect())?;
         let observations = Observations::default();
         let context = Context {
             instance: instance.name.clone(),

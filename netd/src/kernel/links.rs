@@ -1,7 +1,11 @@
 //! netd's own links in the host's namespace: network devices and container veths, recognised by their alias
 //! `netd:<instance>:<net|peer|ep>:<id>`.
 
-use std::{net::IpAddr, os::fd::AsRawFd as _};
+use std::{
+    net::IpAddr,
+    os::fd::AsRawFd as _,
+    sync::{Arc, OnceLock},
+};
 
 use futures::{StreamExt as _, TryStreamExt as _};
 use ipnetwork::IpNetwork;
@@ -18,9 +22,13 @@ use rtnetlink::{
         route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage},
     },
 };
-use tokio::task::JoinHandle;
+use tokio::{sync::mpsc, task::JoinHandle};
 
-use super::{Netns, sysctl};
+use super::{
+    Netns,
+    host::{Ask, Counts},
+    sysctl,
+};
 use crate::error::{Error, Kind, Result};
 
 /// What a link of ours is for.
@@ -130,6 +138,8 @@ where
 #[derive(Clone)]
 pub struct Netlink {
     pub(super) handle: Handle,
+    /// Who keeps the host's state, once somebody does.
+    pub(super) host: Arc<OnceLock<(mpsc::Sender<Ask>, Arc<Counts>)>>,
 }
 
 impl Netlink {
@@ -142,8 +152,8 @@ impl Netlink {
     pub(super) fn open() -> Result<(Self, JoinHandle<()>)> {
         let (connection, handle, _) = rtnetlink::new_connection()
             .map_err(|e| Error::internal("opening a netlink socket", e))?;
-        let connection = tokio::spawn(connection);
-        Ok((Self { handle }, connection))
+        let host = Arc::default();
+        Ok((Self { handle, host }, tokio::spawn(connection)))
     }
 
     pub(super) async fn dump(&self) -> Result<Vec<LinkMessage>> {

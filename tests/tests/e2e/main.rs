@@ -29,6 +29,7 @@ mod floods;
 mod flows;
 mod flows_api;
 mod homing;
+mod hooks;
 mod host_sockets;
 mod hostile;
 mod identity;
