@@ -11,6 +11,7 @@ pub mod docker;
 pub mod load;
 pub mod nat;
 pub mod netns;
+pub mod pki;
 pub mod probe;
 pub mod residue;
 pub mod run;

@@ -13,6 +13,8 @@ macro_rules! nat_tests {
 }
 pub(crate) use nat_tests;
 
+mod access;
+mod access_hostile;
 mod addresses;
 mod api;
 mod bad_input;
@@ -59,12 +61,14 @@ mod networks;
 mod options;
 mod other_programs;
 mod outward;
+
 mod path;
 mod policy;
 mod ports;
 mod raw;
 mod refusals;
 mod roaming;
+mod service;
 mod show;
 mod source_port;
 mod spoofing;
