@@ -44,18 +44,17 @@ impl Client {
         };
         let mut endpoint = Endpoint::from_shared(uri).map_err(|e| unreachable(address, &e))?;
         if matches!(address, Address::Tls(_)) {
-            endpoint = endpoint
-                .tls_config(tls(how)?)
-                .map_err(|e| bad_files(&e))?;
+            endpoint = endpoint.tls_config(tls(how)?).map_err(|e| bad_files(&e))?;
         }
         // A daemon that was stopped or hangs leaves connections open: it is asked for signs of life while a request is out.
         let quiet = how.timeout / 3;
-        let channel = endpoint
-            .connect_timeout(how.timeout)
+        let endpoint = endpoint
             .http2_keep_alive_interval(quiet.max(Duration::from_millis(500)))
-            .keep_alive_timeout(how.timeout - quiet)
-            .connect()
+            .keep_alive_timeout(how.timeout - quiet);
+        // Of the whole: a daemon that is stopped has its kernel accept connections, but shakes no hands.
+        let channel = tokio::time::timeout(how.timeout, endpoint.connect())
             .await
+            .map_err(|_| Failure::unreachable(address, &io::ErrorKind::TimedOut.into()))?
             .map_err(|error| unreachable(address, &error))?;
         Ok(Self { channel })
     }
@@ -112,7 +111,9 @@ fn unreachable(address: &Address, error: &tonic::transport::Error) -> Failure {
 }
 
 fn bad_files(error: &tonic::transport::Error) -> Failure {
-    let cause = error.source().map_or_else(|| error.to_string(), |e| e.to_string());
+    let cause = error
+        .source()
+        .map_or_else(|| error.to_string(), |e| e.to_string());
     Failure::new(format!("the TLS files cannot be used: {cause}"))
         .hint("PEM files that belong together, as `netd pki client` makes them")
 }
@@ -123,9 +124,8 @@ fn tls(how: &Connection) -> Result<ClientTlsConfig> {
         let missing = format!(
             "--{flag} FILE, or --tls-path DIRECTORY (NETD_CERT_PATH) with ca.pem, cert.pem and key.pem; `netd pki` makes them"
         );
-        let path = path.ok_or_else(|| {
-            Failure::new(format!("https:// takes {what}")).hint(missing.clone())
-        })?;
+        let path = path
+            .ok_or_else(|| Failure::new(format!("https:// takes {what}")).hint(missing.clone()))?;
         std::fs::read(path).map_err(|error| {
             Failure::new(format!("cannot read {what} {}: {error}", path.display())).hint(missing)
         })

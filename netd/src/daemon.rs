@@ -67,7 +67,10 @@ pub async fn run(instance: Instance, source: Source) -> Result<()> {
     if let Some(group) = &group {
         listen::group_id(group)?;
     }
-    let remote = config.listen.tls()?.map(|tls| listen::bind_tcp(tls.address));
+    let remote = config
+        .listen
+        .tls()?
+        .map(|tls| listen::bind_tcp(tls.address));
     let remote = remote.transpose()?;
     notify::status("starting: adopting networks");
     let store = store::open(&instance.state)?;

@@ -8,9 +8,14 @@ fn send(words: &[NotifyState<'_>]) {
     }
 }
 
+/// One line: each line of a message is an assignment of its own.
+fn line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 /// The daemon serves, or has taken its new settings.
 pub fn ready(status: &str) {
-    send(&[NotifyState::Ready, NotifyState::Status(status)]);
+    send(&[NotifyState::Ready, NotifyState::Status(&line(status))]);
 }
 
 /// The settings are read anew; [`ready`] must follow.
@@ -22,7 +27,7 @@ pub fn reloading() {
 
 /// How a start goes on.
 pub fn status(text: &str) {
-    send(&[NotifyState::Status(text)]);
+    send(&[NotifyState::Status(&line(text))]);
 }
 
 /// The daemon ends, as it was asked to.

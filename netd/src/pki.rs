@@ -151,10 +151,11 @@ fn client_directory(directory: &Path, name: &str) -> PathBuf {
 fn absent(paths: &[PathBuf]) -> Result<()> {
     match paths.iter().find(|path| fs::symlink_metadata(path).is_ok()) {
         None => Ok(()),
-        Some(path) => Err(
-            Error::conflict(format!("{} exists and is not overwritten", path.display()))
-                .hint("another directory or name; or move it away first"),
-        ),
+        Some(path) => Err(Error::conflict(format!(
+            "{} exists and is not overwritten",
+            path.display()
+        ))
+        .hint("another directory or name; or move it away first")),
     }
 }
 
@@ -265,7 +266,8 @@ impl Made {
             })
         };
         let (authority, authority_key) = (read("ca.pem")?, read("ca-key.pem")?);
-        let issuer_key = KeyPair::from_pem(&authority_key).map_err(failed("the authority's key"))?;
+        let issuer_key =
+            KeyPair::from_pem(&authority_key).map_err(failed("the authority's key"))?;
         let issuer = Issuer::from_ca_cert_pem(&authority, issuer_key)
             .map_err(failed("the authority's certificate"))?;
         let key = KeyPair::generate().map_err(failed("making a key"))?;

@@ -60,7 +60,11 @@ fn p01_keys_are_private_and_nothing_is_overwritten() {
         let said = pki(again, &root).unwrap_err().to_string();
         assert!(said.contains("not overwritten"), "{again}: {said}");
     }
-    for bad in ["pki client DIR ../x", "pki client DIR .", "pki init DIR/x --host a/b"] {
+    for bad in [
+        "pki client DIR ../x",
+        "pki client DIR .",
+        "pki init DIR/x --host a/b",
+    ] {
         assert!(pki(bad, &root).is_err(), "{bad}");
     }
     assert_eq!(files(&root), all, "something was written");
@@ -90,12 +94,21 @@ fn p01_tls_files_are_read_anew_and_bad_ones_leave_what_was() {
     // A key that is another certificate's.
     pki("pki server DIR --name second", &root).unwrap();
     fs::copy(root.join("second/key.pem"), &files.key).unwrap();
-    assert!(std::sync::Arc::ptr_eq(&first, &tls.current()), "bad files were taken");
+    assert!(
+        std::sync::Arc::ptr_eq(&first, &tls.current()),
+        "bad files were taken"
+    );
     assert!(Tls::new(files.clone()).is_err() && tls.replace(files.clone()).is_err());
     fs::copy(root.join("second/cert.pem"), &files.cert).unwrap();
     let second = tls.current();
-    assert!(!std::sync::Arc::ptr_eq(&first, &second), "new files were not read");
-    for (path, what) in [(&files.cert, "certificate"), (&files.client_ca, "authority")] {
+    assert!(
+        !std::sync::Arc::ptr_eq(&first, &second),
+        "new files were not read"
+    );
+    for (path, what) in [
+        (&files.cert, "certificate"),
+        (&files.client_ca, "authority"),
+    ] {
         let good = fs::read(path).unwrap();
         fs::write(path, "nothing").unwrap();
         let said = Tls::new(files.clone()).unwrap_err().to_string();

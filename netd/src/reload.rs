@@ -5,11 +5,7 @@ use std::{path::PathBuf, sync::Arc};
 use arc_swap::ArcSwap;
 
 use crate::{
-    api::{
-        access::Access,
-        listen,
-        tls::Tls,
-    },
+    api::{access::Access, listen, tls::Tls},
     config::{Config, Source},
     error::Result,
     notify,

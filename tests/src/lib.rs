@@ -13,6 +13,7 @@ pub mod load;
 pub mod nat;
 pub mod netns;
 pub mod picture;
+pub mod pki;
 pub mod probe;
 pub mod records;
 pub mod residue;

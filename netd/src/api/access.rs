@@ -89,9 +89,10 @@ static TABLE: LazyLock<HashMap<String, Rpc>> = LazyLock::new(|| {
     let mut naming = HashMap::new();
     for file in files() {
         for message in &file.message_type {
-            let fields = message.field.iter().filter(|field| {
-                field.r#type() == Type::String && NAMING.contains(&field.name())
-            });
+            let fields = message
+                .field
+                .iter()
+                .filter(|field| field.r#type() == Type::String && NAMING.contains(&field.name()));
             let fields = fields
                 .filter_map(|field| Some((u32::try_from(field.number?).ok()?, field.name.clone()?)))
                 .collect::<Vec<_>>();
@@ -176,7 +177,9 @@ pub struct Access {
 impl Access {
     /// From the configuration.
     pub fn new(clients: &[Client]) -> Self {
-        let roles = clients.iter().map(|client| (client.name.clone(), client.role));
+        let roles = clients
+            .iter()
+            .map(|client| (client.name.clone(), client.role));
         Self {
             roles: roles.collect(),
         }

@@ -52,7 +52,12 @@ fn p01_every_rpc_is_a_read_or_a_write() {
         );
         assert!(!rpc.streams, "{path}: changes are single messages");
     }
-    assert_eq!(services().count(), 7, "{:?}", services().collect::<Vec<_>>());
+    assert_eq!(
+        services().count(),
+        7,
+        "{:?}",
+        services().collect::<Vec<_>>()
+    );
 }
 
 #[test]

@@ -120,7 +120,11 @@ impl Door {
             return Ok((request, record));
         }
         let (parts, body) = request.into_parts();
-        let body = match if remote { self.afar(body).await } else { read(body).await } {
+        let body = match if remote {
+            self.afar(body).await
+        } else {
+            read(body).await
+        } {
             Ok(body) => body,
             Err(status) => {
                 record.refused(status.code());
@@ -130,7 +134,10 @@ impl Door {
         if let (true, Some(rpc)) = (writes, rpc) {
             record.object = object(rpc, &body);
         }
-        Ok((Request::from_parts(parts, Body::new(Full::new(body))), record))
+        Ok((
+            Request::from_parts(parts, Body::new(Full::new(body))),
+            record,
+        ))
     }
 
     /// Reads what a client over TCP sends, for a limited time and few at once.
@@ -139,12 +146,14 @@ impl Door {
             let _turn = self.reading.acquire().await;
             read(body).await
         };
-        tokio::time::timeout(SENDING, whole).await.unwrap_or_else(|_| {
-            Err(Status::deadline_exceeded(format!(
-                "the request was not sent within {} s",
-                SENDING.as_secs()
-            )))
-        })
+        tokio::time::timeout(SENDING, whole)
+            .await
+            .unwrap_or_else(|_| {
+                Err(Status::deadline_exceeded(format!(
+                    "the request was not sent within {} s",
+                    SENDING.as_secs()
+                )))
+            })
     }
 }
 
@@ -298,10 +307,7 @@ mod tests {
             ..Default::default()
         };
         let body = framed(&request);
-        assert_eq!(
-            object(rpc, &body),
-            r#"network="front" sandbox="web\n\"x""#
-        );
+        assert_eq!(object(rpc, &body), r#"network="front" sandbox="web\n\"x""#);
         for end in 0..body.len() {
             let cut = object(rpc, &body[..end]);
             assert!(object(rpc, &body).starts_with(&cut), "{cut}");

@@ -19,14 +19,17 @@ pub struct Health {
 impl Health {
     /// Whether this service (`netd.v1.NetworkService`; empty: the whole) does its job.
     pub fn serves(&self, service: &str) -> bool {
-        let hit = |needs: &[&str]| service.is_empty() || needs.is_empty() || needs.contains(&service);
+        let hit =
+            |needs: &[&str]| service.is_empty() || needs.is_empty() || needs.contains(&service);
         !self.stopping && !self.faults.values().any(|(_, needs)| hit(needs))
     }
 
     /// Why not, one sentence for each broken part.
     pub fn reasons(&self) -> Vec<String> {
         let reasons = self.faults.iter();
-        reasons.map(|(part, (why, _))| format!("{part}: {why}")).collect()
+        reasons
+            .map(|(part, (why, _))| format!("{part}: {why}"))
+            .collect()
     }
 }
 

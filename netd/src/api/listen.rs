@@ -151,9 +151,14 @@ pub fn group_id(group: &str) -> Result<Gid> {
     }
     match Group::from_name(group) {
         Ok(Some(found)) => Ok(found.gid),
-        Ok(None) => Err(Error::invalid(format!("listen: no group is named {group:?}"))
-            .hint("groupadd --system NAME, or another group in [listen] or --socket-group")),
-        Err(e) => Err(Error::internal(format!("looking up the group {group:?}"), e)),
+        Ok(None) => Err(
+            Error::invalid(format!("listen: no group is named {group:?}"))
+                .hint("groupadd --system NAME, or another group in [listen] or --socket-group"),
+        ),
+        Err(e) => Err(Error::internal(
+            format!("looking up the group {group:?}"),
+            e,
+        )),
     }
 }
 

@@ -7,9 +7,9 @@ use std::{
 };
 
 /// Handshakes at once.
-const HANDSHAKES: usize = 128;
+const HANDSHAKES: usize = 256;
 /// Of these, from one IPv4 address or IPv6 network of 64 bits.
-const HANDSHAKES_OF_ONE: usize = 16;
+const HANDSHAKES_OF_ONE: usize = 64;
 /// Connections at once.
 const CONNECTIONS: usize = 256;
 /// Of these, with certificates of one name.
@@ -73,9 +73,7 @@ impl Limits {
     pub fn handshake(self: &Arc<Self>, address: IpAddr) -> Option<Slot> {
         let near = match address.to_canonical() {
             // Who has a network of 64 bits has all its addresses.
-            IpAddr::V6(v6) => {
-                IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)))
-            }
+            IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
             v4 => v4,
         };
         self.take([
@@ -107,9 +105,7 @@ mod tests {
         drop(greedy);
         assert!(limits.connection("a").is_some());
         let near = |last: u16| IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 1, 2, 3, last));
-        let many: Vec<Slot> = (0..1000)
-            .map_while(|n| limits.handshake(near(n)))
-            .collect();
+        let many: Vec<Slot> = (0..1000).map_while(|n| limits.handshake(near(n))).collect();
         assert_eq!(many.len(), HANDSHAKES_OF_ONE);
         let far: Vec<Slot> = (0..1000u32)
             .map_while(|n| limits.handshake(IpAddr::V4(n.into())))

@@ -21,14 +21,14 @@ pub use system::note_start;
 
 use std::{sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
+use futures::FutureExt as _;
 use netd_proto::v1::{
     self, endpoint_service_server::EndpointServiceServer, event_service_server::EventServiceServer,
     flow_service_server::FlowServiceServer, network_service_server::NetworkServiceServer,
     port_service_server::PortServiceServer, sandbox_service_server::SandboxServiceServer,
     system_service_server::SystemServiceServer,
 };
-use arc_swap::ArcSwap;
-use futures::FutureExt as _;
 use tokio::net::{TcpListener, UnixListener};
 use tonic::{service::Routes, transport::Server};
 

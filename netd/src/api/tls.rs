@@ -95,7 +95,8 @@ impl Tls {
 fn stamp(files: &TlsFiles) -> Stamp {
     [&files.cert, &files.key, &files.client_ca].map(|path| {
         let data = fs::metadata(path).ok()?;
-        let time = |seconds: i64, nanos: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
+        let time =
+            |seconds: i64, nanos: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
         Some((
             data.dev(),
             data.ino(),
@@ -115,8 +116,10 @@ fn bad(what: &str, path: &Path, e: &dyn std::error::Error) -> Error {
 fn read(what: &str, path: &Path) -> Result<Vec<u8>> {
     let data = fs::metadata(path).map_err(|e| bad(what, path, &e))?;
     if !data.is_file() || data.len() > 1 << 20 {
-        return Err(Error::invalid(format!("{what} {}: not a PEM file", path.display()))
-            .hint("PEM files, as `netd pki init DIRECTORY` makes them"));
+        return Err(
+            Error::invalid(format!("{what} {}: not a PEM file", path.display()))
+                .hint("PEM files, as `netd pki init DIRECTORY` makes them"),
+        );
     }
     fs::read(path).map_err(|e| bad(what, path, &e))
 }

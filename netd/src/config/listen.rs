@@ -75,8 +75,12 @@ impl Listen {
         let [cert, key, client_ca] = files.map(|(key, path)| {
             path.clone().ok_or_else(|| {
                 let flag = key.replace('_', "-");
-                Error::invalid(format!("listen: {address} without {key}: netd serves TCP by mutual TLS only"))
-                    .hint(format!("{key} = \"FILE\" or --{flag} FILE; `netd pki init DIRECTORY` makes the files"))
+                Error::invalid(format!(
+                    "listen: {address} without {key}: netd serves TCP by mutual TLS only"
+                ))
+                .hint(format!(
+                    "{key} = \"FILE\" or --{flag} FILE; `netd pki init DIRECTORY` makes the files"
+                ))
             })
         });
         Ok(Some(Tls {
@@ -128,7 +132,10 @@ mod tests {
         let whole = format!("[listen]\naddress = \"[::1]:7433\"\n{files}tls_client_ca = \"a\"\n");
         assert_eq!(read(&whole), Ok(()));
         let said = read(&format!("[listen]\naddress = \"[::1]:7433\"\n{files}")).unwrap_err();
-        assert!(said.contains("tls_client_ca") && said.contains("pki init"), "{said}");
+        assert!(
+            said.contains("tls_client_ca") && said.contains("pki init"),
+            "{said}"
+        );
         let said = read(&format!("[listen]\n{files}")).unwrap_err();
         assert!(said.contains("no address"), "{said}");
         let twice = "[[access]]\nname = \"ci\"\nrole = \"read\"\n".repeat(2);

@@ -26,10 +26,9 @@ impl Source {
         let mut config = match &self.file {
             None => Config::default(),
             Some(path) => {
-                let fail =
-                    |e: &dyn std::fmt::Display| {
-                        Error::invalid(format!("configuration file {}: {e}", path.display()))
-                    };
+                let fail = |e: &dyn std::fmt::Display| {
+                    Error::invalid(format!("configuration file {}: {e}", path.display()))
+                };
                 let text = std::fs::read_to_string(path).map_err(|e| fail(&e))?;
                 toml::from_str(&text).map_err(|e| fail(&e))?
             }
@@ -63,10 +62,7 @@ impl Config {
             ("nat", self.nat != new.nat),
             ("limits", self.limits != new.limits),
             ("dns", self.dns != new.dns),
-            (
-                "listen.address",
-                self.listen.address != new.listen.address,
-            ),
+            ("listen.address", self.listen.address != new.listen.address),
         ]
         .into_iter()
         .filter_map(|(name, differs)| differs.then_some(name))
@@ -92,9 +88,16 @@ mod tests {
         let config = source.read().unwrap();
         assert_eq!(config.listen.group.as_deref(), Some("flag"));
         let changed = config.needs_restart(&Config::default());
-        assert_eq!(changed, ["dns"], "the socket's group changes while netd runs");
+        assert_eq!(
+            changed,
+            ["dns"],
+            "the socket's group changes while netd runs"
+        );
         std::fs::write(&path, "nonsense = 1\n").unwrap();
         let said = source.read().unwrap_err().to_string();
-        assert!(said.contains("netd.toml") && said.contains("nonsense"), "{said}");
+        assert!(
+            said.contains("netd.toml") && said.contains("nonsense"),
+            "{said}"
+        );
     }
 }

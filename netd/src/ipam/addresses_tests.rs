@@ -76,8 +76,9 @@ proptest! {
     /// I03, I04, I05, I06: never two owners, never a reserved address, never one out of the range; exhausted only when
     /// all are given out; a restart changes nothing.
     #[test]
-    fn i03_i05_i06_allocation(mut pool in any_pool(), steps in prop::collection::vec(step(), 1..200)) {
+    fn i03_i05_i06_allocation(pool in any_pool(), steps in prop::collection::vec(step(), 1..200)) {
         let capacity = capacity(&pool);
+        let mut cursor = None;
         let mut used = BTreeSet::new();
         for step in steps {
             match step {
@@ -87,16 +88,15 @@ proptest! {
                     used.remove(&a);
                 }
                 Step::Restart => {
-                    let stored = serde_json::to_string(&pool).unwrap();
-                    let read: Pool = serde_json::from_str(&stored).unwrap();
-                    prop_assert_eq!(allocate(&read, &used), allocate(&pool, &used));
-                    pool = read;
+                    let stored = serde_json::to_string(&(&pool, cursor)).unwrap();
+                    let (read, at): (Pool, Option<IpAddr>) = serde_json::from_str(&stored).unwrap();
+                    prop_assert_eq!(allocate(&read, at, &used), allocate(&pool, cursor, &used));
                 }
-                Step::Allocate => match allocate(&pool, &used) {
+                Step::Allocate => match allocate(&pool, cursor, &used) {
                     Some(a) => {
                         prop_assert!(!used.contains(&a) && !is_reserved(&pool, a));
                         prop_assert!(pool.ip_range.unwrap_or(pool.subnet).contains(a));
-                        pool.cursor = Some(a);
+                        cursor = Some(a);
                         used.insert(a);
                     }
                     None => prop_assert_eq!(Some(used.len()), capacity),
@@ -107,26 +107,26 @@ proptest! {
 
     /// A full pool with one address released gives out exactly that one.
     #[test]
-    fn i06_free_then_allocate_finds_it(mut pool in any_pool(), which: Index) {
+    fn i06_free_then_allocate_finds_it(pool in any_pool(), which: Index) {
         prop_assume!(capacity(&pool).is_some_and(|n| n > 0));
+        let mut cursor = None;
         let mut used = BTreeSet::new();
-        while let Some(a) = allocate(&pool, &used) {
-            pool.cursor = Some(a);
+        while let Some(a) = allocate(&pool, cursor, &used) {
+            cursor = Some(a);
             used.insert(a);
         }
         let freed = *which.get(&used.iter().copied().collect::<Vec<_>>());
         used.remove(&freed);
-        prop_assert_eq!(allocate(&pool, &used), Some(freed));
+        prop_assert_eq!(allocate(&pool, cursor, &used), Some(freed));
     }
 
     /// I06: while others are free, what was released is not given out next.
     #[test]
-    fn i06_a_released_address_rests(mut pool in any_pool()) {
+    fn i06_a_released_address_rests(pool in any_pool()) {
         prop_assume!(capacity(&pool).is_none_or(|n| n > 1));
         let used = BTreeSet::new();
-        let first = allocate(&pool, &used).unwrap();
-        pool.cursor = Some(first);
-        prop_assert_ne!(allocate(&pool, &used), Some(first));
+        let first = allocate(&pool, None, &used).unwrap();
+        prop_assert_ne!(allocate(&pool, Some(first), &used), Some(first));
     }
 
     /// I01: a chosen pool overlaps nothing of what is taken, and one is found as long as the bases have room.
@@ -136,12 +136,19 @@ proptest! {
         let net = |(a, prefix): &(u32, u8)| IpNetwork::new(IpAddr::V4(Ipv4Addr::from(*a)), *prefix).unwrap();
         let mut taken: Vec<IpNetwork> = taken.iter().map(net).collect();
         for _ in 0..20 {
-            let Ok(chosen) = choose_v4(&pools, &taken) else { break };
+            let Ok(chosen) = choose(&pools, &taken) else { break };
             prop_assert!(!taken.iter().any(|t| overlap(t, &chosen)), "{} of {:?}", chosen, taken);
             prop_assert!(pools.iter().any(|p| p.base.contains(chosen.network()) && p.size == chosen.prefix()));
             taken.push(chosen);
         }
     }
+}
+
+fn choose(pools: &[config::Pool], taken: &[IpNetwork]) -> Result<IpNetwork> {
+    let v4 = taken.iter().filter(|net| net.is_ipv4());
+    let mut held: Vec<(u128, u128)> = v4.map(bounds).collect();
+    held.sort_unstable();
+    choose_v4(pools, held.iter())
 }
 
 fn pool(net: &str) -> Pool {
@@ -151,20 +158,18 @@ fn pool(net: &str) -> Pool {
         subnet,
         ip_range: None,
         aux: BTreeMap::new(),
-        cursor: None,
         chosen: true,
     }
 }
 
 #[test]
 fn i06_a_released_address_is_not_given_out_next() {
-    let mut p = pool("10.0.0.0/24");
+    let p = pool("10.0.0.0/24");
     let mut used = BTreeSet::new();
-    let a = allocate(&p, &used).unwrap();
-    p.cursor = Some(a);
+    let a = allocate(&p, None, &used).unwrap();
     used.insert(a);
     used.remove(&a);
-    assert_ne!(allocate(&p, &used), Some(a));
+    assert_ne!(allocate(&p, Some(a), &used), Some(a));
 }
 
 #[test]
@@ -172,17 +177,17 @@ fn i03_ranges_and_small_subnets() {
     let mut p = pool("10.0.0.0/16");
     p.ip_range = Some("10.0.5.0/30".parse().unwrap());
     assert_eq!(
-        allocate(&p, &BTreeSet::new()),
+        allocate(&p, None, &BTreeSet::new()),
         Some("10.0.5.0".parse().unwrap())
     );
     let p = pool("10.0.0.0/30");
     assert_eq!(
-        allocate(&p, &BTreeSet::new()),
+        allocate(&p, None, &BTreeSet::new()),
         Some("10.0.0.2".parse().unwrap())
     );
-    assert_eq!(allocate(&p, &["10.0.0.2".parse().unwrap()].into()), None);
+    assert_eq!(allocate(&p, None, &["10.0.0.2".parse().unwrap()].into()), None);
     assert_eq!(
-        allocate(&pool("fd00::/64"), &BTreeSet::new()),
+        allocate(&pool("fd00::/64"), None, &BTreeSet::new()),
         Some("fd00::2".parse().unwrap())
     );
 }
@@ -192,7 +197,7 @@ fn i01_thousands_of_pools_from_the_defaults_and_none_overlaps() {
     let pools = config::Config::default().pools;
     let mut taken: Vec<IpNetwork> = vec!["172.18.5.0/24".parse().unwrap()];
     for _ in 0..3000 {
-        let net = choose_v4(&pools, &taken).unwrap();
+        let net = choose(&pools, &taken).unwrap();
         assert!(!taken.iter().any(|t| overlap(t, &net)));
         taken.push(net);
     }

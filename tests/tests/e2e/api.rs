@@ -3,7 +3,6 @@
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 
 use anyhow::{Context, ensure};
-use hyper_util::rt::TokioIo;
 use netd_proto::v1::{
     CreateNetworkRequest, GetNetworkRequest, GetStatusRequest, WatchRequest,
     event_service_client::EventServiceClient, network_service_client::NetworkServiceClient,
@@ -13,7 +12,7 @@ use netd_tests::World;
 use tokio_stream::StreamExt;
 use tonic::{
     Code,
-    transport::{Channel, Endpoint, Uri},
+    transport::{Channel, Endpoint},
 };
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
@@ -27,27 +26,29 @@ use crate::Outcome;
 
 /// A connection to the daemon, as any client makes it.
 pub async fn channel(world: &World) -> anyhow::Result<Channel> {
-    let path = world.run_directory().join("netd.sock");
-    // The address is ignored; the connector opens the Unix socket.
-    let endpoint = Endpoint::try_from("http://netd.invalid")?;
-    let connector = tower::service_fn(move |_: Uri| {
-        let path = path.clone();
-        async move {
-            Ok::<_, std::io::Error>(TokioIo::new(tokio::net::UnixStream::connect(path).await?))
-        }
-    });
-    Ok(endpoint.connect_with_connector(connector).await?)
+    Ok(Endpoint::from_shared(world.address())?.connect().await?)
 }
 
 #[tokio::test]
 async fn p01_health_reflection_and_errors() -> Outcome {
     let world = World::new()?;
     let channel = channel(&world).await?;
-    let health = HealthClient::new(channel.clone())
-        .check(HealthCheckRequest::default())
-        .await?
-        .into_inner();
-    ensure!(health.status() == ServingStatus::Serving, "{health:?}");
+    let services = [
+        "Network", "Sandbox", "Endpoint", "Port", "Flow", "Event", "System",
+    ];
+    let services = services.map(|name| format!("netd.v1.{name}Service"));
+    for service in services.iter().cloned().chain([String::new()]) {
+        let request = HealthCheckRequest { service };
+        let health = HealthClient::new(channel.clone())
+            .check(request.clone())
+            .await
+            .with_context(|| format!("{request:?}"))?
+            .into_inner();
+        ensure!(
+            health.status() == ServingStatus::Serving,
+            "{request:?}: {health:?}"
+        );
+    }
 
     let ask = ServerReflectionRequest {
         message_request: Some(MessageRequest::ListServices(String::new())),
@@ -67,11 +68,9 @@ async fn p01_health_reflection_and_errors() -> Outcome {
         .iter()
         .map(|service| service.name.as_str())
         .collect();
-    for name in [
-        "Network", "Sandbox", "Endpoint", "Port", "Flow", "Event", "System",
-    ] {
+    for name in &services {
         ensure!(
-            names.contains(&format!("netd.v1.{name}Service").as_str()),
+            names.contains(&name.as_str()),
             "{name} is missing: {names:?}"
         );
     }

@@ -13,6 +13,8 @@ macro_rules! nat_tests {
 }
 pub(crate) use nat_tests;
 
+mod access;
+mod access_hostile;
 mod addresses;
 mod api;
 mod bad_input;
@@ -64,6 +66,7 @@ mod networks;
 mod options;
 mod other_programs;
 mod outward;
+
 mod path;
 mod policy;
 mod ports;
@@ -80,6 +83,7 @@ mod review_reserved;
 mod review_start;
 mod review_undo;
 mod roaming;
+mod service;
 mod show;
 mod source_port;
 mod spoofing;

@@ -3,15 +3,14 @@
 use std::{sync::Arc, time::Instant};
 
 use anyhow::{Context, Result};
-use hyper_util::rt::TokioIo;
 use netd_proto::v1::{
     ConnectRequest, CreateNetworkRequest, CreateSandboxRequest, DisconnectRequest, Ipam, IpamPool,
     RemoveNetworkRequest, endpoint_service_client::EndpointServiceClient,
     network_service_client::NetworkServiceClient, sandbox_service_client::SandboxServiceClient,
 };
 use netd_tests::World;
-use tokio::{net::UnixStream, sync::Semaphore, task::JoinSet};
-use tonic::transport::{Channel, Endpoint, Uri};
+use tokio::{sync::Semaphore, task::JoinSet};
+use tonic::transport::{Channel, Endpoint};
 
 use crate::Figures;
 
@@ -41,15 +40,7 @@ pub fn measure(endpoints: usize, networks: usize) -> Result<()> {
 }
 
 async fn channel(world: &World) -> Result<Channel> {
-    let path = world.run_directory().join("netd.sock");
-    let connect = move |_: Uri| {
-        let path = path.clone();
-        async move { UnixStream::connect(path).await.map(TokioIo::new) }
-    };
-    let endpoint = Endpoint::from_static("http://netd.invalid");
-    Ok(endpoint
-        .connect_with_connector(tower::service_fn(connect))
-        .await?)
+    Ok(Endpoint::from_shared(world.address())?.connect().await?)
 }
 
 async fn network(channel: &Channel, name: &str, subnet: &str) -> Result<()> {
