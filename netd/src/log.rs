@@ -33,7 +33,6 @@ mod tests {
             "inof",
             "",
             " ",
-            "info,",
             "verbose",
             "netd=loud",
             "info,netd::engine=debgu",
@@ -45,6 +44,7 @@ mod tests {
         }
         for text in [
             "info",
+            "info,",
             "WARN",
             "off",
             "netd",
