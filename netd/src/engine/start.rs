@@ -24,7 +24,7 @@ use crate::{
     driver::{Context, Driver},
     error::{Error, Result},
     ipam::Ipam,
-    kernel::{Netlink, Netns, Reaper, Role, sandbox as namespace},
+    kernel::{Netlink, Netns, Reaper, Role, Watch, sandbox as namespace},
     model::{Endpoint, NetworkRequest, Origin, Run, Sandbox},
     observed::{Device, ObjectId, Observations},
     store::{Key, Record, Snapshot, Store, Write},
@@ -265,8 +265,20 @@ impl Engine {
     ) -> Result<Option<Netns>> {
         match &run.origin {
             Origin::Foreign {
-                source, identity, ..
-            } => self.find_foreign(run, source, identity).await,
+                source,
+                identity,
+                process,
+            } => {
+                // netd's own name keeps the namespace: whether it is still meant is seen where it came from.
+                let meant = match process {
+                    Some(process) => Watch::open_same(process, identity)?.is_some(),
+                    None => matches!(Netns::open_same(source, identity), Ok(Some(_))),
+                };
+                if !meant {
+                    return Ok(None);
+                }
+                self.find_foreign(run, source, identity).await
+            }
             Origin::Made | Origin::Host => {
                 let host = Netns::current()?.inode()?;
                 match Netns::open(&run.netns) {
