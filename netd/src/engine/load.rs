@@ -113,14 +113,12 @@ pub(super) fn load(snapshot: &Snapshot, names: &Path) -> Loaded {
         let reason = "its key is of no known form".to_owned();
         loading.loaded.quarantined.insert(key.clone(), reason);
     }
-    let mut highest = 0;
     for (key, mut record) in loading.all(Scope::Shared, "network", |n: &model::Network| &n.id) {
         let Some(number) = loading.number(&record.id) else {
             loading.quarantine(&key, "it has no number on this host".into());
             continue;
         };
         record.number = number;
-        highest = highest.max(number);
         let desired = &loading.loaded.desired;
         let doubled = desired.network_named(&record.name).is_some();
         match Network::new(record) {
@@ -152,7 +150,6 @@ pub(super) fn load(snapshot: &Snapshot, names: &Path) -> Loaded {
             (.., None) => "it has no number on this host".into(),
             (Ok(()), true, true, Some(number)) => {
                 endpoint.number = number;
-                highest = highest.max(number);
                 endpoints.push(endpoint);
                 continue;
             }
@@ -165,9 +162,13 @@ pub(super) fn load(snapshot: &Snapshot, names: &Path) -> Loaded {
         loading.loaded.desired.put_endpoint(Arc::new(endpoint));
     }
     let mut loaded = loading.loaded;
+    // Also of what cannot be used now: numbers are never used again.
+    let numbers = snapshot.records.iter().filter(|(key, _)| key.kind == "number");
+    let numbers = numbers.filter_map(|(_, record)| record.as_ref().ok()?.read::<u32>().ok());
+    let highest = numbers.max().unwrap_or(0);
     loaded.next_number = setting(snapshot, "setting", "next_number")
         .unwrap_or(1)
-        .max(highest + 1);
+        .max(highest.saturating_add(1));
     for key in snapshot.records.keys().filter(|k| k.scope == Scope::Host) {
         match key.kind.as_str() {
             "unfinished" => {
@@ -232,7 +233,7 @@ mod tests {
         assert_eq!(loaded.quarantined.len(), 6, "{:#?}", loaded.quarantined);
         let reason = &loaded.quarantined[&format!("shared/network/{}", ids[1])];
         assert!(reason.contains("enable_icc") && reason.contains("only-tuesdays"), "{reason}");
-        assert_eq!(loaded.next_number, 2);
+        assert_eq!(loaded.next_number, 7);
         let good = loaded.desired.network_named("good").unwrap();
         assert!(good.extra.contains_key("of_a_later_version"));
     }
