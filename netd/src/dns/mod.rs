@@ -106,7 +106,7 @@ impl Resolver {
         }
     }
 
-    /// Opens a sandbox' resolver, or goes on with the sockets that were kept for its namespace. `redirect`: makes the way
+    /// Opens a sandbox's resolver, or goes on with the sockets that were kept for its namespace. `redirect`: makes the way
     /// to new ones.
     pub fn open(
         &self,
@@ -136,7 +136,7 @@ impl Resolver {
         Ok(())
     }
 
-    /// Ends a sandbox' resolver. Says whether there was one.
+    /// Ends a sandbox's resolver. Says whether there was one.
     pub fn close(&self, sandbox: &str) -> bool {
         let closed = locked(&self.serving).remove(sandbox);
         let Some((key, serving)) = closed else {

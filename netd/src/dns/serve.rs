@@ -1,4 +1,4 @@
-//! One sandbox' sockets: taking requests, answering what is known here, having the rest asked.
+//! One sandbox's sockets: taking requests, answering what is known here, having the rest asked.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -130,7 +130,7 @@ impl Drop for Serving {
     }
 }
 
-/// Serves a sandbox' sockets. Must be called within the runtime that shall do it.
+/// Serves a sandbox's sockets. Must be called within the runtime that shall do it.
 pub fn serve(
     sandbox: &str,
     netns: &Netns,

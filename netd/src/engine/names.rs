@@ -5,14 +5,14 @@ use crate::{
     dataplane::Dataplane,
     dns::{
         Kept,
-        table::{Holder, Stand, View},
+        table::{Holder, Membership, View},
     },
     error::Result,
     kernel::Netns,
     model::{Endpoint, Network, Sandbox},
 };
 
-fn stand(sandbox: &Sandbox, endpoint: &Endpoint, network: &Network) -> Stand {
+fn membership(sandbox: &Sandbox, endpoint: &Endpoint, network: &Network) -> Membership {
     let (id, short) = (&sandbox.id, &sandbox.id[..12]);
     let mut names = vec![&*sandbox.name, id, short, &sandbox.hostname];
     let full = format!("{}.{}", sandbox.hostname, sandbox.names.domainname);
@@ -29,7 +29,7 @@ fn stand(sandbox: &Sandbox, endpoint: &Endpoint, network: &Network) -> Stand {
         (alias.to_owned(), target.to_owned())
     });
     let address = |net: Option<ipnetwork::IpNetwork>| net.map(|n| n.ip());
-    Stand {
+    Membership {
         network: network.number,
         zone: network.name.to_ascii_lowercase(),
         // On the default bridge sandboxes do not know each other's names, as with Docker.
@@ -66,7 +66,10 @@ impl Model {
             forwards: placed
                 .iter()
                 .any(|(_, n)| n.driver == "bridge" && !n.internal),
-            stands: placed.iter().map(|(e, n)| stand(sandbox, e, n)).collect(),
+            memberships: placed
+                .iter()
+                .map(|(e, n)| membership(sandbox, e, n))
+                .collect(),
             servers: sandbox.names.servers.clone(),
         })
     }
