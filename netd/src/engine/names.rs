@@ -104,9 +104,9 @@ impl Engine {
     }
 
     /// Ends a sandbox' resolver, and its names. `owned`: its namespace goes, too.
-    pub(super) fn close_resolver(&self, sandbox: &str, owned: bool) {
+    pub(super) async fn close_resolver(&self, sandbox: &str, owned: bool) {
         self.resolver.publish(sandbox, || None);
-        let closed = self.resolver.close(sandbox);
+        let closed = self.resolver.close(sandbox).await;
         let netns = self.read().running.get(sandbox).cloned();
         if let (true, false, Some(netns)) = (closed, owned, netns)
             && let Err(e) = Dataplane::detach_resolver(&netns)

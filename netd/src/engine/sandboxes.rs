@@ -241,7 +241,7 @@ impl Engine {
                 self.emit_connection("disconnect", &network, id);
             }
         }
-        self.close_resolver(id, before.owned);
+        self.close_resolver(id, before.owned).await;
         self.write().running.remove(id);
         self.remove_files(id);
         if let (true, Some(path)) = (before.owned, &before.netns)
