@@ -14,7 +14,7 @@ use crate::{
 /// Requests that may be on their way; further ones wait.
 const QUEUE: usize = 256;
 
-/// Work in a namespace; it is told if that could not be entered.
+/// Work in a namespace, with the error if that could not be entered.
 struct Job {
     netns: Netns,
     work: Box<dyn FnOnce(io::Result<()>) + Send>,

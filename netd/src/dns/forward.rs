@@ -38,7 +38,7 @@ const BUFFER: usize = 8 << 10;
 pub enum Place {
     /// The daemon's own.
     Host,
-    /// A sandbox'.
+    /// A sandbox's.
     Sandbox(Netns),
 }
 

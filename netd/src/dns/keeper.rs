@@ -56,7 +56,7 @@ const QUIT: u8 = b'Q';
 /// The longest key, bytes.
 const KEY: usize = 128;
 
-/// How long the other side may take for one message, seconds. It does nothing else, so this is for machines without breath.
+/// How long the other side may take for one message, seconds. It does nothing else, so this is for machines that are overloaded.
 const PATIENCE: i64 = 3;
 
 /// Daemons that wait to be served: one, and those that were killed while they waited.
@@ -141,7 +141,7 @@ fn accept(listener: &impl AsFd) -> nix::Result<Option<OwnedFd>> {
     Ok((who.uid() == geteuid().as_raw()).then_some(daemon))
 }
 
-/// Is the keeper: serves one daemon after the other until it holds nothing when one goes, or is told to end.
+/// Is the keeper: serves one daemon after the other until it holds nothing when one goes, or is asked to end.
 pub fn run() -> Result<()> {
     // As ps(1) and top(1) show it; without a name it serves as well.
     let _ = prctl::set_name(c"netd-keeper");

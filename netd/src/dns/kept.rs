@@ -34,7 +34,7 @@ const LASTING: Duration = Duration::from_secs(30);
 
 /// Where copies of sockets are. Its calls may wait for some seconds.
 pub trait Store: Send {
-    /// Keeps a sandbox' sockets under this key.
+    /// Keeps a sandbox's sockets under this key.
     fn keep(&mut self, key: &str, pair: [BorrowedFd<'_>; 2]) -> Result<()>;
 
     /// Lets go of this key.
@@ -50,7 +50,7 @@ pub trait Store: Send {
 enum Command {
     Keep(String, Arc<Pair>),
     Forget(String),
-    /// Forgets what an earlier daemon left and nobody took over.
+    /// Forgets what was kept of an earlier daemon and nobody took over.
     Discard,
     /// Answers when all before has been done, or cannot be.
     Flush(oneshot::Sender<()>),
@@ -131,12 +131,12 @@ impl Keeping {
         let _ = self.wake.write(1);
     }
 
-    /// Keeps a sandbox' sockets.
+    /// Keeps a sandbox's sockets.
     pub fn keep(&self, key: &str, pair: Arc<Pair>) {
         self.send(Command::Keep(key.to_owned(), pair));
     }
 
-    /// Lets go of a sandbox' sockets.
+    /// Lets go of a sandbox's sockets.
     pub fn forget(&self, key: &str) {
         self.send(Command::Forget(key.to_owned()));
     }
@@ -208,7 +208,7 @@ impl Thread {
     /// Waits for something to do. Says whether the store has ended.
     fn wait(&self) -> bool {
         let mut watched = vec![PollFd::new(self.wake.as_fd(), PollFlags::POLLIN)];
-        // Its end is told in any case (poll(2), POLLHUP).
+        // Its end is reported in any case (poll(2), POLLHUP).
         let end = self.store.end();
         watched.extend(end.map(|fd| PollFd::new(fd, PollFlags::empty())));
         let timeout = match self.missing.is_empty() {

@@ -4,7 +4,7 @@ use hickory_proto::serialize::binary::BinEncodable as _;
 use proptest::prelude::*;
 
 use super::*;
-use crate::dns::table::Stand;
+use crate::dns::table::Membership;
 
 fn table() -> Table {
     let mut table = Table::default();
@@ -14,7 +14,7 @@ fn table() -> Table {
     };
     table.put(View {
         sandbox: "a".into(),
-        stands: vec![Stand {
+        memberships: vec![Membership {
             network: 1,
             zone: "front".into(),
             named: true,
@@ -196,8 +196,8 @@ fn b23_as_many_whole_records_as_fit() {
     for n in 0..100u8 {
         let mut view = View::clone(table.view("a").unwrap());
         view.sandbox = format!("many{n}").into();
-        view.stands[0].names = vec!["many".into()];
-        view.stands[0].holder.v4 = Some([10, 2, 0, n].into());
+        view.memberships[0].names = vec!["many".into()];
+        view.memberships[0].holder.v4 = Some([10, 2, 0, n].into());
         table.put(view);
     }
     let view = table.view("a").unwrap().clone();
@@ -236,7 +236,9 @@ fn b23_what_is_added_goes_before_an_answer_is_cut() {
         Record::from_rdata(asked.query.name().clone(), 1, data)
     };
     reply.add_answer(record(1));
-    (0..60).for_each(|n| drop(reply.add_additional(record(n))));
+    for n in 0..60 {
+        reply.add_additional(record(n));
+    }
     let bytes = reply.to_bytes().unwrap();
     let message = asked.answered(0x1234, &bytes).unwrap();
     let got = Message::from_vec(&asked.relayed(bytes, &message)).unwrap();

@@ -106,7 +106,7 @@ impl Resolver {
         }
     }
 
-    /// Opens a sandbox' resolver, or goes on with the sockets that were kept for its namespace. `redirect`: makes the way
+    /// Opens a sandbox's resolver, or goes on with the sockets that were kept for its namespace. `redirect`: makes the way
     /// to new ones.
     pub fn open(
         &self,
@@ -136,13 +136,14 @@ impl Resolver {
         Ok(())
     }
 
-    /// Ends a sandbox' resolver. Says whether there was one.
-    pub fn close(&self, sandbox: &str) -> bool {
+    /// Ends a sandbox's resolver with all its connections: whoever asked sees their end as long as the way to it is there.
+    /// Says whether there was one.
+    pub async fn close(&self, sandbox: &str) -> bool {
         let closed = locked(&self.serving).remove(sandbox);
         let Some((key, serving)) = closed else {
             return false;
         };
-        serving.close();
+        serving.close().await;
         if let Some(keeping) = self.keeping.get() {
             keeping.forget(&key);
         }

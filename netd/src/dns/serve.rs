@@ -1,4 +1,4 @@
-//! One sandbox' sockets: taking requests, answering what is known here, having the rest asked.
+//! One sandbox's sockets: taking requests, answering what is known here, having the rest asked.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -54,6 +54,9 @@ const TASK: usize = 2048;
 /// A connection may be silent for so long.
 const IDLE: Duration = Duration::from_secs(10);
 
+/// How long the end of a resolver is waited for.
+const CLOSING: Duration = Duration::from_secs(1);
+
 /// What all sandboxes share.
 #[derive(Debug)]
 pub struct Shared {
@@ -101,6 +104,8 @@ struct Client {
     servers: OwnServers,
     /// Its resolver is closed: what is not answered yet never will be.
     closed: CancellationToken,
+    /// All that has its sockets or connections.
+    tasks: TaskTracker,
 }
 
 /// The tasks that serve a sandbox. When this is dropped they take nothing more, and answer what they have taken. The
@@ -108,8 +113,9 @@ struct Client {
 #[derive(Debug)]
 pub struct Serving {
     sockets: Arc<Pair>,
-    tasks: [AbortHandle; 2],
+    takers: [AbortHandle; 2],
     closed: CancellationToken,
+    tasks: TaskTracker,
 }
 
 impl Serving {
@@ -118,19 +124,25 @@ impl Serving {
         Arc::clone(&self.sockets)
     }
 
-    /// Ends it with all that it has taken: connections end, questions stay without an answer.
-    pub fn close(self) {
+    /// Ends it with all that it has taken, and waits until that has ended: connections end, questions stay without an
+    /// answer.
+    pub async fn close(self) {
+        let tasks = self.tasks.clone();
+        tasks.close();
         self.closed.cancel();
+        drop(self);
+        // Nothing that a task does between two waits takes long.
+        let _ = timeout(CLOSING, tasks.wait()).await;
     }
 }
 
 impl Drop for Serving {
     fn drop(&mut self) {
-        self.tasks.iter().for_each(AbortHandle::abort);
+        self.takers.iter().for_each(AbortHandle::abort);
     }
 }
 
-/// Serves a sandbox' sockets. Must be called within the runtime that shall do it.
+/// Serves a sandbox's sockets. Must be called within the runtime that shall do it.
 pub fn serve(
     sandbox: &str,
     netns: &Netns,
@@ -138,7 +150,7 @@ pub fn serve(
     shared: &Arc<Shared>,
 ) -> Result<Serving> {
     let fail = |e| Error::internal(format!("the resolver of sandbox {sandbox}"), e);
-    let closed = CancellationToken::new();
+    let (closed, tasks) = (CancellationToken::new(), TaskTracker::new());
     let client = Arc::new(Client {
         sandbox: sandbox.into(),
         netns: netns.clone(),
@@ -146,6 +158,7 @@ pub fn serve(
         account: fair::Client::new(),
         servers: OwnServers::default(),
         closed: closed.clone(),
+        tasks: tasks.clone(),
     });
     let sockets = Arc::new(Pair {
         udp: UdpSocket::from_std(sockets.udp).map_err(fail)?,
@@ -155,11 +168,12 @@ pub fn serve(
     let streams = client.streams(Arc::clone(&sockets));
     Ok(Serving {
         sockets,
-        tasks: [
-            tokio::spawn(datagrams).abort_handle(),
-            tokio::spawn(streams).abort_handle(),
+        takers: [
+            tasks.spawn(datagrams).abort_handle(),
+            tasks.spawn(streams).abort_handle(),
         ],
         closed,
+        tasks,
     })
 }
 
@@ -194,7 +208,9 @@ impl Client {
             Outcome::Forward(asked) => {
                 let end = self.end();
                 let (this, sockets) = (Arc::clone(self), Arc::clone(sockets));
+                let task = self.tasks.token();
                 self.shared.taken.spawn(async move {
+                    let _task = task;
                     let answered = this.closed.run_until_cancelled(async {
                         let bytes = this.forward(&asked, end).await;
                         // Its asker may have gone.
@@ -214,7 +230,7 @@ impl Client {
             match sockets.tcp.accept().await {
                 Ok((stream, _)) => {
                     let this = Arc::clone(&self);
-                    tokio::spawn(async move {
+                    self.tasks.spawn(async move {
                         let _ = this.closed.run_until_cancelled(this.stream(stream)).await;
                         drop(turn);
                     });

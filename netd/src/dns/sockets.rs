@@ -1,4 +1,4 @@
-//! The resolver's two sockets in a sandbox' namespace.
+//! The resolver's two sockets in a sandbox's namespace.
 
 use std::{
     io::ErrorKind,
@@ -16,7 +16,7 @@ use crate::{
     kernel::Netns,
 };
 
-/// Bytes that requests may take while the daemon is busy or being replaced, of which the kernel doubles what it is told:
+/// Bytes that requests may take while the daemon is busy or being replaced, of which the kernel takes double:
 /// some 2,500 of them, and no more memory than one sandbox may hold.
 const BUFFER: usize = 1 << 20;
 

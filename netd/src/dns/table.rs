@@ -1,4 +1,4 @@
-//! Who has which name: one snapshot of every network's names and every sandbox' view of them. A change makes a new
+//! Who has which name: one snapshot of every network's names and every sandbox's view of them. A change makes a new
 //! snapshot that shares what is unchanged, so that questions read without a lock and see all of a change or nothing.
 
 use std::{
@@ -19,7 +19,7 @@ pub struct Holder {
 
 /// A sandbox on one network.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Stand {
+pub struct Membership {
     /// The network's number.
     pub network: u32,
     /// The network's name, in lower case.
@@ -42,8 +42,8 @@ pub struct View {
     /// Its id.
     pub sandbox: Arc<str>,
     /// Its networks, in the order in which they are searched.
-    pub stands: Vec<Stand>,
-    /// Name servers to ask from the sandbox' namespace; empty: the host's.
+    pub memberships: Vec<Membership>,
+    /// Name servers to ask from the sandbox's namespace; empty: the host's.
     pub servers: Vec<IpAddr>,
     /// Whether questions about other names may go to the host's resolvers.
     pub forwards: bool,
@@ -85,14 +85,14 @@ impl Table {
     /// Sets or changes what a sandbox shows and sees.
     pub fn put(&mut self, view: View) {
         self.remove(&view.sandbox);
-        for stand in view.stands.iter().filter(|s| s.named) {
-            let zone = self.zones.entry(stand.network).or_default();
-            for name in &stand.names {
+        for membership in view.memberships.iter().filter(|s| s.named) {
+            let zone = self.zones.entry(membership.network).or_default();
+            for name in &membership.names {
                 let holders = zone.names.entry(name.clone()).or_default();
-                holders.insert(Arc::clone(&view.sandbox), stand.holder);
+                holders.insert(Arc::clone(&view.sandbox), membership.holder);
             }
-            let canonical: Arc<str> = stand.canonical.as_str().into();
-            for address in addresses(stand.holder) {
+            let canonical: Arc<str> = membership.canonical.as_str().into();
+            for address in addresses(membership.holder) {
                 zone.addresses.entry(address).or_default().push(Owner {
                     sandbox: Arc::clone(&view.sandbox),
                     name: Arc::clone(&canonical),
@@ -108,11 +108,11 @@ impl Table {
         let Some(view) = self.views.remove(sandbox) else {
             return;
         };
-        for stand in view.stands.iter().filter(|s| s.named) {
-            let Some(zone) = self.zones.get_mut(&stand.network) else {
+        for membership in view.memberships.iter().filter(|s| s.named) {
+            let Some(zone) = self.zones.get_mut(&membership.network) else {
                 continue;
             };
-            for name in &stand.names {
+            for name in &membership.names {
                 if let Some(holders) = zone.names.get_mut(name) {
                     holders.remove(sandbox);
                     if holders.is_empty() {
@@ -120,7 +120,7 @@ impl Table {
                     }
                 }
             }
-            for address in addresses(stand.holder) {
+            for address in addresses(membership.holder) {
                 if let Some(owners) = zone.addresses.get_mut(&address) {
                     owners.retain(|owner| *owner.sandbox != *sandbox);
                     if owners.is_empty() {
@@ -129,12 +129,12 @@ impl Table {
                 }
             }
             if zone.names.is_empty() && zone.addresses.is_empty() {
-                self.zones.remove(&stand.network);
+                self.zones.remove(&membership.network);
             }
         }
     }
 
-    /// A sandbox' view.
+    /// A sandbox's view.
     pub fn view(&self, sandbox: &str) -> Option<&Arc<View>> {
         self.views.get(sandbox)
     }
@@ -143,14 +143,14 @@ impl Table {
     /// somebody `suits` counts, so that a family is found where it is. `name`: in lower case, without the last dot.
     pub fn find(&self, view: &View, name: &str, suits: impl Fn(&Holder) -> bool) -> Known {
         let mut best = Known::Unknown;
-        for stand in view.stands.iter().filter(|s| s.named) {
+        for membership in view.memberships.iter().filter(|s| s.named) {
             let within = name
-                .strip_suffix(stand.zone.as_str())
+                .strip_suffix(membership.zone.as_str())
                 .and_then(|rest| rest.strip_suffix('.'));
             for wanted in [Some(name), within].into_iter().flatten() {
-                let link = stand.links.iter().find(|(alias, _)| alias == wanted);
+                let link = membership.links.iter().find(|(alias, _)| alias == wanted);
                 let target = link.map_or(wanted, |(_, target)| target);
-                let zone = self.zones.get(&stand.network);
+                let zone = self.zones.get(&membership.network);
                 match (zone.and_then(|z| z.names.get(target)), link) {
                     (Some(holders), _) if holders.values().any(&suits) => {
                         return Known::Held(holders.values().copied().collect());
@@ -164,10 +164,10 @@ impl Table {
         best
     }
 
-    /// The name of an address on one of a sandbox' networks, with its last dot.
+    /// The name of an address on one of a sandbox's networks, with its last dot.
     pub fn name_of(&self, view: &View, address: IpAddr) -> Option<Arc<str>> {
-        let stands = view.stands.iter().filter(|s| s.named);
-        let mut zones = stands.filter_map(|s| self.zones.get(&s.network));
+        let memberships = view.memberships.iter().filter(|s| s.named);
+        let mut zones = memberships.filter_map(|s| self.zones.get(&s.network));
         let owner = zones.find_map(|z| z.addresses.get(&address)?.last())?;
         Some(Arc::clone(&owner.name))
     }
@@ -182,8 +182,8 @@ fn addresses(holder: Holder) -> impl Iterator<Item = IpAddr> {
 mod tests {
     use super::*;
 
-    fn stand(network: u32, names: &[&str], last: u8) -> Stand {
-        Stand {
+    fn membership(network: u32, names: &[&str], last: u8) -> Membership {
+        Membership {
             network,
             zone: format!("net{network}"),
             named: true,
@@ -201,10 +201,10 @@ mod tests {
         true
     }
 
-    fn view(id: &str, stands: Vec<Stand>) -> View {
+    fn view(id: &str, memberships: Vec<Membership>) -> View {
         View {
             sandbox: id.into(),
-            stands,
+            memberships,
             ..View::default()
         }
     }
@@ -212,11 +212,14 @@ mod tests {
     #[test]
     fn s01_names_are_known_on_common_networks_only() {
         let mut table = Table::default();
-        table.put(view("a", vec![stand(1, &["web"], 1)]));
-        table.put(view("b", vec![stand(1, &["db"], 2), stand(2, &["db"], 3)]));
-        table.put(view("c", vec![stand(2, &["other"], 4)]));
+        table.put(view("a", vec![membership(1, &["web"], 1)]));
+        table.put(view(
+            "b",
+            vec![membership(1, &["db"], 2), membership(2, &["db"], 3)],
+        ));
+        table.put(view("c", vec![membership(2, &["other"], 4)]));
         let a = table.view("a").unwrap().clone();
-        let held = |last| Known::Held(vec![stand(1, &["x"], last).holder]);
+        let held = |last| Known::Held(vec![membership(1, &["x"], last).holder]);
         assert_eq!(table.find(&a, "db", any), held(2));
         assert_eq!(table.find(&a, "db.net1", any), held(2));
         assert_eq!(table.find(&a, "db.net2", any), Known::Unknown);
@@ -229,10 +232,13 @@ mod tests {
     #[test]
     fn s05_a_family_is_found_on_the_network_that_has_it() {
         let mut table = Table::default();
-        let mut second = stand(2, &["db"], 2);
+        let mut second = membership(2, &["db"], 2);
         second.holder.v6 = Some("fd00::2".parse().unwrap());
-        table.put(view("a", vec![stand(1, &["a"], 1), stand(2, &["a"], 1)]));
-        table.put(view("b", vec![stand(1, &["db"], 2), second.clone()]));
+        table.put(view(
+            "a",
+            vec![membership(1, &["a"], 1), membership(2, &["a"], 1)],
+        ));
+        table.put(view("b", vec![membership(1, &["db"], 2), second.clone()]));
         let a = table.view("a").unwrap().clone();
         let found = table.find(&a, "db", |h| h.v6.is_some());
         assert_eq!(found, Known::Held(vec![second.holder]));
@@ -243,16 +249,16 @@ mod tests {
     #[test]
     fn s02_links_are_private_and_may_come_first() {
         let mut table = Table::default();
-        let mut own = stand(1, &["web"], 1);
+        let mut own = membership(1, &["web"], 1);
         own.links.push(("store".into(), "db".into()));
         table.put(view("a", vec![own]));
-        table.put(view("b", vec![stand(1, &["other"], 9)]));
+        table.put(view("b", vec![membership(1, &["other"], 9)]));
         let (a, b) = (
             table.view("a").unwrap().clone(),
             table.view("b").unwrap().clone(),
         );
         assert_eq!(table.find(&a, "store", any), Known::Dangling);
-        table.put(view("c", vec![stand(1, &["db"], 2)]));
+        table.put(view("c", vec![membership(1, &["db"], 2)]));
         assert!(matches!(table.find(&a, "store", any), Known::Held(_)));
         assert!(matches!(table.find(&a, "store.net1", any), Known::Held(_)));
         assert_eq!(table.find(&b, "store", any), Known::Unknown);
@@ -261,20 +267,20 @@ mod tests {
     #[test]
     fn b03_an_address_that_changed_hands_keeps_its_new_name() {
         let address = "10.1.0.7".parse().unwrap();
-        let asker = view("asker", vec![stand(1, &["asker"], 1)]);
+        let asker = view("asker", vec![membership(1, &["asker"], 1)]);
         let name = |table: &Table| table.name_of(&asker, address).map(|n| n.to_string());
         let mut table = Table::default();
         table.put(asker.clone());
-        table.put(view("a", vec![stand(1, &["a"], 7)]));
-        table.put(view("b", vec![stand(1, &["b"], 7)]));
+        table.put(view("a", vec![membership(1, &["a"], 7)]));
+        table.put(view("b", vec![membership(1, &["b"], 7)]));
         assert_eq!(name(&table).as_deref(), Some("b.net1."));
         // The old holder's change comes last.
-        table.put(view("a", vec![stand(1, &["a"], 8)]));
+        table.put(view("a", vec![membership(1, &["a"], 8)]));
         assert_eq!(name(&table).as_deref(), Some("b.net1."));
         table.remove("a");
         assert_eq!(name(&table).as_deref(), Some("b.net1."));
-        // Told once more before it was told of its end.
-        table.put(view("a", vec![stand(1, &["a"], 7)]));
+        // Published once more before its end.
+        table.put(view("a", vec![membership(1, &["a"], 7)]));
         table.remove("a");
         assert_eq!(name(&table).as_deref(), Some("b.net1."));
         table.remove("b");
@@ -284,8 +290,8 @@ mod tests {
     #[test]
     fn s03_all_holders_of_an_alias_and_nothing_left_over() {
         let mut table = Table::default();
-        table.put(view("a", vec![stand(1, &["a", "app"], 1)]));
-        table.put(view("b", vec![stand(1, &["b", "app"], 2)]));
+        table.put(view("a", vec![membership(1, &["a", "app"], 1)]));
+        table.put(view("b", vec![membership(1, &["b", "app"], 2)]));
         let a = table.view("a").unwrap().clone();
         assert!(matches!(table.find(&a, "app", any), Known::Held(all) if all.len() == 2));
         table.remove("b");

@@ -1,4 +1,4 @@
-//! Whom to ask: the host's resolvers, followed as their file changes, and servers of a sandbox' own; which of them were
+//! Whom to ask: the host's resolvers, followed as their file changes, and servers of a sandbox's own; which of them were
 //! silent lately is remembered.
 
 use std::{
@@ -33,7 +33,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Whether a sandbox' questions to this server would come back to netd's own resolver there.
+/// Whether a sandbox's questions to this server would come back to netd's own resolver there.
 pub fn is_own(server: IpAddr) -> bool {
     // An IPv4 address in IPv6's form is reached by IPv4.
     server.to_canonical() == IpAddr::from(Ipv4Addr::from(ADDRESS))

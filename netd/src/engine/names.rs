@@ -4,7 +4,7 @@ use super::{Engine, state::State};
 use crate::{
     dns::{
         Kept,
-        table::{Holder, Stand, View},
+        table::{Holder, Membership, View},
     },
     driver::Network,
     error::Result,
@@ -12,7 +12,7 @@ use crate::{
     model::{self, Endpoint, Sandbox},
 };
 
-fn stand(sandbox: &Sandbox, endpoint: &Endpoint, network: &Network) -> Stand {
+fn membership(sandbox: &Sandbox, endpoint: &Endpoint, network: &Network) -> Membership {
     let (id, short) = (&sandbox.id, model::short(&sandbox.id));
     let mut names = vec![&*sandbox.name, id, short, &sandbox.hostname];
     let full = format!("{}.{}", sandbox.hostname, sandbox.names.domainname);
@@ -29,7 +29,7 @@ fn stand(sandbox: &Sandbox, endpoint: &Endpoint, network: &Network) -> Stand {
         (alias.to_owned(), target.to_owned())
     });
     let address = |net: Option<ipnetwork::IpNetwork>| net.map(|n| n.ip());
-    Stand {
+    Membership {
         network: network.number,
         zone: network.name.to_ascii_lowercase(),
         named: network.names().resolves,
@@ -65,7 +65,10 @@ impl State {
             forwards: placed
                 .iter()
                 .any(|(_, n)| n.names().forwards),
-            stands: placed.iter().map(|(e, n)| stand(sandbox, e, n)).collect(),
+            memberships: placed
+                .iter()
+                .map(|(e, n)| membership(sandbox, e, n))
+                .collect(),
             servers: sandbox.names.servers.clone(),
         })
     }
@@ -103,9 +106,9 @@ impl Engine {
     }
 
     /// Ends a sandbox's resolver, and its names. Whoever leaves the namespace takes the way to it away.
-    pub(super) fn close_resolver(&self, sandbox: &str) {
+    pub(super) async fn close_resolver(&self, sandbox: &str) {
         self.resolver.publish(sandbox, || None);
-        self.resolver.close(sandbox);
+        self.resolver.close(sandbox).await;
     }
 
     /// At the end: questions that were taken are answered, others wait for the next daemon.

@@ -133,7 +133,7 @@ impl Engine {
         let Some(run) = &sandbox.run else {
             return Ok(());
         };
-        self.close_resolver(&sandbox.id);
+        self.close_resolver(&sandbox.id).await;
         let netns = self.context.observations.note(|o| o.running.remove(&sandbox.id));
         self.remove_files(&sandbox.id);
         if let (Origin::Foreign { .. }, Some(netns)) = (&run.origin, &netns)

@@ -29,6 +29,7 @@ use crate::{
     Outcome,
     names::{forwards, named_world},
     names_survival::{keeper, sockets},
+    show,
 };
 
 fn signal(pid: i32, signal: Signal) -> Outcome {
@@ -91,8 +92,10 @@ fn b12_a_frozen_keeper_holds_up_nobody() -> Outcome {
         "{:?}",
         begun.elapsed()
     );
-    // At a start: what it has is lost, and its port must not be.
+    // At a start: what it has is lost, and its port must not be. (One that is stopped when its parent ends dies of it.)
+    signal(frozen, Signal::SIGCONT)?;
     world.kill()?;
+    signal(frozen, Signal::SIGSTOP)?;
     let begun = Instant::now();
     world.start()?;
     ensure!(
@@ -181,19 +184,23 @@ fn b12_the_keeper_serves_its_daemon_alone() -> Outcome {
 fn x01_all_names_are_there_before_the_first_question() -> Outcome {
     let (mut world, upstream) = named_world("")?;
     world.ctl("network create front")?;
-    let mut all = Vec::new();
-    for number in 0..8 {
-        all.push(world.sandbox(&format!("box{number}"), &["front"])?);
+    // In the order of their ids, in which a start comes to them.
+    let mut all = std::collections::BTreeMap::new();
+    for number in 0..24 {
+        let sandbox = show::run(&world, &format!("--network front box{number}"))?;
+        let id = show::sandbox(&world, &sandbox.name)?["Id"].to_string();
+        all.insert(id, sandbox);
     }
+    let last = all.values().last().context("a sandbox")?.name.clone();
     world.kill()?;
-    // Each asks for each other one while nobody is there.
+    // While nobody is there all ask for the one that a start comes to last.
     let mut waiting = Vec::new();
-    for from in &all {
+    for from in all.values() {
         let client = Client::inside(&from.netns).patience(20_000);
-        for to in &all {
+        for _ in 0..4 {
             let socket = client.socket()?;
-            socket.send(&question(&to.name, "A")?)?;
-            waiting.push((format!("{} for {}", from.name, to.name), socket));
+            socket.send(&question(&last, "A")?)?;
+            waiting.push((format!("{} for {last}", from.name), socket));
         }
     }
     world.start()?;
