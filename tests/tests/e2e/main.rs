@@ -62,6 +62,7 @@ mod options;
 mod other_programs;
 mod outward;
 
+mod package;
 mod path;
 mod policy;
 mod ports;
