@@ -62,7 +62,7 @@ impl World {
     /// # Errors
     /// As [`World::start`].
     pub fn start_with(&mut self, environment: &[(&str, &str)]) -> Result<()> {
-        let words = self.daemon_words(&[]);
+        let words = [self.wrapper.clone(), self.daemon_words(&[])].concat();
         let log = self.log_path();
         let file = fs::OpenOptions::new()
             .create(true)
@@ -168,7 +168,7 @@ impl World {
             }
             thread::sleep(Duration::from_millis(20));
         }
-        if self.programs.is_some() {
+        if self.programs.is_some() && self.wrapper.is_empty() {
             // Another build, which is measured: what it leaves behind is no fault of this one.
             return Ok(());
         }

@@ -68,6 +68,8 @@ pub struct World {
     pub(crate) closed: bool,
     /// The daemon and its command line, if they are not those built beside the running program.
     pub(crate) programs: Option<[PathBuf; 2]>,
+    /// What starts the daemon, in front of its command line.
+    pub(crate) wrapper: Vec<String>,
 }
 
 impl World {
@@ -112,6 +114,12 @@ impl World {
         world.programs = Some([netd.to_owned(), netctl.to_owned()]);
         world.start()?;
         Ok(world)
+    }
+
+    /// From now on the daemon is this build's, started by another program with these words.
+    pub fn wrap(&mut self, words: &[&str], [netd, netctl]: [&Path; 2]) {
+        self.wrapper = words.iter().map(|&word| word.to_owned()).collect();
+        self.programs = Some([netd.to_owned(), netctl.to_owned()]);
     }
 
     /// The path of netd (0) or netctl (1).
@@ -160,6 +168,7 @@ impl World {
             config: None,
             closed: false,
             programs: None,
+            wrapper: Vec::new(),
             instance,
         };
         world.join_lan()?;

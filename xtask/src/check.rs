@@ -1,4 +1,4 @@
-//! Formatting and lints, of the workspace and of the eBPF programs.
+//! Formatting and lints, of the workspace and of the eBPF programs; what they depend on.
 
 use anyhow::Result;
 
@@ -19,7 +19,20 @@ pub fn lint() -> Result<()> {
         "-D",
         "warnings",
     ])?;
-    ebpf()
+    ebpf()?;
+    dependencies()
+}
+
+/// Licences, sources and doubles of all dependencies (deny.toml); known faults, where their list can be had; dependencies
+/// that nobody uses.
+fn dependencies() -> Result<()> {
+    run::cargo(&["machete", "--skip-target-dir"])?;
+    run::cargo(&["deny", "--locked", "check", "bans", "licenses", "sources"])?;
+    if run::cargo(&["deny", "--log-level", "off", "fetch", "db"]).is_err() {
+        println!("lint: the list of known faults cannot be fetched: advisories are not checked");
+        return Ok(());
+    }
+    run::cargo(&["deny", "--locked", "check", "--disable-fetch", "advisories"])
 }
 
 /// clippy with the compiler that builds the programs: only that one has their target's core library.

@@ -100,4 +100,27 @@ mod tests {
             "{said}"
         );
     }
+
+    #[test]
+    fn p04_the_packaged_file_shows_the_defaults() {
+        let text = include_str!("../../../packaging/netd.toml");
+        let as_installed: Config = toml::from_str(text).unwrap();
+        assert_eq!(as_installed, Config::default());
+        let shown: Vec<&str> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix('#'))
+            .filter(|line| !line.starts_with(' ') || line.starts_with("    "))
+            .collect();
+        let mut shown: Config = toml::from_str(&shown.join("\n")).unwrap();
+        shown.check().unwrap();
+        let default = Config::default();
+        assert_eq!(shown.flows_per_endpoint(), default.flows_per_endpoint());
+        assert_eq!(shown.ports_per_endpoint(), default.ports_per_endpoint());
+        (
+            shown.limits.flows_per_endpoint,
+            shown.limits.ports_per_endpoint,
+        ) = (None, None);
+        (shown.listen, shown.access) = (default.listen.clone(), Vec::new());
+        assert_eq!(shown, default);
+    }
 }

@@ -67,6 +67,7 @@ mod options;
 mod other_programs;
 mod outward;
 
+mod package;
 mod path;
 mod policy;
 mod ports;
