@@ -29,7 +29,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   test               set-up, checks, build and all tests
   vm [--kernel 6.1|6.12]
      [--keep]        the daemon on other kernels, in virtual machines (qemu)
-  lint               rustfmt and clippy, of the eBPF programs too
+  lint               rustfmt and clippy, of the eBPF programs too; buf, of the API
   tidy               rules for files that no compiler knows";
 
 fn main() -> ExitCode {
