@@ -1,15 +1,27 @@
 //! The gRPC services: requests in, engine calls, messages out. No decision is made here.
 
+mod bounds;
 mod convert;
 mod drops;
+mod endpoints;
+mod filter;
 mod flow_message;
 mod flow_watch;
 mod flows;
 mod holders;
+mod mask;
 mod names;
-mod objects;
+mod networks;
+mod page;
+mod ports;
+mod reasons;
+mod requests;
+mod resolve;
+mod sandboxes;
 mod status;
+mod subject;
 mod system;
+mod watch;
 
 pub use system::note_start;
 
@@ -17,9 +29,9 @@ use std::{path::Path, sync::Arc};
 
 use netd_proto::v1::{
     self, endpoint_service_server::EndpointServiceServer, event_service_server::EventServiceServer,
-    flow_service_server::FlowServiceServer, network_service_server::NetworkServiceServer,
-    port_service_server::PortServiceServer, sandbox_service_server::SandboxServiceServer,
-    system_service_server::SystemServiceServer,
+    flow_service_server::FlowServiceServer, name_service_server::NameServiceServer,
+    network_service_server::NetworkServiceServer, port_service_server::PortServiceServer,
+    sandbox_service_server::SandboxServiceServer, system_service_server::SystemServiceServer,
 };
 use tokio::net::UnixListener;
 use tokio_stream::wrappers::UnixListenerStream;
@@ -29,6 +41,9 @@ use crate::{
     engine::Engine,
     error::{Error, Result},
 };
+
+/// Result of a call.
+type Answer<T> = std::result::Result<tonic::Response<T>, tonic::Status>;
 
 /// All services over one engine.
 #[derive(Clone)]
@@ -95,6 +110,7 @@ pub async fn serve(
         .add_service(SandboxServiceServer::new(api.clone()))
         .add_service(PortServiceServer::new(api.clone()))
         .add_service(FlowServiceServer::new(api.clone()))
+        .add_service(NameServiceServer::new(api.clone()))
         .add_service(SystemServiceServer::new(api.clone()))
         .add_service(EventServiceServer::new(api))
         .serve_with_incoming_shutdown(UnixListenerStream::new(listener), shutdown)

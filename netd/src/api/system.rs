@@ -1,22 +1,17 @@
-//! The services of the daemon itself: state, counters, events.
+//! The service of the daemon itself: state and counters.
 
-use std::{collections::HashMap, pin::Pin, sync::OnceLock};
+use std::{collections::HashMap, sync::OnceLock};
 
 use netd_common::{abi, drop_reason::DropReason};
-use netd_proto::v1::{
-    self, event_service_server::EventService, system_service_server::SystemService,
-};
-use tokio_stream::{Stream, StreamExt as _, wrappers::BroadcastStream};
-use tonic::{Request, Response, Status, async_trait};
+use netd_proto::v1::{self, system_service_server::SystemService};
+use tonic::{Request, Response, async_trait};
 
-use super::{Api, convert, drops, holders::Holders};
+use super::{Answer, Api, bounds, convert, drops, holders::Holders};
 use crate::{
     dataplane::{Dataplane, object},
     error::{Error, Result},
     model,
 };
-
-type Answer<T> = std::result::Result<Response<T>, Status>;
 
 /// When this process began, nanoseconds since 1970.
 static STARTED: OnceLock<u64> = OnceLock::new();
@@ -83,6 +78,10 @@ impl SystemService for Api {
             maps: maps.into_iter().map(usage).collect(),
             warnings,
             flows: Some(flows),
+            // What the engine does not remember yet.
+            degraded: Vec::new(),
+            revision: 0,
+            oldest_revision: 0,
         }))
     }
 
@@ -119,10 +118,8 @@ impl SystemService for Api {
         &self,
         request: Request<v1::WatchDropsRequest>,
     ) -> Answer<Self::WatchDropsStream> {
-        Ok(Response::new(drops::watch(
-            &self.engine,
-            &request.into_inner(),
-        )?))
+        let request = bounds::open(request)?;
+        Ok(Response::new(drops::watch(&self.engine, &request)?))
     }
 
     async fn list_stats(&self, _: Request<v1::ListStatsRequest>) -> Answer<v1::ListStatsResponse> {
@@ -153,26 +150,5 @@ impl SystemService for Api {
             });
         }
         Ok(Response::new(v1::ListStatsResponse { stats }))
-    }
-}
-
-#[async_trait]
-impl EventService for Api {
-    type WatchStream = Pin<Box<dyn Stream<Item = std::result::Result<v1::Event, Status>> + Send>>;
-
-    async fn watch(&self, _: Request<v1::WatchRequest>) -> Answer<Self::WatchStream> {
-        let events = BroadcastStream::new(self.engine.subscribe()).map(|event| match event {
-            Ok(e) => Ok(v1::Event {
-                time: Some(e.time.into()),
-                r#type: e.kind.to_owned(),
-                action: e.action.to_owned(),
-                id: e.id,
-                attributes: e.attributes.into_iter().collect(),
-            }),
-            Err(lag) => Err(Status::data_loss(format!(
-                "events were lost: {lag}; watch again"
-            ))),
-        });
-        Ok(Response::new(Box::pin(events)))
     }
 }

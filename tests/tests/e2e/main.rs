@@ -15,6 +15,7 @@ pub(crate) use nat_tests;
 
 mod addresses;
 mod api;
+mod api_bounds;
 mod bad_input;
 mod binding;
 mod capacity;
