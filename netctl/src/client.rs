@@ -4,9 +4,9 @@ use std::{error::Error, io, path::Path, time::Duration};
 
 use netd_proto::v1::{
     endpoint_service_client::EndpointServiceClient, event_service_client::EventServiceClient,
-    flow_service_client::FlowServiceClient, network_service_client::NetworkServiceClient,
-    port_service_client::PortServiceClient, sandbox_service_client::SandboxServiceClient,
-    system_service_client::SystemServiceClient,
+    flow_service_client::FlowServiceClient, name_service_client::NameServiceClient,
+    network_service_client::NetworkServiceClient, port_service_client::PortServiceClient,
+    sandbox_service_client::SandboxServiceClient, system_service_client::SystemServiceClient,
 };
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
@@ -92,6 +92,11 @@ impl Client {
     /// Events.
     pub fn events(&self) -> EventServiceClient<Channel> {
         EventServiceClient::new(self.channel.clone())
+    }
+
+    /// Names.
+    pub fn names(&self) -> NameServiceClient<Channel> {
+        NameServiceClient::new(self.channel.clone())
     }
 }
 

@@ -17,6 +17,8 @@ pub struct Failure {
     hint: Option<String>,
     /// The daemon's code; None: refused here.
     status: Option<Code>,
+    /// The daemon's reason for programs.
+    reason: Option<String>,
 }
 
 /// Result of a command.
@@ -30,6 +32,7 @@ impl Failure {
             message: Some(message.into()),
             hint: None,
             status: None,
+            reason: None,
         }
     }
 
@@ -40,6 +43,7 @@ impl Failure {
             message: None,
             hint: None,
             status: None,
+            reason: None,
         }
     }
 
@@ -101,6 +105,9 @@ impl Failure {
         if let Some(code) = self.status {
             fields.insert("Code".to_owned(), name(code).into());
         }
+        if let Some(reason) = &self.reason {
+            fields.insert("Reason".to_owned(), reason.clone().into());
+        }
         if let Some(hint) = &self.hint {
             fields.insert("Hint".to_owned(), hint.clone().into());
         }
@@ -142,9 +149,9 @@ impl fmt::Display for Failure {
 
 impl From<Status> for Failure {
     fn from(status: Status) -> Self {
-        let hint = status
-            .get_details_error_info()
-            .and_then(|info| info.metadata.get("hint").cloned());
+        let info = status.get_details_error_info();
+        let hint = info.as_ref().and_then(|info| info.metadata.get("hint"));
+        let hint = hint.cloned();
         // What the daemon itself says has no cause here; the transport's words alone do not say who is meant.
         let transport = status.source().is_some() && status.code() != Code::Ok;
         let lost = transport.then(|| Lost::from(&status)).flatten();
@@ -160,6 +167,7 @@ impl From<Status> for Failure {
         let mut failure = Self::new(message);
         failure.hint = hint.filter(|hint| !hint.is_empty());
         failure.status = Some(status.code());
+        failure.reason = info.map(|info| info.reason);
         failure
     }
 }

@@ -32,7 +32,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
      [--keep]        the daemon on other kernels, in virtual machines (qemu)
   package            a Debian package: binaries, unit, settings, manual pages, completions; of binaries that are built
                      already: [--built debug|release]; into another directory: [--output DIR]
-  lint               rustfmt and clippy, of the eBPF programs too; licences, doubles and known faults of dependencies
+  lint               rustfmt and clippy, of the eBPF programs too; licences, doubles and known faults of dependencies; buf, of the API
   tidy               rules for files that no compiler knows";
 
 fn main() -> ExitCode {

@@ -1,6 +1,10 @@
 //! What the build and the tests need, installed where it is missing.
 
-use std::{env, path::Path, process::Command};
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context, Result, ensure};
 
@@ -49,6 +53,8 @@ const CHECKS: [(&str, &str); 3] = [
     ("cargo-machete", "0.9.2"),
     ("cargo-deb", "3.8.0"),
 ];
+/// The version of buf that lints the API.
+const BUF: &str = "1.75.0";
 
 /// Installs what is missing and says what.
 pub fn setup() -> Result<()> {
@@ -66,7 +72,41 @@ pub fn setup() -> Result<()> {
         );
     }
     components()?;
+    buf()?;
     linker(nightly)
+}
+
+/// The program that lints the API.
+pub fn buf_program() -> PathBuf {
+    run::target().join("tools/node_modules/.bin/buf")
+}
+
+/// Installs it from npm into the target directory.
+fn buf() -> Result<()> {
+    let program = buf_program().display().to_string();
+    if run::output(&[&program, "--version"]).is_some_and(|version| version.trim() == BUF) {
+        return Ok(());
+    }
+    if run::output(&["npm", "--version"]).is_none() {
+        packages(&["npm"])?;
+    }
+    println!("setup: installing buf {BUF} from npm");
+    let directory = run::target().join("tools");
+    std::fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;
+    let (place, package) = (
+        directory.display().to_string(),
+        format!("@bufbuild/buf@{BUF}"),
+    );
+    run::checked(&mut run::command(&[
+        "npm",
+        "install",
+        "--silent",
+        "--no-audit",
+        "--no-fund",
+        "--prefix",
+        &place,
+        &package,
+    ]))
 }
 
 /// Whether the eBPF programs are built by rustup's nightly: its LLVM's major version.

@@ -177,10 +177,15 @@ fn status_text(status: &GetStatusResponse) -> String {
         }
         text = text + "\n" + &table.render();
     }
+    for object in &status.degraded {
+        let kind = json::object_type(object.r#type());
+        let reasons = object.reasons.join("; ");
+        text = text + &format!("\nDegraded: {kind} {}: {reasons}", object.name);
+    }
     for warning in &status.warnings {
         text = text + "\nWarning: " + warning;
     }
-    if !status.warnings.is_empty() {
+    if !status.warnings.is_empty() || !status.degraded.is_empty() {
         text.push('\n');
     }
     text

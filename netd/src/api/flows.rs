@@ -13,7 +13,7 @@ use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, async_trait};
 
 use super::{
-    Api,
+    Answer, Api, bounds,
     convert::Clock,
     flow_message::{change, ends, flow},
     flow_watch::Known,
@@ -25,7 +25,6 @@ use crate::{
     error::{Error, Kind, Result},
 };
 
-type Answer<T> = std::result::Result<Response<T>, Status>;
 type Message = std::result::Result<v1::FlowChange, Status>;
 
 /// Flows on a page that does not say how many.
@@ -219,7 +218,7 @@ impl FlowService for Api {
         &self,
         request: Request<v1::ListFlowsRequest>,
     ) -> Answer<v1::ListFlowsResponse> {
-        let request = request.into_inner();
+        let request = bounds::open(request)?;
         let wanted = Wanted::new(&self.engine, request.filter)?;
         let after = match request.page_token.as_str() {
             "" => None,
@@ -255,7 +254,7 @@ impl FlowService for Api {
         &self,
         request: Request<v1::WatchFlowsRequest>,
     ) -> Answer<Self::WatchFlowsStream> {
-        let request = request.into_inner();
+        let request = bounds::open(request)?;
         let wanted = Wanted::new(&self.engine, request.filter)?;
         let interval = interval(request.interval)?;
         let place = Arc::clone(&self.flows.watchers).try_acquire_owned();
@@ -276,7 +275,7 @@ impl FlowService for Api {
         &self,
         request: Request<v1::DeleteFlowsRequest>,
     ) -> Answer<v1::DeleteFlowsResponse> {
-        let request = request.into_inner();
+        let request = bounds::open(request)?;
         let wanted = Wanted::new(&self.engine, request.filter)?;
         if wanted.is_nothing() != request.all {
             return Err(Error::invalid("which flows are to end?")

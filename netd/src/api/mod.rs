@@ -2,8 +2,11 @@
 
 pub mod access;
 mod audit;
+mod bounds;
 mod convert;
 mod drops;
+mod endpoints;
+mod filter;
 mod flow_message;
 mod flow_watch;
 mod flows;
@@ -11,11 +14,20 @@ pub mod health;
 mod holders;
 pub mod listen;
 mod listen_limits;
+mod mask;
 mod names;
-mod objects;
+mod networks;
+mod page;
+mod ports;
+mod reasons;
+mod requests;
+mod resolve;
+mod sandboxes;
 mod status;
+mod subject;
 mod system;
 pub mod tls;
+mod watch;
 
 pub use system::note_start;
 
@@ -25,9 +37,9 @@ use arc_swap::ArcSwap;
 use futures::FutureExt as _;
 use netd_proto::v1::{
     self, endpoint_service_server::EndpointServiceServer, event_service_server::EventServiceServer,
-    flow_service_server::FlowServiceServer, network_service_server::NetworkServiceServer,
-    port_service_server::PortServiceServer, sandbox_service_server::SandboxServiceServer,
-    system_service_server::SystemServiceServer,
+    flow_service_server::FlowServiceServer, name_service_server::NameServiceServer,
+    network_service_server::NetworkServiceServer, port_service_server::PortServiceServer,
+    sandbox_service_server::SandboxServiceServer, system_service_server::SystemServiceServer,
 };
 use tokio::net::{TcpListener, UnixListener};
 use tonic::{service::Routes, transport::Server};
@@ -42,6 +54,9 @@ use crate::{
     engine::Engine,
     error::{Error, Result},
 };
+
+/// Result of a call.
+type Answer<T> = std::result::Result<tonic::Response<T>, tonic::Status>;
 
 /// All services over one engine.
 #[derive(Clone)]
@@ -117,6 +132,7 @@ pub async fn serve(
         .add_service(SandboxServiceServer::new(api.clone()).max_decoding_message_size(LONGEST))
         .add_service(PortServiceServer::new(api.clone()).max_decoding_message_size(LONGEST))
         .add_service(FlowServiceServer::new(api.clone()).max_decoding_message_size(LONGEST))
+        .add_service(NameServiceServer::new(api.clone()).max_decoding_message_size(LONGEST))
         .add_service(SystemServiceServer::new(api.clone()).max_decoding_message_size(LONGEST))
         .add_service(EventServiceServer::new(api).max_decoding_message_size(LONGEST));
     let routes = routes.routes();

@@ -1,27 +1,20 @@
-//! The services of the daemon itself: state, counters, events.
+//! The service of the daemon itself: state and counters.
 
 use std::{
     collections::HashMap,
-    pin::Pin,
     sync::{Arc, OnceLock},
 };
 
 use netd_common::{abi, drop_reason::DropReason};
-use netd_proto::v1::{
-    self, event_service_server::EventService, system_service_server::SystemService,
-};
-use futures::StreamExt as _;
-use tokio_stream::{Stream, wrappers::BroadcastStream};
-use tonic::{Request, Response, Status, async_trait};
+use netd_proto::v1::{self, system_service_server::SystemService};
+use tonic::{Request, Response, async_trait};
 
-use super::{Api, convert, drops, holders::Holders};
+use super::{Answer, Api, bounds, convert, drops, holders::Holders};
 use crate::{
     dataplane::{Dataplane, MapRow, ProgramRow, object},
     error::{Error, Result},
     model,
 };
-
-type Answer<T> = std::result::Result<Response<T>, Status>;
 
 /// When this process began, nanoseconds since 1970.
 static STARTED: OnceLock<u64> = OnceLock::new();
@@ -113,6 +106,10 @@ impl SystemService for Api {
             maps: maps.into_iter().map(usage).collect(),
             warnings,
             flows: Some(flows),
+            // What the engine does not remember yet.
+            degraded: convert::degraded_objects(&model),
+            revision: model.revision,
+            oldest_revision: model.oldest,
         }))
     }
 
@@ -149,10 +146,8 @@ impl SystemService for Api {
         &self,
         request: Request<v1::WatchDropsRequest>,
     ) -> Answer<Self::WatchDropsStream> {
-        Ok(Response::new(drops::watch(
-            &self.engine,
-            &request.into_inner(),
-        )?))
+        let request = bounds::open(request)?;
+        Ok(Response::new(drops::watch(&self.engine, &request)?))
     }
 
     async fn list_stats(&self, _: Request<v1::ListStatsRequest>) -> Answer<v1::ListStatsResponse> {
@@ -182,36 +177,5 @@ impl SystemService for Api {
             });
         }
         Ok(Response::new(v1::ListStatsResponse { stats }))
-    }
-}
-
-#[async_trait]
-impl EventService for Api {
-    type WatchStream = Pin<Box<dyn Stream<Item = std::result::Result<v1::Event, Status>> + Send>>;
-
-    async fn watch(&self, _: Request<v1::WatchRequest>) -> Answer<Self::WatchStream> {
-        let commits = self.engine.watch(None)?.commits;
-        let events = BroadcastStream::new(commits).flat_map(|commit| {
-            let told: Vec<std::result::Result<v1::Event, Status>> = match commit {
-                Ok(commit) => commit
-                    .events
-                    .iter()
-                    .map(|e| {
-                        Ok(v1::Event {
-                            time: Some(commit.time.into()),
-                            r#type: e.kind.to_owned(),
-                            action: e.action.to_owned(),
-                            id: e.id.clone(),
-                            attributes: e.attributes.clone().into_iter().collect(),
-                        })
-                    })
-                    .collect(),
-                Err(lag) => vec![Err(Status::data_loss(format!(
-                    "events were lost: {lag}; watch again"
-                )))],
-            };
-            futures::stream::iter(told)
-        });
-        Ok(Response::new(Box::pin(events)))
     }
 }

@@ -112,8 +112,8 @@ fn limit(message: &Message, over: Transport) -> usize {
     }
 }
 
-/// What is known here; `None`: nothing.
-fn local(
+/// What is known here of a question; `None`: others may know.
+pub(super) fn local(
     table: &Table,
     view: &View,
     query: &Query,

@@ -8,6 +8,7 @@ mod forward;
 pub mod keeper;
 mod kept;
 mod manager;
+mod lookup;
 pub mod message;
 mod serve;
 mod sockets;
@@ -31,6 +32,7 @@ use crate::{
 };
 use kept::Keeping;
 pub use kept::Kept;
+pub use lookup::Lookup;
 use serve::{Serving, Shared};
 use sockets::Sockets;
 use table::{Table, View};

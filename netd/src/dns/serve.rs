@@ -64,8 +64,8 @@ pub struct Shared {
     pub table: ArcSwap<Table>,
     /// Requests that have been taken and not been answered yet; closed when no more shall be taken.
     pub taken: TaskTracker,
-    host: HostResolvers,
-    config: config::Dns,
+    pub(super) host: HostResolvers,
+    pub(super) config: config::Dns,
     entrance: Entrance,
     asking: Arc<Fair>,
     connections: Arc<Fair>,

@@ -60,6 +60,19 @@ pub enum Known {
     Unknown,
 }
 
+/// A name as a sandbox sees it on one network.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct KnownName {
+    /// In lower case.
+    pub name: String,
+    /// The network's number.
+    pub network: u32,
+    /// Of all that have it there.
+    pub addresses: Vec<IpAddr>,
+    /// The name that a link of the sandbox's own leads to.
+    pub link: Option<String>,
+}
+
 /// A sandbox that has an address.
 #[derive(Clone, Debug)]
 struct Owner {
@@ -162,6 +175,33 @@ impl Table {
             }
         }
         best
+    }
+
+    /// All names that a sandbox sees, in order.
+    pub fn names(&self, view: &View) -> Vec<KnownName> {
+        let mut found = Vec::new();
+        for membership in view.memberships.iter().filter(|m| m.named) {
+            let zone = self.zones.get(&membership.network);
+            let of = |name: &str| -> Vec<IpAddr> {
+                let holders = zone.and_then(|z| z.names.get(name));
+                let holders = holders.into_iter().flat_map(OrdMap::values);
+                holders.flat_map(|h| addresses(*h)).collect()
+            };
+            let known = |name: &str, target: &str, link: Option<String>| KnownName {
+                name: name.to_owned(),
+                network: membership.network,
+                addresses: of(target),
+                link,
+            };
+            for (alias, target) in &membership.links {
+                found.push(known(alias, target, Some(target.clone())));
+            }
+            let hidden = |name: &&String| !membership.links.iter().any(|(alias, _)| alias == *name);
+            let names = zone.into_iter().flat_map(|z| z.names.keys());
+            found.extend(names.filter(hidden).map(|name| known(name, name, None)));
+        }
+        found.sort();
+        found
     }
 
     /// The name of an address on one of a sandbox's networks, with its last dot.

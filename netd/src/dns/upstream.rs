@@ -59,6 +59,11 @@ pub struct Servers {
 }
 
 impl Servers {
+    /// Their addresses, in the order of the list.
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        self.all.iter().map(SocketAddr::ip).collect()
+    }
+
     /// These, of which nothing is known yet.
     pub fn new(all: impl IntoIterator<Item = SocketAddr>) -> Self {
         Self {

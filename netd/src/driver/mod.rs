@@ -277,7 +277,7 @@ fn unknown(name: &str) -> Error {
 #[derive(Clone, Debug)]
 pub struct Network {
     record: model::Network,
-    driver: Driver,
+    room: Driver,
 }
 
 impl Deref for Network {
@@ -299,8 +299,8 @@ impl Network {
     /// Judges a record and reads its driver's options.
     pub fn new(record: model::Network) -> Result<Self> {
         record.check()?;
-        let driver = Driver::parse(&record.driver, &record.options)?;
-        Ok(Self { record, driver })
+        let room = Driver::parse(&record.driver, &record.options)?;
+        Ok(Self { record, room })
     }
 
     /// Its record.
@@ -322,7 +322,7 @@ impl Network {
 
     /// Rules of its driver about what the user asked for; also for a network that only lends its configuration.
     pub fn check_request(&self, request: &NetworkRequest) -> Result<()> {
-        self.driver.room().check(request)
+        self.room.room().check(request)
     }
 
     /// What its driver says. A network that only lends its configuration has nothing in the kernel.
@@ -331,7 +331,7 @@ impl Network {
         if self.record.config_only {
             return &LENDER;
         }
-        self.driver.room()
+        self.room.room()
     }
 
     /// The gateway of a family that endpoints use, unless nothing of that family leaves the network.

@@ -7,6 +7,7 @@ use std::{
     time::SystemTime,
 };
 
+use imbl::OrdMap;
 use tokio::sync::broadcast;
 
 use super::{
@@ -25,6 +26,11 @@ const KEPT: usize = 8192;
 
 /// Bits of a revision that count the commits of one start; above them stands which start it is.
 const START: u32 = 40;
+
+/// The revision that the start began with, from one of its own.
+pub(super) const fn start_of(revision: u64) -> u64 {
+    revision >> START << START
+}
 
 /// Something that happened to an object, as Docker tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,6 +96,8 @@ pub struct Watch {
 struct Inner {
     revision: u64,
     desired: Desired,
+    /// The revision of each object's last change, as far as it was since the start.
+    revisions: OrdMap<ObjectId, u64>,
     kept: VecDeque<Arc<Commit>>,
     sender: broadcast::Sender<Arc<Commit>>,
 }
@@ -103,6 +111,7 @@ impl Log {
         Self(Mutex::new(Inner {
             revision: u64::from(generation) << START,
             desired: Desired::default(),
+            revisions: OrdMap::new(),
             kept: VecDeque::new(),
             sender: broadcast::channel(KEPT).0,
         }))
@@ -123,6 +132,32 @@ impl Log {
         (inner.revision, inner.desired.clone())
     }
 
+    /// The revisions of the objects' last changes. One that has none has not changed since the start.
+    pub fn revisions(&self) -> OrdMap<ObjectId, u64> {
+        self.inner().revisions.clone()
+    }
+
+    /// The oldest revision that a watch can begin from.
+    pub fn oldest(&self) -> u64 {
+        let inner = self.inner();
+        inner.kept.front().map_or(inner.revision, |c| c.revision - 1)
+    }
+
+    /// Refuses to go on if an object has changed after the revision that the client knows; 0: whatever it is now.
+    pub fn expect(&self, object: &ObjectId, revision: u64) -> Result<()> {
+        let last = self.inner().revisions.get(object).copied().unwrap_or(0);
+        if revision == 0 || last <= revision {
+            return Ok(());
+        }
+        Err(Error::new(
+            Kind::Conflict,
+            format!("the object has changed since revision {revision}"),
+        )
+        .because(Reason::RevisionMismatch)
+        .about("revision", last)
+        .hint("read it again, and decide anew"))
+    }
+
     /// Adds what was done.
     pub fn add(&self, changes: Vec<Change>, observed: Vec<ObjectId>, mut events: Vec<Event>) {
         let mut inner = self.inner();
@@ -133,6 +168,17 @@ impl Log {
         let mut told = events_of(&changes, &before, &inner.desired);
         told.append(&mut events);
         inner.revision += 1;
+        let revision = inner.revision;
+        for change in &changes {
+            match (&change.before, &change.after) {
+                (_, Some(object)) => drop(inner.revisions.insert(object.id(), revision)),
+                (Some(object), None) => drop(inner.revisions.remove(&object.id())),
+                (None, None) => {}
+            }
+        }
+        for object in &observed {
+            inner.revisions.insert(object.clone(), revision);
+        }
         let commit = Arc::new(Commit {
             revision: inner.revision,
             time: SystemTime::now(),

@@ -76,6 +76,22 @@ pub struct View {
     pub state: State,
     /// Directory of the sandboxes' files, `RUN/files`.
     pub files: std::path::PathBuf,
+    /// The oldest revision that a watch can begin from.
+    pub oldest: u64,
+    revisions: imbl::OrdMap<crate::observed::ObjectId, u64>,
+}
+
+impl View {
+    /// The revision of an object's last change; of one that has not changed since the start, that of the start.
+    pub fn revision_of(&self, object: &crate::observed::ObjectId) -> u64 {
+        self.revisions.get(object).copied().unwrap_or(log::start_of(self.revision))
+    }
+
+    /// Why an object is not as it is desired.
+    pub fn degraded(&self, object: &crate::observed::ObjectId) -> Option<&str> {
+        let found = self.state.observed.degraded.get(object);
+        found.map(|degraded| degraded.reason.as_str())
+    }
 }
 
 impl std::ops::Deref for View {
@@ -159,7 +175,17 @@ impl Engine {
                 observed: self.context.observations.now(),
             },
             files: self.files_directory(),
+            oldest: self.log.oldest(),
+            revisions: self.log.revisions(),
         })
+    }
+
+    /// What a watch begins with, to be shown.
+    pub fn view_of(&self, watch: &Watch) -> View {
+        let mut view = View::clone(&self.view());
+        view.revision = watch.revision;
+        view.state.desired = watch.desired.clone();
+        view
     }
 
     /// Everything now, and what is done from then on.

@@ -3,8 +3,8 @@
 use super::{Engine, state::State};
 use crate::{
     dns::{
-        Kept,
-        table::{Holder, Membership, View},
+        Kept, Lookup,
+        table::{Holder, KnownName, Membership, View},
     },
     driver::Network,
     error::Result,
@@ -109,6 +109,18 @@ impl Engine {
     pub(super) async fn close_resolver(&self, sandbox: &str) {
         self.resolver.publish(sandbox, || None);
         self.resolver.close(sandbox).await;
+    }
+
+    /// What a sandbox's resolver would answer.
+    pub fn lookup(&self, sandbox: &str, name: &str, kind: &str) -> Result<Lookup> {
+        let id = self.desired().sandbox(sandbox)?.id.clone();
+        self.resolver.lookup(&id, name, kind)
+    }
+
+    /// Every name that a sandbox's resolver knows by itself.
+    pub fn known_names(&self, sandbox: &str) -> Result<Vec<KnownName>> {
+        let id = self.desired().sandbox(sandbox)?.id.clone();
+        self.resolver.known_names(&id)
     }
 
     /// At the end: questions that were taken are answered, others wait for the next daemon.

@@ -20,6 +20,9 @@ use crate::{
 /// Attempts to find host ports that nobody takes meanwhile.
 const ATTEMPTS: usize = 8;
 
+/// Requests that published ports and are remembered, of one sandbox.
+const REMEMBERED: usize = 16;
+
 /// Who else has a port, in messages about one request.
 const SAME: &str = "the same request";
 
@@ -30,6 +33,7 @@ impl Engine {
         &self,
         sandbox: &str,
         wanted: Vec<PortBinding>,
+        request_id: String,
     ) -> Result<Vec<PortBinding>> {
         let id = self.desired().sandbox(sandbox)?.id.clone();
         let _alone = self.sandbox_locks.alone(&id).await;
@@ -39,6 +43,11 @@ impl Engine {
             let state = self.state();
             let before = state.sandbox(&id)?;
             let mut after = Sandbox::clone(before);
+            let mut known = before.publish_ids.iter();
+            let done = known.find(|(id, _)| !request_id.is_empty() && *id == request_id);
+            if let Some((_, bindings)) = done {
+                return Ok(bindings.clone());
+            }
             let bindings = if before.running() {
                 let wanted = wanted.clone();
                 self.choose_ports(&state, before, &[], wanted).await?
@@ -46,6 +55,11 @@ impl Engine {
                 wanted.clone()
             };
             after.wanted_ports.extend(bindings.iter().cloned());
+            if !request_id.is_empty() {
+                let more = after.publish_ids.len().saturating_sub(REMEMBERED - 1);
+                after.publish_ids.drain(..more);
+                after.publish_ids.push((request_id.clone(), bindings.clone()));
+            }
             if before.running() {
                 after.ports.extend(bindings.iter().cloned());
             } else {

@@ -83,10 +83,14 @@ impl Engine {
         &self,
         wanted: &str,
         namespace: NamespaceRequest,
+        request_id: String,
     ) -> Result<Sandbox> {
         let id = self.desired().sandbox(wanted)?.id.clone();
         let _alone = self.sandbox_locks.alone(&id).await;
-        let before = Sandbox::clone(self.desired().sandbox(&id)?);
+        let mut before = Sandbox::clone(self.desired().sandbox(&id)?);
+        if before.running() && !request_id.is_empty() && before.start_id == request_id {
+            return Ok(before);
+        }
         if before.running() {
             return Err(Error::conflict(format!(
                 "sandbox {} is running already",
@@ -95,6 +99,7 @@ impl Engine {
             .because(Reason::AlreadyRunning)
             .about("sandbox", &before.name));
         }
+        before.start_id = request_id;
         self.bring_up(&before, &namespace, put_changed).await
     }
 
@@ -286,6 +291,8 @@ fn plan(desired: &Desired, id: String, request: SandboxRequest) -> Result<Sandbo
         exposed: request.exposed,
         names: request.names,
         request_id: request.request_id,
+        start_id: String::new(),
+        publish_ids: Vec::new(),
         extra: model::Extra::new(),
         id,
     };

@@ -207,6 +207,11 @@ impl Desired {
         find("network", wanted, &self.networks, &self.network_names)
     }
 
+    /// An endpoint by id or prefix; it has no name.
+    pub fn endpoint(&self, wanted: &str) -> Result<&Arc<Endpoint>> {
+        find("endpoint", wanted, &self.endpoints, &OrdMap::new())
+    }
+
     /// A network of this very name.
     pub fn network_named(&self, name: &str) -> Option<&Arc<Network>> {
         self.networks.get(self.network_names.get(name)?)

@@ -6,12 +6,15 @@ use super::{Engine, sandboxes::{check_lookup, check_name_is_free}};
 use crate::{
     driver::Network,
     error::{Error, Kind, Reason, Result},
+    observed::ObjectId,
     model::{self, Endpoint, NameOptions, PortBinding, Sandbox, is_host_name},
 };
 
 /// What of a network shall be another; `None`: it stays.
 #[derive(Clone, Debug, Default)]
 pub struct NetworkUpdate {
+    /// Refused if it has changed after this revision; 0: whatever it is now.
+    pub expected_revision: u64,
     /// All of its labels.
     pub labels: Option<BTreeMap<String, String>>,
 }
@@ -19,6 +22,8 @@ pub struct NetworkUpdate {
 /// What of a sandbox shall be another; `None`: it stays.
 #[derive(Clone, Debug, Default)]
 pub struct SandboxUpdate {
+    /// Refused if it has changed after this revision; 0: whatever it is now.
+    pub expected_revision: u64,
     /// Its name.
     pub name: Option<String>,
     /// All of its labels.
@@ -36,6 +41,8 @@ pub struct SandboxUpdate {
 /// What of an endpoint shall be another; `None`: it stays.
 #[derive(Clone, Debug, Default)]
 pub struct EndpointUpdate {
+    /// Refused if it has changed after this revision; 0: whatever it is now.
+    pub expected_revision: u64,
     /// Its names on the network.
     pub aliases: Option<Vec<String>>,
     /// The highest one's gateway is the default route.
@@ -47,6 +54,8 @@ impl Engine {
     pub async fn update_network(&self, wanted: &str, update: NetworkUpdate) -> Result<Network> {
         let id = self.desired().network(wanted)?.id.clone();
         let _alone = self.network_locks.alone(&id).await;
+        let object = ObjectId::Network(id.clone());
+        self.log.expect(&object, update.expected_revision)?;
         let (after, decided) = self.decide(|transaction| {
             let network = Arc::clone(transaction.desired().network(&id)?);
             if network.predefined() {
@@ -73,6 +82,8 @@ impl Engine {
     pub async fn update_sandbox(&self, wanted: &str, update: SandboxUpdate) -> Result<Sandbox> {
         let id = self.desired().sandbox(wanted)?.id.clone();
         let _alone = self.sandbox_locks.alone(&id).await;
+        let object = ObjectId::Sandbox(id.clone());
+        self.log.expect(&object, update.expected_revision)?;
         let before = Sandbox::clone(self.desired().sandbox(&id)?);
         let mut after = before.clone();
         if let Some(name) = update.name {
@@ -140,6 +151,10 @@ impl Engine {
             let attachment = attachments.find(|a| a.spec.network == network.name);
             let mut endpoints = desired.endpoints_of(&id);
             let found = endpoints.find(|e| e.network == network.id).cloned();
+            if let Some(found) = &found {
+                let object = ObjectId::Endpoint(found.id.clone());
+                self.log.expect(&object, update.expected_revision)?;
+            }
             if attachment.is_none() && found.is_none() {
                 return Err(Error::conflict(format!(
                     "container {} is not connected to network {}",

@@ -168,6 +168,12 @@ pub struct Sandbox {
     /// The request that made it, if it named itself.
     #[serde(default)]
     pub request_id: String,
+    /// The request that started it, if it named itself.
+    #[serde(default)]
+    pub start_id: String,
+    /// The last requests that published ports and named themselves, with what they gave.
+    #[serde(default)]
+    pub publish_ids: Vec<(String, Vec<PortBinding>)>,
     /// Fields of later versions.
     #[serde(flatten)]
     pub extra: Extra,

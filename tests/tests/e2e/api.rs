@@ -79,6 +79,7 @@ async fn p01_health_reflection_and_errors() -> Outcome {
     let status = networks
         .get_network(GetNetworkRequest {
             network: "nosuch".into(),
+            ..Default::default()
         })
         .await
         .expect_err("it exists");
@@ -89,7 +90,10 @@ async fn p01_health_reflection_and_errors() -> Outcome {
     ensure!(!status.details().is_empty(), "no google.rpc details");
 
     let mut events = EventServiceClient::new(channel.clone())
-        .watch(WatchRequest {})
+        .watch(WatchRequest {
+            events: true,
+            ..Default::default()
+        })
         .await?
         .into_inner();
     let request = CreateNetworkRequest {
@@ -97,9 +101,10 @@ async fn p01_health_reflection_and_errors() -> Outcome {
         ..Default::default()
     };
     let network = networks.create_network(request).await?.into_inner();
-    let event = tokio::time::timeout(std::time::Duration::from_secs(5), events.next())
+    let commit = tokio::time::timeout(std::time::Duration::from_secs(5), events.next())
         .await?
         .context("no event")??;
+    let event = commit.events.first().context("no event")?;
     ensure!(
         event.r#type == "network" && event.action == "create" && event.id == network.id,
         "{event:?}"

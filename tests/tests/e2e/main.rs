@@ -17,6 +17,7 @@ mod access;
 mod access_hostile;
 mod addresses;
 mod api;
+mod api_bounds;
 mod bad_input;
 mod binding;
 mod capacity;
