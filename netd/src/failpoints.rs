@@ -51,3 +51,23 @@ mod armed {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    fn place() -> u8 {
+        crate::failpoint!("tests-other-place");
+        crate::failpoint!("tests-place", |_| 1);
+        0
+    }
+
+    #[test]
+    fn a_place_that_nobody_armed_does_nothing() {
+        assert_eq!(place(), 0);
+        #[cfg(feature = "failpoints")]
+        {
+            fail::cfg("tests-place", "return").unwrap();
+            assert_eq!(place(), 1);
+            fail::remove("tests-place");
+        }
+    }
+}
