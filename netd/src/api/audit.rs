@@ -288,7 +288,6 @@ fn next_field<'a, 'r>(rpc: &'r Rpc, rest: &mut &'a [u8]) -> Option<(Option<&'r s
 #[cfg(test)]
 mod tests {
     use netd_proto::v1;
-    use prost::Message as _;
 
     use super::*;
 

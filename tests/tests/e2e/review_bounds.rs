@@ -9,7 +9,8 @@ use std::{
 
 use anyhow::{Context, ensure};
 use netd_proto::v1::{
-    ConnectRequest, CreateNetworkRequest, CreateSandboxRequest, PortSpec, PublishRequest,
+    ConnectSandboxRequest, CreateNetworkRequest, CreateSandboxRequest, EndpointSpec, Link, PortSpec,
+    PublishRequest,
     endpoint_service_client::EndpointServiceClient, network_service_client::NetworkServiceClient,
     port_service_client::PortServiceClient, sandbox_service_client::SandboxServiceClient,
 };
@@ -116,10 +117,8 @@ fn bounded<T: Send, F: Future<Output = Result<T, Status>>>(
 
 fn spec(host: u32, to: u32) -> PortSpec {
     PortSpec {
-        host_port_first: host,
-        host_port_last: host,
-        port_first: to,
-        port_last: to,
+        host_port: (host != 0).then_some(host),
+        port: to,
         ..Default::default()
     }
 }
@@ -135,6 +134,7 @@ fn publish(world: &World, what: &str, specs: Vec<PortSpec>) -> Outcome {
     let request = PublishRequest {
         sandbox: "s".into(),
         specs,
+        ..Default::default()
     };
     bounded(world, what, |channel| async move {
         PortServiceClient::new(channel).publish(request).await
@@ -193,9 +193,8 @@ fn b19_a_hundred_thousand_labels() -> Outcome {
 fn b19_a_hundred_thousand_aliases_links_and_options() -> Outcome {
     let world = place()?;
     world.ctl("sandbox create t")?;
-    let request = || ConnectRequest {
+    let request = || EndpointSpec {
         network: "front".into(),
-        sandbox: "t".into(),
         ..Default::default()
     };
     let links = numbered(50_000, "link").into_iter();
@@ -206,34 +205,44 @@ fn b19_a_hundred_thousand_aliases_links_and_options() -> Outcome {
     for (what, request) in [
         (
             "aliases",
-            ConnectRequest {
+            EndpointSpec {
                 aliases: numbered(100_000, "alias"),
                 ..request()
             },
         ),
         (
             "links",
-            ConnectRequest {
-                links: links.map(|link| format!("s:{link}")).collect(),
+            EndpointSpec {
+                links: links
+                    .map(|alias| Link {
+                        target: "s".into(),
+                        alias,
+                    })
+                    .collect(),
                 ..request()
             },
         ),
         (
             "link-local addresses",
-            ConnectRequest {
+            EndpointSpec {
                 link_local_addresses: addresses.collect(),
                 ..request()
             },
         ),
         (
             "driver options",
-            ConnectRequest {
+            EndpointSpec {
                 driver_options: labels(100_000),
                 ..request()
             },
         ),
     ] {
         bounded(&world, what, |channel| async move {
+            let request = ConnectSandboxRequest {
+                sandbox: "t".into(),
+                spec: Some(request),
+                ..Default::default()
+            };
             EndpointServiceClient::new(channel)
                 .connect_sandbox(request)
                 .await
@@ -248,15 +257,15 @@ fn b19_thousands_of_networks_of_one_sandbox() -> Outcome {
     let world = place()?;
     let networks = numbered(20_000, "net")
         .into_iter()
-        .map(|network| ConnectRequest {
+        .map(|network| EndpointSpec {
             network,
             ..Default::default()
         });
-    let mut networks: Vec<ConnectRequest> = networks.collect();
+    let mut networks: Vec<EndpointSpec> = networks.collect();
     // The first one is there, so that it is not over at once.
     networks.insert(
         0,
-        ConnectRequest {
+        EndpointSpec {
             network: "front".into(),
             ..Default::default()
         },
@@ -265,7 +274,7 @@ fn b19_thousands_of_networks_of_one_sandbox() -> Outcome {
     for (what, networks) in [("networks", networks), ("times one network", same)] {
         let request = CreateSandboxRequest {
             name: "wide".into(),
-            networks,
+            endpoints: networks,
             ..Default::default()
         };
         let outcome = bounded(&world, what, |channel| async move {

@@ -10,10 +10,10 @@ use std::{
 
 use anyhow::{Context, ensure};
 use netd_proto::v1::{
-    ConnectRequest, DisconnectRequest, PortSpec, Protocol, PublishRequest, StartSandboxRequest,
+    ConnectSandboxRequest, DisconnectSandboxRequest, EndpointSpec, Namespace, PortSpec, Protocol, PublishRequest, StartSandboxRequest,
     StopSandboxRequest, UnpublishRequest, endpoint_service_client::EndpointServiceClient,
     port_service_client::PortServiceClient, sandbox_service_client::SandboxServiceClient,
-    start_sandbox_request::Namespace,
+    namespace::Source,
 };
 use netd_tests::{
     Netns, Sandbox, World,
@@ -49,10 +49,9 @@ fn quick_world() -> anyhow::Result<World> {
 fn specs(port: u16, to: u16) -> Vec<PortSpec> {
     let spec = |protocol: Protocol| PortSpec {
         host_ip: String::new(),
-        host_port_first: port.into(),
-        host_port_last: port.into(),
-        port_first: to.into(),
-        port_last: to.into(),
+        host_port: Some(port.into()),
+        port: to.into(),
+        count: 1,
         protocol: protocol.into(),
     };
     vec![spec(Protocol::Tcp), spec(Protocol::Udp)]
@@ -77,6 +76,7 @@ async fn publish(channel: &Channel, sandbox: &str, port: u16, to: u16) -> anyhow
     let request = PublishRequest {
         sandbox: sandbox.into(),
         specs: specs(port, to),
+        ..Default::default()
     };
     insist(|| {
         let (mut ports, request) = (PortServiceClient::new(channel.clone()), request.clone());
@@ -90,6 +90,7 @@ async fn unpublish(channel: &Channel, sandbox: &str, port: u16, to: u16) -> anyh
     let request = UnpublishRequest {
         sandbox: sandbox.into(),
         specs: specs(port, to),
+        ..Default::default()
     };
     PortServiceClient::new(channel.clone())
         .unpublish(request)
@@ -192,7 +193,10 @@ impl Pair {
             let place = namespaces[round % 2].display().to_string();
             let request = StartSandboxRequest {
                 sandbox: old.0.clone(),
-                namespace: Some(Namespace::NetnsPath(place)),
+                namespace: Some(Namespace {
+                    source: Some(Source::Path(place)),
+                }),
+                ..Default::default()
             };
             sandboxes.start_sandbox(request).await?;
             self.answers(round, new.1)?;
@@ -295,7 +299,7 @@ async fn hand_over_address(channel: &Channel, asker: &Sandbox) -> Outcome {
     for round in 0..100 {
         let ((old, _), (new, port)) = (sides[round % 2], sides[1 - round % 2]);
         let leave = async {
-            let request = DisconnectRequest {
+            let request = DisconnectSandboxRequest {
                 network: "front".into(),
                 sandbox: old.into(),
                 ..Default::default()
@@ -305,10 +309,13 @@ async fn hand_over_address(channel: &Channel, asker: &Sandbox) -> Outcome {
                 .await
                 .map(drop)
         };
-        let request = ConnectRequest {
-            network: "front".into(),
+        let request = ConnectSandboxRequest {
             sandbox: new.into(),
-            ipv4_address: "10.61.0.77".into(),
+            spec: Some(EndpointSpec {
+                network: "front".into(),
+                ipv4_address: "10.61.0.77".into(),
+                ..Default::default()
+            }),
             ..Default::default()
         };
         let come = insist(|| {
