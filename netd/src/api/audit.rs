@@ -298,21 +298,23 @@ mod tests {
     #[test]
     fn p01_what_a_change_is_about_is_read_from_its_message() {
         let rpc = access::rpc("/netd.v1.EndpointService/ConnectSandbox").unwrap();
-        let request = v1::ConnectRequest {
-            network: "front".into(),
+        let request = v1::ConnectSandboxRequest {
             sandbox: "web\n\"x".into(),
-            aliases: vec!["a".into()],
-            gateway_priority: -4,
+            spec: Some(v1::EndpointSpec {
+                network: "front".into(),
+                gateway_priority: -4,
+                ..Default::default()
+            }),
             ..Default::default()
         };
         let body = framed(&request);
-        assert_eq!(object(rpc, &body), r#"network="front" sandbox="web\n\"x""#);
+        assert_eq!(object(rpc, &body), r#"sandbox="web\n\"x""#);
         for end in 0..body.len() {
             let cut = object(rpc, &body[..end]);
             assert!(object(rpc, &body).starts_with(&cut), "{cut}");
         }
-        let long = v1::ConnectRequest {
-            network: "n".repeat(1000),
+        let long = v1::ConnectSandboxRequest {
+            sandbox: "n".repeat(1000),
             ..Default::default()
         };
         assert!(object(rpc, &framed(&long)).len() < 200);

@@ -26,7 +26,6 @@ const CHUNK: usize = 256;
 
 /// What one watcher wants to hear of.
 struct Wanted {
-    types: BTreeSet<ObjectType>,
     filters: [Option<Filter>; 3],
     events: bool,
     objects: bool,
@@ -60,7 +59,6 @@ impl Wanted {
         }
         Ok(Self {
             objects: !request.events || request.snapshot || !types.is_empty() || !text.is_empty(),
-            types,
             filters,
             events: request.events,
         })
