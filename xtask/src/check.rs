@@ -32,7 +32,7 @@ fn dependencies() -> Result<()> {
         println!("lint: the list of known faults cannot be fetched: advisories are not checked");
         return Ok(());
     }
-    run::cargo(&["deny", "--locked", "check", "--disable-fetch", "advisories"])
+    run::cargo(&["deny", "--locked", "--offline", "check", "advisories"])
 }
 
 /// clippy with the compiler that builds the programs: only that one has their target's core library.
