@@ -35,7 +35,7 @@ fn dependencies() -> Result<()> {
         println!("lint: the list of known faults cannot be fetched: advisories are not checked");
         return Ok(());
     }
-    run::cargo(&["deny", "--locked", "check", "--disable-fetch", "advisories"])
+    run::cargo(&["deny", "--locked", "--offline", "check", "advisories"])
 }
 
 /// The branch whose API others may have built on, here or where this clone is from.
