@@ -40,7 +40,7 @@ fn follow_store(engine: &Engine, health: &HealthState) {
             let now = store.borrow_and_update().clone();
             match now {
                 Ok(()) => health.well("store"),
-                Err(e) => health.broken("store", &format!("the store takes no writes: {e}"), &[]),
+                Err(e) => health.broken("store", format!("the store takes no writes: {e}"), &[]),
             }
         }
     });

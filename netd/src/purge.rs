@@ -8,9 +8,9 @@ use crate::{
     dataplane::Dataplane,
     directories::{self, Cleaned},
     dns::keeper::{self, Keeper},
+    engine::{self, Stored},
     error::{Error, Result},
     kernel::{Netlink, Netns, Reaper, sandbox as namespace, sysctl},
-    engine::{self, Stored},
     model::{Origin, Run},
     store,
 };
@@ -53,7 +53,9 @@ pub async fn run(instance: &Instance) -> Result<()> {
         }
     }
     // A store that cannot be read goes all the same, but then the sysctl's old value is not known.
-    let before = stored.as_ref().map(|s| s.as_ref().map(|s| s.reserved_ports.as_ref()));
+    let before = stored
+        .as_ref()
+        .map(|s| s.as_ref().map(|s| s.reserved_ports.as_ref()));
     let unknown = match before {
         Some(Ok(Some(before))) => {
             sysctl::set_reserved_ports(&sysctl::parse_ports(before).unwrap_or_default())?;

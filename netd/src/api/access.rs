@@ -3,7 +3,10 @@
 use std::{collections::HashMap, fmt, net::SocketAddr, sync::LazyLock};
 
 use prost::Message as _;
-use prost_types::{FileDescriptorSet, field_descriptor_proto::Type};
+use prost_types::{
+    FieldDescriptorProto, FileDescriptorSet,
+    field_descriptor_proto::{Label, Type},
+};
 use serde::Deserialize;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
@@ -75,6 +78,8 @@ pub struct Rpc {
     pub streams: bool,
     /// Numbers and names of the request's fields that say what it is about.
     pub naming: Vec<(u32, String)>,
+    /// Numbers of the request's fields that are messages, with those of their fields that do.
+    pub within: Vec<(u32, Vec<(u32, String)>)>,
 }
 
 /// The descriptors of all that is served.
@@ -106,6 +111,21 @@ static TABLE: LazyLock<HashMap<String, Rpc>> = LazyLock::new(|| {
             naming.insert(format!(".{}.{}", file.package(), message.name()), fields);
         }
     }
+    let mut within = HashMap::new();
+    for file in files() {
+        for message in &file.message_type {
+            let single = |field: &&FieldDescriptorProto| {
+                field.r#type() == Type::Message && field.label() != Label::Repeated
+            };
+            let fields = message.field.iter().filter(single).filter_map(|field| {
+                let inner = naming.get(field.type_name()).cloned().unwrap_or_default();
+                let number = u32::try_from(field.number?).ok()?;
+                (!inner.is_empty()).then_some((number, inner))
+            });
+            let fields = fields.collect::<Vec<_>>();
+            within.insert(format!(".{}.{}", file.package(), message.name()), fields);
+        }
+    }
     let mut table = HashMap::new();
     for file in files() {
         for service in &file.service {
@@ -119,6 +139,7 @@ static TABLE: LazyLock<HashMap<String, Rpc>> = LazyLock::new(|| {
                         role: *role,
                         streams: method.client_streaming(),
                         naming: naming.get(method.input_type()).cloned().unwrap_or_default(),
+                        within: within.get(method.input_type()).cloned().unwrap_or_default(),
                     };
                     table.insert(format!("/{name}/{}", method.name()), rpc);
                 }

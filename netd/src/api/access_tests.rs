@@ -47,14 +47,14 @@ fn p01_every_rpc_is_a_read_or_a_write() {
     assert_eq!(TABLE.len(), RPCS.len());
     for (path, rpc) in TABLE.iter().filter(|(_, rpc)| rpc.role == Write) {
         assert!(
-            !rpc.naming.is_empty() || ABOUT_ALL.contains(&path.as_str()),
+            !rpc.naming.is_empty() || !rpc.within.is_empty() || ABOUT_ALL.contains(&path.as_str()),
             "the log of changes would not say what {path} is about"
         );
         assert!(!rpc.streams, "{path}: changes are single messages");
     }
     assert_eq!(
         services().count(),
-        7,
+        8,
         "{:?}",
         services().collect::<Vec<_>>()
     );

@@ -255,34 +255,48 @@ fn code_name(code: Code) -> &'static str {
 /// five bytes of gRPC's framing.
 fn object(rpc: &Rpc, body: &[u8]) -> String {
     let mut text = String::new();
-    let mut rest = body.get(5..).unwrap_or_default();
-    while let Some((name, value)) = next_field(rpc, &mut rest) {
-        if let (Some(name), Ok(value)) = (name, std::str::from_utf8(value)) {
-            let space = if text.is_empty() { "" } else { " " };
-            text.push_str(&format!("{space}{name}={:?}", shortened(value)));
-        }
-        if text.len() > 8 * LETTERS {
-            break;
+    let message = body.get(5..).unwrap_or_default();
+    name_fields(&rpc.naming, message, &mut text);
+    let mut rest = message;
+    while let Some((tag, value)) = next_field(&mut rest) {
+        let mut inner = rpc.within.iter();
+        if let Some((_, naming)) = inner.find(|(number, _)| *number == tag) {
+            name_fields(naming, value, &mut text);
         }
     }
     text
 }
 
-/// The next field of a message: its name if that is a naming one, and its bytes. None at the end or where it is malformed.
-fn next_field<'a, 'r>(rpc: &'r Rpc, rest: &mut &'a [u8]) -> Option<(Option<&'r str>, &'a [u8])> {
+/// Adds the values of a message's naming fields.
+fn name_fields(naming: &[(u32, String)], message: &[u8], text: &mut String) {
+    let mut rest = message;
+    while let Some((tag, value)) = next_field(&mut rest) {
+        let mut known = naming.iter();
+        let name = known.find(|(number, _)| *number == tag);
+        if let (Some((_, name)), Ok(value)) = (name, std::str::from_utf8(value)) {
+            let space = if text.is_empty() { "" } else { " " };
+            text.push_str(&format!("{space}{name}={:?}", shortened(value)));
+        }
+        if text.len() > 8 * LETTERS {
+            return;
+        }
+    }
+}
+
+/// The next field of a message: its number and its bytes. None at the end or where it is malformed.
+fn next_field<'a>(rest: &mut &'a [u8]) -> Option<(u32, &'a [u8])> {
     if rest.is_empty() {
         return None;
     }
     let (tag, wire) = decode_key(rest).ok()?;
     if wire != WireType::LengthDelimited {
         skip_field(wire, tag, rest, DecodeContext::default()).ok()?;
-        return Some((None, &[]));
+        return Some((0, &[]));
     }
     let length = usize::try_from(decode_varint(rest).ok()?).ok()?;
     let (value, after) = rest.split_at_checked(length)?;
     *rest = after;
-    let name = rpc.naming.iter().find(|(number, _)| *number == tag);
-    Some((name.map(|(_, name)| name.as_str()), value))
+    Some((tag, value))
 }
 
 #[cfg(test)]
@@ -308,7 +322,7 @@ mod tests {
             ..Default::default()
         };
         let body = framed(&request);
-        assert_eq!(object(rpc, &body), r#"sandbox="web\n\"x""#);
+        assert_eq!(object(rpc, &body), r#"sandbox="web\n\"x" network="front""#);
         for end in 0..body.len() {
             let cut = object(rpc, &body[..end]);
             assert!(object(rpc, &body).starts_with(&cut), "{cut}");

@@ -155,7 +155,7 @@ pub fn waiting(model: &View, network: &str, sandbox: &str) -> Result<v1::Endpoin
             sandbox.name, network.name
         ))
     })?;
-    let waiting = Connected::AtStart(Sandbox::clone(sandbox), Box::new(found.clone()));
+    let waiting = Connected::AtStart(Box::new(Sandbox::clone(sandbox)), Box::new(found.clone()));
     Ok(connected(model, &waiting))
 }
 

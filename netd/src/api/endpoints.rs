@@ -43,9 +43,7 @@ fn find<'a>(model: &'a View, meant: &v1::EndpointReference) -> Result<&'a Endpoi
                 .about("field", "endpoint")
                 .hint("its id, or network and sandbox"))
         }
-        (id, _) => {
-            model.endpoint(id).map(|e| &**e)
-        }
+        (id, _) => model.endpoint(id).map(|e| &**e),
     }
 }
 
@@ -156,7 +154,9 @@ impl EndpointService for Api {
         let update = EndpointUpdate {
             expected_revision: request.expected_revision,
             aliases: mask.has("aliases").then_some(update.aliases),
-            priority: mask.has("gateway_priority").then_some(update.gateway_priority),
+            priority: mask
+                .has("gateway_priority")
+                .then_some(update.gateway_priority),
         };
         let (on, of) = (network.clone(), sandbox.clone());
         let made = self

@@ -13,7 +13,9 @@ use crate::dns::{Lookup, table::KnownName};
 impl NameService for Api {
     async fn resolve(&self, request: Request<v1::ResolveRequest>) -> Answer<v1::ResolveResponse> {
         let request = bounds::open(request)?;
-        let found = self.engine.lookup(&request.sandbox, &request.name, &request.r#type)?;
+        let found = self
+            .engine
+            .lookup(&request.sandbox, &request.name, &request.r#type)?;
         let mut response = v1::ResolveResponse::default();
         let outcome = match found {
             Lookup::Answered(records) => {

@@ -79,7 +79,9 @@ fn change(
         expected_revision,
         name: mask.has("name").then_some(update.name),
         hostname: mask.has("hostname").then_some(update.hostname),
-        labels: mask.has("labels").then(|| update.labels.into_iter().collect()),
+        labels: mask
+            .has("labels")
+            .then(|| update.labels.into_iter().collect()),
         names: (all != before).then_some(all),
         ports: mask.has("ports").then_some(ports),
         exposed: mask.has("exposed").then_some(exposed),
@@ -157,7 +159,10 @@ impl SandboxService for Api {
         let request = bounds::open(request)?;
         let namespace = requests::namespace(request.namespace);
         let made = self
-            .whole(move |e| async move { e.start_sandbox(&request.sandbox, namespace, request.request_id).await })
+            .whole(move |e| async move {
+                e.start_sandbox(&request.sandbox, namespace, request.request_id)
+                    .await
+            })
             .await?;
         let model = self.engine.view();
         Ok(Response::new(convert::sandbox(&model, &made)))

@@ -6,8 +6,8 @@ use netd_proto::v1::sandbox::State;
 
 use super::{convert, filter::Subject};
 use crate::{
-    engine::View,
     driver::Network,
+    engine::View,
     model::{Endpoint, PortBinding, Sandbox},
     observed::ObjectId,
 };
@@ -48,7 +48,11 @@ impl Subject for Of<'_, Network> {
             "scope" => vec![(&network.scope).into()],
             "internal" => flag(network.internal),
             "predefined" => flag(network.predefined()),
-            "degraded" => flag(self.0.degraded(&ObjectId::Network(network.id.clone())).is_some()),
+            "degraded" => flag(
+                self.0
+                    .degraded(&ObjectId::Network(network.id.clone()))
+                    .is_some(),
+            ),
             _ => Vec::new(),
         }
     }
@@ -81,7 +85,11 @@ impl Subject for Of<'_, Sandbox> {
                 }
                 .into(),
             ],
-            "degraded" => flag(model.degraded(&ObjectId::Sandbox(sandbox.id.clone())).is_some()),
+            "degraded" => flag(
+                model
+                    .degraded(&ObjectId::Sandbox(sandbox.id.clone()))
+                    .is_some(),
+            ),
             _ => Vec::new(),
         }
     }
@@ -107,7 +115,11 @@ impl Subject for Of<'_, Endpoint> {
                 both.map(Cow::from).collect()
             }
             "interface" => vec![(&endpoint.interface).into()],
-            "degraded" => flag(model.degraded(&ObjectId::Endpoint(endpoint.id.clone())).is_some()),
+            "degraded" => flag(
+                model
+                    .degraded(&ObjectId::Endpoint(endpoint.id.clone()))
+                    .is_some(),
+            ),
             _ => Vec::new(),
         }
     }

@@ -101,7 +101,11 @@ impl SystemService for Api {
             networks: model.networks().len() as u32,
             sandboxes: model.sandboxes().len() as u32,
             endpoints: model.endpoints().len() as u32,
-            publications: model.sandboxes().values().map(|s| s.ports.len() as u32).sum(),
+            publications: model
+                .sandboxes()
+                .values()
+                .map(|s| s.ports.len() as u32)
+                .sum(),
             programs: programs.into_iter().map(row).collect(),
             maps: maps.into_iter().map(usage).collect(),
             warnings,

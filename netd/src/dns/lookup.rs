@@ -32,11 +32,14 @@ fn stopped(sandbox: &str) -> Error {
 
 fn query(name: &str, kind: &str) -> Result<Query> {
     let kind = if kind.is_empty() { "A" } else { kind };
-    let of = kind.to_ascii_uppercase().parse::<RecordType>().map_err(|_| {
-        Error::invalid(format!("unknown type of records {kind:?}"))
-            .about("field", "type")
-            .hint("A, AAAA, PTR, ...")
-    })?;
+    let of = kind
+        .to_ascii_uppercase()
+        .parse::<RecordType>()
+        .map_err(|_| {
+            Error::invalid(format!("unknown type of records {kind:?}"))
+                .about("field", "type")
+                .hint("A, AAAA, PTR, ...")
+        })?;
     let parsed = match (of, name.parse::<IpAddr>()) {
         (RecordType::PTR, Ok(address)) => Ok(Name::from(address)),
         _ => Name::from_ascii(name),

@@ -141,7 +141,11 @@ pub trait NetworkDriver: Debug + Send + Sync {
     }
 
     /// Makes what a network has in the host, or what is missing of it. Says how much was.
-    async fn realize_network(&self, _context: &Context, _network: &model::Network) -> Result<usize> {
+    async fn realize_network(
+        &self,
+        _context: &Context,
+        _network: &model::Network,
+    ) -> Result<usize> {
         Ok(0)
     }
 

@@ -276,7 +276,10 @@ mod tests {
         let made = change.writes(true).unwrap();
         let keys: Vec<String> = made.iter().map(|w| w.key.to_string()).collect();
         let id = "a".repeat(64);
-        assert_eq!(keys, [format!("shared/network/{id}"), format!("host/number/{id}")]);
+        assert_eq!(
+            keys,
+            [format!("shared/network/{id}"), format!("host/number/{id}")]
+        );
         assert_eq!(made[0].expect, Expect::Absent);
         let json: serde_json::Value = made[0].record.as_ref().unwrap().read().unwrap();
         assert!(json.get("number").is_none());

@@ -13,8 +13,7 @@ use crate::{
 const HOST: &str =
     "container cannot be disconnected from host network or connected to host network";
 const NONE: &str = "container cannot be connected to multiple networks with one of the networks in private (none) mode";
-const HOST_ALONE: &str =
-    "the host network stands alone: no other network, no namespace of its own";
+const HOST_ALONE: &str = "the host network stands alone: no other network, no namespace of its own";
 
 fn alone(network: &Network, text: &str) -> Error {
     Error::invalid(text)
@@ -66,7 +65,10 @@ pub(super) fn check_connection(
         .endpoints_of(&sandbox.id)
         .any(|e| e.network == network.id);
     let attached = !sandbox.running()
-        && sandbox.attachments.iter().any(|a| a.spec.network == network.name);
+        && sandbox
+            .attachments
+            .iter()
+            .any(|a| a.spec.network == network.name);
     if connected || attached {
         return Err(Error::conflict(format!(
             "endpoint with name {} already exists in network {}",

@@ -106,4 +106,3 @@ pub(super) fn check(state: &State, request: &NetworkRequest) -> Result<()> {
     }
     Ok(())
 }
-

@@ -78,7 +78,10 @@ impl Engine {
         let (changes, mut settings) = transaction.into_parts();
         let writes = change::writes(&changes, true).and_then(|mut writes| {
             for (id, names) in touched(&changes) {
-                writes.push(Write::put(unfinished_key(id), Record::of("a mark", &names)?));
+                writes.push(Write::put(
+                    unfinished_key(id),
+                    Record::of("a mark", &names)?,
+                ));
             }
             Ok(writes)
         });
@@ -150,7 +153,9 @@ impl Engine {
         match pending {
             Ok((pending, writes)) => {
                 if let Err(e) = pending.written().await {
-                    tracing::error!("taking a request back: {e}; it is written as soon as it can be");
+                    tracing::error!(
+                        "taking a request back: {e}; it is written as soon as it can be"
+                    );
                     self.store.insist(writes);
                 }
             }

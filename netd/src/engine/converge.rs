@@ -113,7 +113,11 @@ impl Engine {
         }
         for network in &work.networks_gone {
             let driver = network.driver();
-            done.push(driver.unrealize_network(&self.context, network.record()).await);
+            done.push(
+                driver
+                    .unrealize_network(&self.context, network.record())
+                    .await,
+            );
         }
         done.into_iter().collect()
     }
@@ -150,7 +154,8 @@ impl Engine {
         let all: BTreeSet<&str> = work.changed.iter().copied().chain(came).collect();
         for id in all {
             let renamed = work.renamed.contains(id);
-            self.follow_sandbox(id, renamed, renamed || work.rerouted.contains(id)).await?;
+            self.follow_sandbox(id, renamed, renamed || work.rerouted.contains(id))
+                .await?;
         }
         if work.ports_come || work.ports_go {
             self.reserve_ports()?;

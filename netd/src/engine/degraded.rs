@@ -2,11 +2,7 @@
 
 use std::time::SystemTime;
 
-use super::{
-    Engine,
-    change::Change,
-    log::Event,
-};
+use super::{Engine, change::Change, log::Event};
 use crate::{
     error::Error,
     observed::{Degraded, ObjectId},
@@ -32,7 +28,8 @@ impl Engine {
             let since = known.map_or_else(SystemTime::now, |d| d.since);
             let new = known.is_none_or(|d| d.reason != reason);
             let reason = reason.to_owned();
-            o.degraded.insert(object.clone(), Degraded { reason, since });
+            o.degraded
+                .insert(object.clone(), Degraded { reason, since });
             new
         });
         if !new {
@@ -71,7 +68,10 @@ impl Engine {
         // Most are not: nobody else waits for that.
         let observed = self.context.observations.now();
         observed.degraded.contains_key(object)
-            && self.context.observations.note(|o| o.degraded.remove(object).is_some())
+            && self
+                .context
+                .observations
+                .note(|o| o.degraded.remove(object).is_some())
     }
 
     fn name_of(&self, object: &ObjectId) -> String {

@@ -19,9 +19,9 @@ use crate::{
 #[derive(Clone, Debug)]
 pub enum Connected {
     /// An interface.
-    Now(Endpoint),
+    Now(Box<Endpoint>),
     /// The sandbox is stopped: it will be connected when it starts.
-    AtStart(Sandbox, Box<Attachment>),
+    AtStart(Box<Sandbox>, Box<Attachment>),
 }
 
 impl Engine {
@@ -47,7 +47,10 @@ impl Engine {
         let mut after = before.clone();
         after.attachments.push(attachment.clone());
         if before.running() {
-            return self.attach(&network, after, &attachment).await.map(Connected::Now);
+            return self
+                .attach(&network, after, &attachment)
+                .await
+                .map(|made| Connected::Now(Box::new(made)));
         }
         let ((), decided) = self.decide(|transaction| {
             must_be_there(transaction.desired(), &network)?;
@@ -55,7 +58,7 @@ impl Engine {
             Ok(())
         })?;
         self.carry_out(decided).await?;
-        Ok(Connected::AtStart(after, Box::new(attachment)))
+        Ok(Connected::AtStart(Box::new(after), Box::new(attachment)))
     }
 
     fn connected_before(
@@ -70,11 +73,11 @@ impl Engine {
         let desired = self.desired();
         let mut endpoints = desired.endpoints_of(&sandbox.id);
         if let Some(e) = endpoints.find(|e| e.network == network.id && e.request_id == request_id) {
-            return Some(Connected::Now(Endpoint::clone(e)));
+            return Some(Connected::Now(Box::new(Endpoint::clone(e))));
         }
         let same = |a: &&Attachment| a.spec.network == network.name && a.request_id == request_id;
         let found = sandbox.attachments.iter().find(same)?;
-        (!sandbox.running()).then(|| Connected::AtStart(sandbox.clone(), Box::new(found.clone())))
+        (!sandbox.running()).then(|| Connected::AtStart(Box::new(sandbox.clone()), Box::new(found.clone())))
     }
 
     /// Makes an endpoint of a running sandbox, whose lock is held.

@@ -115,9 +115,8 @@ impl Engine {
         let (state, directory) = (self.state(), self.files_directory());
         for id in state.linked_to(sandbox) {
             let found = state.sandboxes().get(&id);
-            let found = found.and_then(|s| {
-                Some((paths(&directory, &state, s)?.hosts, state.host_lines(s)))
-            });
+            let found = found
+                .and_then(|s| Some((paths(&directory, &state, s)?.hosts, state.host_lines(s))));
             let Some((path, lines)) = found else {
                 continue;
             };

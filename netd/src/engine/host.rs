@@ -13,9 +13,9 @@ use tokio::sync::mpsc;
 use super::{Engine, locked, log::Event, state::State};
 use crate::{
     dataplane::{HostAddressSpec, UplinkSpec},
+    driver::Network,
     error::{Error, Result},
     ipam,
-    driver::Network,
     kernel::host::{self, Changes, HostLink, HostState},
     model::Endpoint,
     observed::ObjectId,
@@ -33,8 +33,12 @@ impl State {
     }
 
     fn owns_name(&self, name: &str) -> bool {
-        let endpoint = name.strip_prefix("nd-").is_some_and(|id| self.has_endpoint_beginning(id));
-        let peer = name.strip_prefix("np-").is_some_and(|id| self.has_network_beginning(id));
+        let endpoint = name
+            .strip_prefix("nd-")
+            .is_some_and(|id| self.has_endpoint_beginning(id));
+        let peer = name
+            .strip_prefix("np-")
+            .is_some_and(|id| self.has_network_beginning(id));
         endpoint || peer || (!name.is_empty() && self.network_with_device(name).is_some())
     }
 
@@ -118,7 +122,9 @@ impl Engine {
         self.dataplane.set_host_addresses(&addresses)?;
         self.report_uplinks(&self.dataplane.set_uplinks(&uplinks).await);
         for network in state.networks().values() {
-            network.driver().follow_trusted(&self.context, network.record())?;
+            network
+                .driver()
+                .follow_trusted(&self.context, network.record())?;
         }
         // Of a route, only destination and interface are read: whatever happened may concern any flow.
         self.dataplane.bump_generation()?;

@@ -48,12 +48,20 @@ impl Loading<'_> {
     }
 
     /// The records of a kind that can be read and whose value names the key's id.
-    fn all<T: DeserializeOwned>(&mut self, scope: Scope, kind: &str, id: fn(&T) -> &str) -> Vec<(Key, T)> {
+    fn all<T: DeserializeOwned>(
+        &mut self,
+        scope: Scope,
+        kind: &str,
+        id: fn(&T) -> &str,
+    ) -> Vec<(Key, T)> {
         let records = self.snapshot.records.iter();
         let of_kind = records.filter(|(key, _)| key.scope == scope && key.kind == kind);
         let mut found = Vec::new();
         for (key, record) in of_kind {
-            let read = record.as_ref().map_err(Clone::clone).and_then(|r| r.read::<T>());
+            let read = record
+                .as_ref()
+                .map_err(Clone::clone)
+                .and_then(|r| r.read::<T>());
             match read {
                 Ok(value) if id(&value) == key.id => found.push((key.clone(), value)),
                 Ok(_) => self.quarantine(key, "its id is not that of its key".into()),
@@ -123,15 +131,23 @@ pub(super) fn load(snapshot: &Snapshot, names: &Path) -> Loaded {
         let doubled = desired.network_named(&record.name).is_some();
         match Network::new(record) {
             Ok(network) if !doubled => loading.loaded.desired.put_network(Arc::new(network)),
-            Ok(network) => loading.quarantine(&key, format!("another network is called {}", network.name)),
+            Ok(network) => {
+                loading.quarantine(&key, format!("another network is called {}", network.name))
+            }
             Err(e) => loading.quarantine(&key, e.to_string()),
         }
     }
     for (key, sandbox) in loading.all(Scope::Host, "sandbox", |s: &Sandbox| &s.id) {
-        let doubled = loading.loaded.desired.sandbox_named(&sandbox.name).is_some();
+        let doubled = loading
+            .loaded
+            .desired
+            .sandbox_named(&sandbox.name)
+            .is_some();
         match sandbox.check(names) {
             Ok(()) if !doubled => loading.loaded.desired.put_sandbox(Arc::new(sandbox)),
-            Ok(()) => loading.quarantine(&key, format!("another sandbox is called {}", sandbox.name)),
+            Ok(()) => {
+                loading.quarantine(&key, format!("another sandbox is called {}", sandbox.name))
+            }
             Err(e) => loading.quarantine(&key, e.to_string()),
         }
     }
@@ -163,7 +179,10 @@ pub(super) fn load(snapshot: &Snapshot, names: &Path) -> Loaded {
     }
     let mut loaded = loading.loaded;
     // Also of what cannot be used now: numbers are never used again.
-    let numbers = snapshot.records.iter().filter(|(key, _)| key.kind == "number");
+    let numbers = snapshot
+        .records
+        .iter()
+        .filter(|(key, _)| key.kind == "number");
     let numbers = numbers.filter_map(|(_, record)| record.as_ref().ok()?.read::<u32>().ok());
     let highest = numbers.max().unwrap_or(0);
     loaded.next_number = setting(snapshot, "setting", "next_number")
@@ -173,7 +192,8 @@ pub(super) fn load(snapshot: &Snapshot, names: &Path) -> Loaded {
         match key.kind.as_str() {
             "unfinished" => {
                 loaded.unfinished.insert(key.id.clone());
-                let names: Vec<String> = setting(snapshot, "unfinished", &key.id).unwrap_or_default();
+                let names: Vec<String> =
+                    setting(snapshot, "unfinished", &key.id).unwrap_or_default();
                 loaded.namespaces.extend(names);
             }
             "cursors" => {
@@ -212,27 +232,42 @@ mod tests {
         let mut put = |n: usize, value| {
             let key = Key::shared("network", &ids[n]);
             snapshot.records.insert(key, value);
-            snapshot
-                .records
-                .insert(Key::host("number", &ids[n]), record(serde_json::json!(n + 1)));
+            snapshot.records.insert(
+                Key::host("number", &ids[n]),
+                record(serde_json::json!(n + 1)),
+            );
         };
         put(0, record(network(&ids[0], "good", serde_json::json!({}))));
         // An option that this version does not understand: never run with the defaults in its place.
         let strict = serde_json::json!({"com.docker.network.bridge.enable_icc": "only-tuesdays"});
         put(1, record(network(&ids[1], "strict", strict)));
-        put(2, record(network(&ids[0], "stolen-id", serde_json::json!({}))));
-        put(3, record(network(&ids[3], "../../etc", serde_json::json!({}))));
+        put(
+            2,
+            record(network(&ids[0], "stolen-id", serde_json::json!({}))),
+        );
+        put(
+            3,
+            record(network(&ids[3], "../../etc", serde_json::json!({}))),
+        );
         put(4, Err("it is of form 99".into()));
         put(5, record(network(&ids[5], "good", serde_json::json!({}))));
         let short = Key::shared("network", "abc");
         let value = record(network("abc", "short", serde_json::json!({})));
         snapshot.records.insert(short, value);
         let loaded = load(&snapshot, Path::new("/run/netd/netns"));
-        let names: Vec<&str> = loaded.desired.networks().values().map(|n| n.name.as_str()).collect();
+        let names: Vec<&str> = loaded
+            .desired
+            .networks()
+            .values()
+            .map(|n| n.name.as_str())
+            .collect();
         assert_eq!(names, ["good"]);
         assert_eq!(loaded.quarantined.len(), 6, "{:#?}", loaded.quarantined);
         let reason = &loaded.quarantined[&format!("shared/network/{}", ids[1])];
-        assert!(reason.contains("enable_icc") && reason.contains("only-tuesdays"), "{reason}");
+        assert!(
+            reason.contains("enable_icc") && reason.contains("only-tuesdays"),
+            "{reason}"
+        );
         assert_eq!(loaded.next_number, 7);
         let good = loaded.desired.network_named("good").unwrap();
         assert!(good.extra.contains_key("of_a_later_version"));
@@ -246,7 +281,9 @@ mod tests {
             "id": id, "name": "s", "created": 1, "hostname": "s", "labels": {},
             "run": {"netns": "/run/netns/of-others", "origin": "made"}, "ports": [],
         });
-        snapshot.records.insert(Key::host("sandbox", &id), record(value));
+        snapshot
+            .records
+            .insert(Key::host("sandbox", &id), record(value));
         let loaded = load(&snapshot, Path::new("/run/netd/netns"));
         assert!(loaded.desired.sandboxes().is_empty());
         assert!(loaded.quarantined.values().any(|r| r.contains("run.netns")));

@@ -140,7 +140,10 @@ impl Log {
     /// The oldest revision that a watch can begin from.
     pub fn oldest(&self) -> u64 {
         let inner = self.inner();
-        inner.kept.front().map_or(inner.revision, |c| c.revision - 1)
+        inner
+            .kept
+            .front()
+            .map_or(inner.revision, |c| c.revision - 1)
     }
 
     /// Refuses to go on if an object has changed after the revision that the client knows; 0: whatever it is now.
@@ -203,7 +206,10 @@ impl Log {
         let missed = match from {
             None => Vec::new(),
             Some(from) => {
-                let oldest = inner.kept.front().map_or(inner.revision, |c| c.revision - 1);
+                let oldest = inner
+                    .kept
+                    .front()
+                    .map_or(inner.revision, |c| c.revision - 1);
                 if !(oldest..=inner.revision).contains(&from) {
                     return Err(Error::new(
                         Kind::Conflict,
@@ -262,7 +268,10 @@ fn events_of(changes: &[Change], before: &Desired, after: &Desired) -> Vec<Event
             }
             (Some(Object::Endpoint(_)), Some(Object::Endpoint(e))) => {
                 let about = [("network", &*e.network), ("container", &*e.sandbox)];
-                told.push((Place::Connected, Event::new("endpoint", "update", &e.id, &about)));
+                told.push((
+                    Place::Connected,
+                    Event::new("endpoint", "update", &e.id, &about),
+                ));
             }
             (was, is) => sandbox_events(sandbox(was), sandbox(is), &mut told),
         }
@@ -313,7 +322,13 @@ fn sandbox_events(was: Option<&Sandbox>, is: Option<&Sandbox>, told: &mut Vec<(P
             if changed {
                 told.push((Place::Made, event("update")));
             }
-            let ports = |s: &Sandbox| if s.running() { s.ports.clone() } else { s.wanted_ports.clone() };
+            let ports = |s: &Sandbox| {
+                if s.running() {
+                    s.ports.clone()
+                } else {
+                    s.wanted_ports.clone()
+                }
+            };
             if was.running() == is.running() {
                 let (old, new) = (ports(was), ports(is));
                 let all = [("unpublish", &old, &new), ("publish", &new, &old)];

@@ -101,7 +101,10 @@ impl Engine {
         let whole = async {
             if !self.context.observations.now().running.contains_key(id) {
                 self.open_sandbox(&sandbox).await?;
-                mended.push(format!("opened the namespace of sandbox {} again", sandbox.name));
+                mended.push(format!(
+                    "opened the namespace of sandbox {} again",
+                    sandbox.name
+                ));
             }
             let mut failure = None;
             for endpoint in &endpoints {
@@ -185,7 +188,11 @@ impl Engine {
                 Err(e) => self.degrade(ObjectId::Network(network.id.clone()), &e.to_string()),
             }
         }
-        let links = state.observed.links.iter().filter(|(_, i)| lost.contains(i));
+        let links = state
+            .observed
+            .links
+            .iter()
+            .filter(|(_, i)| lost.contains(i));
         let endpoints: Vec<Arc<Endpoint>> = links
             .filter_map(|(id, _)| state.endpoints().get(id).cloned())
             .collect();
@@ -209,7 +216,10 @@ impl Engine {
         let _alone = self.network_locks.alone(&network.id).await;
         let gone = self.context.observations.note(|o| {
             // Else it was removed or mended meanwhile.
-            let gone = o.devices.get(&network.id).is_some_and(|d| d.both().iter().any(|i| lost.contains(i)));
+            let gone = o
+                .devices
+                .get(&network.id)
+                .is_some_and(|d| d.both().iter().any(|i| lost.contains(i)));
             if gone {
                 o.devices.remove(&network.id);
             }
@@ -222,7 +232,9 @@ impl Engine {
         self.realize_network(network).await?;
         // Endpoints know their gateway by its interface.
         for endpoint in self.state().endpoints_on(&network.id) {
-            network.driver().tell_endpoint(&self.context, network.record(), endpoint)?;
+            network
+                .driver()
+                .tell_endpoint(&self.context, network.record(), endpoint)?;
         }
         Ok(true)
     }

@@ -41,7 +41,7 @@ use std::{
     collections::BTreeSet,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU32, AtomicU16, Ordering},
+        atomic::{AtomicU16, AtomicU32, Ordering},
     },
 };
 
@@ -58,8 +58,8 @@ use crate::{
 };
 pub use change::{Change, Object};
 pub use endpoints::Connected;
-pub use load::{Stored, stored};
 pub use files::FilePaths;
+pub use load::{Stored, stored};
 use locks::Locks;
 pub use log::{Commit, Event, Watch};
 pub use networks::PruneRequest;
@@ -84,7 +84,10 @@ pub struct View {
 impl View {
     /// The revision of an object's last change; of one that has not changed since the start, that of the start.
     pub fn revision_of(&self, object: &crate::observed::ObjectId) -> u64 {
-        self.revisions.get(object).copied().unwrap_or(log::start_of(self.revision))
+        self.revisions
+            .get(object)
+            .copied()
+            .unwrap_or(log::start_of(self.revision))
     }
 
     /// Why an object is not as it is desired.

@@ -62,9 +62,7 @@ impl State {
         placed.sort_by_key(|(e, n)| (n.internal, std::cmp::Reverse(e.priority)));
         Some(View {
             sandbox: id.into(),
-            forwards: placed
-                .iter()
-                .any(|(_, n)| n.names().forwards),
+            forwards: placed.iter().any(|(_, n)| n.names().forwards),
             memberships: placed
                 .iter()
                 .map(|(e, n)| membership(sandbox, e, n))
@@ -77,7 +75,8 @@ impl State {
 impl Engine {
     /// Tells the resolver what a sandbox shows and sees now.
     pub(super) fn publish_names(&self, sandbox: &str) {
-        self.resolver.publish(sandbox, || self.state().view(sandbox));
+        self.resolver
+            .publish(sandbox, || self.state().view(sandbox));
     }
 
     /// Opens a sandbox's resolver. Without one the sandbox has its networks all the same.
@@ -97,7 +96,12 @@ impl Engine {
         let netns = {
             let state = self.state();
             let host = state.sandboxes().get(sandbox).is_none_or(|s| s.host());
-            state.observed.running.get(sandbox).filter(|_| !host).cloned()
+            state
+                .observed
+                .running
+                .get(sandbox)
+                .filter(|_| !host)
+                .cloned()
         };
         match netns {
             Some(netns) => self.dataplane.attach_resolver(&netns).await,

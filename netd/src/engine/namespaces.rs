@@ -15,7 +15,12 @@ impl Engine {
         let Some(run) = &sandbox.run else {
             return Ok(());
         };
-        let open = self.context.observations.now().running.contains_key(&sandbox.id);
+        let open = self
+            .context
+            .observations
+            .now()
+            .running
+            .contains_key(&sandbox.id);
         if !open {
             let netns = self.enter(sandbox, run).await?;
             if run.origin == Origin::Made {
@@ -24,7 +29,13 @@ impl Engine {
             self.note_running(&sandbox.id, netns);
         }
         self.make_files(&sandbox.id)?;
-        let netns = self.context.observations.now().running.get(&sandbox.id).cloned();
+        let netns = self
+            .context
+            .observations
+            .now()
+            .running
+            .get(&sandbox.id)
+            .cloned();
         if let Some(netns) = netns {
             self.open_resolver(sandbox, &netns, &mut Kept::new());
         }
@@ -134,7 +145,10 @@ impl Engine {
             return Ok(());
         };
         self.close_resolver(&sandbox.id).await;
-        let netns = self.context.observations.note(|o| o.running.remove(&sandbox.id));
+        let netns = self
+            .context
+            .observations
+            .note(|o| o.running.remove(&sandbox.id));
         self.remove_files(&sandbox.id);
         if let (Origin::Foreign { .. }, Some(netns)) = (&run.origin, &netns)
             && let Err(e) = namespace::leave(netns).await

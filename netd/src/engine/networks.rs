@@ -166,14 +166,21 @@ impl Engine {
                 Err(e) => return Err(e),
             }
         }
-        self.tell(super::Event::new("network", "prune", "", &[("reclaimed", "0")]));
+        self.tell(super::Event::new(
+            "network",
+            "prune",
+            "",
+            &[("reclaimed", "0")],
+        ));
         Ok(removed)
     }
 
     /// Makes or adopts what a network has in the host. Says how much of it was missing. What fails degrades it.
     pub(super) async fn realize_network(&self, network: &Network) -> Result<usize> {
         let driver = network.driver();
-        let done = driver.realize_network(&self.context, network.record()).await;
+        let done = driver
+            .realize_network(&self.context, network.record())
+            .await;
         match &done {
             Ok(_) => self.recover(&ObjectId::Network(network.id.clone())),
             Err(e) => tracing::debug!("network {}: {e}", network.name),
@@ -183,14 +190,18 @@ impl Engine {
 }
 
 fn exists(name: &str) -> Error {
-    Error::new(Kind::Exists, format!("network with name {name} already exists"))
-        .hint("choose another name, or remove that one first")
+    Error::new(
+        Kind::Exists,
+        format!("network with name {name} already exists"),
+    )
+    .hint("choose another name, or remove that one first")
 }
 
 /// What the same request made before.
 fn made_before(state: &State, request: &NetworkRequest) -> Result<Option<Network>> {
     let there = state.network_named(&request.name);
-    let Some(there) = there.filter(|n| !request.request_id.is_empty() && n.request_id == request.request_id)
+    let Some(there) =
+        there.filter(|n| !request.request_id.is_empty() && n.request_id == request.request_id)
     else {
         return Ok(None);
     };

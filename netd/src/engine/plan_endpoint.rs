@@ -45,7 +45,9 @@ pub(super) fn plan_endpoint(
     let address = |v4: bool| {
         let found = given.addresses.iter().find(|a| a.is_ipv4() == v4);
         let pool = network.pool(v4);
-        found.zip(pool).and_then(|(a, p)| IpNetwork::new(*a, p.subnet.prefix()).ok())
+        found
+            .zip(pool)
+            .and_then(|(a, p)| IpNetwork::new(*a, p.subnet.prefix()).ok())
     };
     Ok(Endpoint {
         id: model::new_id(),
@@ -143,7 +145,10 @@ pub(super) fn chosen_address(
         .because(Reason::AddressOutOfRange)
         .about("address", wanted)
         .about("network", &network.name)
-        .hint(format!("network {} has no subnet of that family", network.name))),
+        .hint(format!(
+            "network {} has no subnet of that family",
+            network.name
+        ))),
     }
 }
 

@@ -108,4 +108,3 @@ pub(super) fn chosen_pool(wanted: &PoolSpec) -> Result<Pool> {
         chosen: true,
     })
 }
-

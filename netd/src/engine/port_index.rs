@@ -30,7 +30,9 @@ fn place(sandbox: &str, binding: &PortBinding) -> Place {
 impl PortIndex {
     /// Adds a binding.
     pub fn insert(&mut self, sandbox: &str, binding: &PortBinding) {
-        let old = self.entries.insert(place(sandbox, binding), binding.clone());
+        let old = self
+            .entries
+            .insert(place(sandbox, binding), binding.clone());
         if old.is_none() {
             let width = binding.host.1 - binding.host.0;
             *self.widths.entry((binding.protocol, width)).or_default() += 1;

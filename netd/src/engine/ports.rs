@@ -58,7 +58,9 @@ impl Engine {
             if !request_id.is_empty() {
                 let more = after.publish_ids.len().saturating_sub(REMEMBERED - 1);
                 after.publish_ids.drain(..more);
-                after.publish_ids.push((request_id.clone(), bindings.clone()));
+                after
+                    .publish_ids
+                    .push((request_id.clone(), bindings.clone()));
             }
             if before.running() {
                 after.ports.extend(bindings.iter().cloned());
@@ -168,7 +170,10 @@ impl Engine {
     ) -> Result<()> {
         let leaving = self.leaving_ports();
         for binding in sandbox.ports.iter().filter(|b| !held.contains(b)) {
-            let holder = desired.ports().holder(binding).or_else(|| leaving.holder(binding));
+            let holder = desired
+                .ports()
+                .holder(binding)
+                .or_else(|| leaving.holder(binding));
             if let Some((holder, _)) = holder {
                 let name = desired.sandboxes().get(holder).map_or(holder, |s| &s.name);
                 return Err(allocated(&sandbox.name, binding, name));
@@ -190,11 +195,7 @@ struct Search {
 }
 
 impl Search {
-    fn plan(
-        &mut self,
-        wanted: Vec<PortBinding>,
-        held: &[PortBinding],
-    ) -> Result<Vec<PortBinding>> {
+    fn plan(&mut self, wanted: Vec<PortBinding>, held: &[PortBinding]) -> Result<Vec<PortBinding>> {
         let sockets = ports::Sockets::read()?;
         let ephemeral = sysctl::ephemeral_ports()?;
         let mut planned: Vec<PortBinding> = Vec::new();
@@ -220,14 +221,21 @@ impl Search {
     }
 
     fn holder(&self, binding: &PortBinding) -> Option<&str> {
-        let found = self.index.holder(binding).or_else(|| self.leaving.holder(binding));
+        let found = self
+            .index
+            .holder(binding)
+            .or_else(|| self.leaving.holder(binding));
         found.map(|(sandbox, _)| sandbox)
     }
 
     fn check_free(&self, binding: &PortBinding, sockets: &ports::Sockets) -> Result<()> {
         if let Some(holder) = self.holder(binding) {
             let sandbox = self.names.sandboxes().get(holder);
-            return Err(allocated(&self.name, binding, sandbox.map_or(holder, |s| &s.name)));
+            return Err(allocated(
+                &self.name,
+                binding,
+                sandbox.map_or(holder, |s| &s.name),
+            ));
         }
         match sockets.holder(binding.host_ip, binding.protocol, binding.host)? {
             Some(found) => {
@@ -247,7 +255,11 @@ impl Search {
     ) -> Result<(u16, u16)> {
         let size = binding.target.1 - binding.target.0;
         let end = last.saturating_sub(size);
-        let begin = if (first..=end).contains(&self.next) { self.next } else { first };
+        let begin = if (first..=end).contains(&self.next) {
+            self.next
+        } else {
+            first
+        };
         for start in (begin..=end).chain(first..begin.min(end.saturating_add(1))) {
             let last = start + size;
             if start <= self.nat.last_port && self.nat.first_port <= last {

@@ -154,10 +154,16 @@ impl Engine {
     ) -> Result<()> {
         let network = network_of(&self.state(), changes, endpoint);
         let network = network.ok_or_else(|| missing(endpoint, "network"))?;
-        network.driver().withdraw_endpoint(&self.context, endpoint).await;
+        network
+            .driver()
+            .withdraw_endpoint(&self.context, endpoint)
+            .await;
         self.publish_names(&endpoint.sandbox);
         self.refresh_publications(&endpoint.sandbox).await?;
-        network.driver().unrealize_endpoint(&self.context, endpoint).await
+        network
+            .driver()
+            .unrealize_endpoint(&self.context, endpoint)
+            .await
     }
 
     /// Default routes and rules follow the networks that a sandbox is on.

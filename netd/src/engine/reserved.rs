@@ -1,9 +1,6 @@
 //! `net.ipv4.ip_local_reserved_ports`: what netd adds to the administrator's list, and following both.
 
-use std::{
-    collections::BTreeSet,
-    sync::MutexGuard,
-};
+use std::{collections::BTreeSet, sync::MutexGuard};
 
 use super::{
     Engine, locked,

@@ -4,17 +4,15 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use super::{
     Engine,
-    check_endpoint::{check_company, check_spec},
     change::Transaction,
+    check_endpoint::{check_company, check_spec},
     state::Desired,
 };
 use crate::{
     dns,
     driver::Network,
     error::{Error, Kind, Reason, Result},
-    model::{
-        self, Attachment, EndpointSpec, NameOptions, PortBinding, Sandbox, check_names,
-    },
+    model::{self, Attachment, EndpointSpec, NameOptions, PortBinding, Sandbox, check_names},
 };
 
 /// Where a sandbox's namespace comes from.
@@ -69,13 +67,12 @@ impl Engine {
         let namespace = request.namespace.clone();
         let stopped = request.stopped;
         let sandbox = plan(&self.desired(), id, request)?;
-        let made = if stopped {
+        if stopped {
             let ((), decided) = self.decide(|transaction| put_new(transaction, sandbox.clone()))?;
             self.carry_out(decided).await.map(|()| sandbox)
         } else {
             self.bring_up(&sandbox, &namespace, put_new).await
-        };
-        made
+        }
     }
 
     /// Starts a stopped sandbox: all of its networks and ports, or nothing. One that runs in the namespace asked for is fine.
@@ -92,12 +89,11 @@ impl Engine {
             return Ok(before);
         }
         if before.running() {
-            return Err(Error::conflict(format!(
-                "sandbox {} is running already",
-                before.name
-            ))
-            .because(Reason::AlreadyRunning)
-            .about("sandbox", &before.name));
+            return Err(
+                Error::conflict(format!("sandbox {} is running already", before.name))
+                    .because(Reason::AlreadyRunning)
+                    .about("sandbox", &before.name),
+            );
         }
         before.start_id = request_id;
         self.bring_up(&before, &namespace, put_changed).await
@@ -169,7 +165,9 @@ fn put_changed(transaction: &mut Transaction<'_>, sandbox: Sandbox) -> Result<()
 /// Refuses the name of another sandbox.
 pub(super) fn check_name_is_free(desired: &Desired, sandbox: &Sandbox) -> Result<()> {
     let holder = desired.sandbox_named(&sandbox.name);
-    if holder.is_some_and(|h| h.id != sandbox.id) || desired.sandboxes().get(&sandbox.name).is_some() {
+    if holder.is_some_and(|h| h.id != sandbox.id)
+        || desired.sandboxes().get(&sandbox.name).is_some()
+    {
         return Err(Error::new(
             Kind::Exists,
             format!("sandbox with name {} already exists", sandbox.name),
@@ -182,7 +180,8 @@ pub(super) fn check_name_is_free(desired: &Desired, sandbox: &Sandbox) -> Result
 /// What the same request made before.
 fn made_before(desired: &Desired, id: &str, request: &SandboxRequest) -> Result<Option<Sandbox>> {
     let named = desired.sandbox_named(&request.name);
-    let same = named.filter(|s| !request.request_id.is_empty() && s.request_id == request.request_id);
+    let same =
+        named.filter(|s| !request.request_id.is_empty() && s.request_id == request.request_id);
     if let Some(found) = same {
         if !request.id.is_empty() && found.id != id {
             return Err(Error::conflict(format!(

@@ -3,7 +3,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, atomic::{AtomicU16, AtomicU32}},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU16, AtomicU32},
+    },
 };
 
 use ipnetwork::Ipv6Network;
@@ -60,7 +63,10 @@ impl HostSettings {
             }
         };
         let generation = setting(snapshot, "setting", "generation").unwrap_or(0_u32) + 1;
-        writes.push(put("generation", Record::of("the generation", &generation)?));
+        writes.push(put(
+            "generation",
+            Record::of("the generation", &generation)?,
+        ));
         let key = reserved::key();
         let (kept, write) = Kept::read(setting(snapshot, &key.kind, &key.id))?;
         writes.extend(write);
@@ -203,7 +209,11 @@ impl Engine {
             }
         }
         let removals = unwanted.iter().map(|(i, _)| self.context.reaper.remove(*i));
-        for (removed, (_, name)) in futures::future::join_all(removals).await.iter().zip(&unwanted) {
+        for (removed, (_, name)) in futures::future::join_all(removals)
+            .await
+            .iter()
+            .zip(&unwanted)
+        {
             match removed {
                 Ok(()) => self.warn(format!("removed the left-over interface {name}")),
                 Err(e) => self.warn(format!("removing the left-over interface {name}: {e}")),
@@ -299,12 +309,11 @@ impl Engine {
         let desired = self.desired().clone();
         let name = |run: &Run| Some(run.netns.file_name()?.to_str()?.to_owned());
         let sandboxes = || desired.sandboxes().values();
-        let wanted: BTreeSet<String> = sandboxes()
-            .filter_map(|s| name(s.run.as_ref()?))
-            .collect();
+        let wanted: BTreeSet<String> = sandboxes().filter_map(|s| name(s.run.as_ref()?)).collect();
         // One of a sandbox that was being made when the daemon was killed is known by the mark that it is unfinished.
         let known = |text: &str| {
-            let stored = desired.sandbox_named(text).is_some() || desired.sandboxes().contains_key(text);
+            let stored =
+                desired.sandbox_named(text).is_some() || desired.sandboxes().contains_key(text);
             stored || loaded.namespaces.contains(text)
         };
         for done in directories::clean_namespaces(&directory, known, |text| wanted.contains(text)) {
@@ -342,7 +351,9 @@ impl Engine {
                 ..NetworkRequest::default()
             };
             if let Err(e) = self.predefine_one(&request).await {
-                self.warn(format!("the network {name} cannot be made: {e}; the next start tries again"));
+                self.warn(format!(
+                    "the network {name} cannot be made: {e}; the next start tries again"
+                ));
             }
         }
     }
@@ -370,10 +381,21 @@ impl Engine {
         let mut endpoints: Vec<&Arc<Endpoint>> = state.endpoints().values().collect();
         endpoints.sort_by_key(|e| e.number);
         for endpoint in endpoints {
-            if !self.context.observations.now().running.contains_key(&endpoint.sandbox) {
+            if !self
+                .context
+                .observations
+                .now()
+                .running
+                .contains_key(&endpoint.sandbox)
+            {
                 continue;
             }
-            let linked = self.context.observations.now().links.contains_key(&endpoint.id);
+            let linked = self
+                .context
+                .observations
+                .now()
+                .links
+                .contains_key(&endpoint.id);
             let inside = !linked || incomplete.contains(&endpoint.sandbox);
             if let Err(e) = self.realize_endpoint(endpoint, inside).await {
                 self.degrade(ObjectId::Endpoint(endpoint.id.clone()), &e.to_string());

@@ -43,7 +43,8 @@ impl Engine {
             for (attachment, network) in sandbox.attachments.iter().zip(&networks) {
                 planned.push(self.give(network, attachment, foreign.clone()).await?);
             }
-            self.decide_start(sandbox, run, &networks, &planned, &put).await
+            self.decide_start(sandbox, run, &networks, &planned, &put)
+                .await
         };
         let decided = decided.await;
         let (after, decided) = match decided {
@@ -86,7 +87,10 @@ impl Engine {
                 self.check_ports_are_free(transaction.desired(), &after, &[])?;
                 for (endpoint, network) in endpoints.iter().zip(networks) {
                     check_mac(transaction.desired(), endpoint, network)?;
-                    let spec = sandbox.attachments.iter().find(|a| a.spec.network == network.name);
+                    let spec = sandbox
+                        .attachments
+                        .iter()
+                        .find(|a| a.spec.network == network.name);
                     if let Some(attachment) = spec {
                         let links = &attachment.spec.links;
                         self.check_links(transaction.desired(), network, &after, links)?;
@@ -113,7 +117,11 @@ impl Engine {
         transaction: &mut Transaction<'_>,
         endpoint: Endpoint,
     ) -> Result<()> {
-        let network = transaction.desired().networks().get(&endpoint.network).cloned();
+        let network = transaction
+            .desired()
+            .networks()
+            .get(&endpoint.network)
+            .cloned();
         let cursors = network.and_then(|n| self.ipam.manager(&n.ipam_driver).ok()?.cursors(&n.id));
         if let Some(cursors) = cursors {
             let record = Record::of("cursors", &cursors)?;
@@ -185,7 +193,11 @@ impl Engine {
     }
 
     pub(super) async fn release_address(&self, network: &str, address: IpAddr) {
-        let driver = self.state().networks().get(network).map(|n| n.ipam_driver.clone());
+        let driver = self
+            .state()
+            .networks()
+            .get(network)
+            .map(|n| n.ipam_driver.clone());
         if let Ok(manager) = self.ipam.manager(&driver.unwrap_or_default()) {
             manager.release_address(network, address).await;
         }
@@ -242,7 +254,8 @@ impl Engine {
         let own = directory.join(&sandbox.name);
         let desired = self.desired();
         let mut others = desired.sandboxes().values();
-        let taken = others.any(|s| s.id != sandbox.id && s.run.as_ref().is_some_and(|r| r.netns == own));
+        let taken =
+            others.any(|s| s.id != sandbox.id && s.run.as_ref().is_some_and(|r| r.netns == own));
         if taken {
             directory.join(&sandbox.id)
         } else {
@@ -302,7 +315,10 @@ pub(super) fn must_be_there(desired: &Desired, network: &Network) -> Result<()> 
     if desired.networks().contains_key(&network.id) {
         return Ok(());
     }
-    Err(Error::not_found(format!("network {} not found", network.name)))
+    Err(Error::not_found(format!(
+        "network {} not found",
+        network.name
+    )))
 }
 
 /// Nobody took the Ethernet address meanwhile.
@@ -312,7 +328,10 @@ pub(super) fn check_mac(desired: &Desired, endpoint: &Endpoint, network: &Networ
         let text = endpoint.mac.map(|b| format!("{b:02x}")).join(":");
         return Err(Error::new(
             Kind::Conflict,
-            format!("MAC address {text} is already in use on network {}", network.name),
+            format!(
+                "MAC address {text} is already in use on network {}",
+                network.name
+            ),
         )
         .because(Reason::MacInUse)
         .about("address", text)

@@ -67,9 +67,11 @@ impl Desired {
     pub(super) fn put_network(&mut self, network: Arc<Network>) {
         self.remove_network(&network.id.clone());
         if !network.device.is_empty() {
-            self.devices.insert(network.device.clone(), network.id.clone());
+            self.devices
+                .insert(network.device.clone(), network.id.clone());
         }
-        self.network_names.insert(network.name.clone(), network.id.clone());
+        self.network_names
+            .insert(network.name.clone(), network.id.clone());
         self.networks.insert(network.id.clone(), network);
     }
 
@@ -84,7 +86,8 @@ impl Desired {
     /// Adds or changes a sandbox.
     pub(super) fn put_sandbox(&mut self, sandbox: Arc<Sandbox>) {
         self.remove_sandbox(&sandbox.id);
-        self.sandbox_names.insert(sandbox.name.clone(), sandbox.id.clone());
+        self.sandbox_names
+            .insert(sandbox.name.clone(), sandbox.id.clone());
         for binding in &sandbox.ports {
             self.ports.insert(&sandbox.id, binding);
         }

@@ -2,12 +2,15 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{Engine, sandboxes::{check_lookup, check_name_is_free}};
+use super::{
+    Engine,
+    sandboxes::{check_lookup, check_name_is_free},
+};
 use crate::{
     driver::Network,
     error::{Error, Kind, Reason, Result},
-    observed::ObjectId,
     model::{self, Endpoint, NameOptions, PortBinding, Sandbox, is_host_name},
+    observed::ObjectId,
 };
 
 /// What of a network shall be another; `None`: it stays.
@@ -61,7 +64,10 @@ impl Engine {
             if network.predefined() {
                 return Err(Error::new(
                     Kind::Forbidden,
-                    format!("{} is a pre-defined network and cannot be changed", network.name),
+                    format!(
+                        "{} is a pre-defined network and cannot be changed",
+                        network.name
+                    ),
                 )
                 .because(Reason::Predefined)
                 .about("network", &network.name));
@@ -110,11 +116,15 @@ impl Engine {
                 // A port that stays keeps the host port that was chosen for it.
                 let wanted = after.wanted_ports.iter().map(|wanted| {
                     let mut held = before.ports.iter();
-                    held.find(|h| h.is_meant_by(wanted)).unwrap_or(wanted).clone()
+                    held.find(|h| h.is_meant_by(wanted))
+                        .unwrap_or(wanted)
+                        .clone()
                 });
                 let wanted: Vec<PortBinding> = wanted.collect();
                 let state = self.state();
-                after.ports = self.choose_ports(&state, &after, &before.ports, wanted).await?;
+                after.ports = self
+                    .choose_ports(&state, &after, &before.ports, wanted)
+                    .await?;
             }
         }
         let (after, decided) = self.decide(|transaction| {
@@ -167,7 +177,10 @@ impl Engine {
             }
             if let Some(attachment) = attachment {
                 let spec = &mut attachment.spec;
-                spec.aliases = update.aliases.clone().unwrap_or(std::mem::take(&mut spec.aliases));
+                spec.aliases = update
+                    .aliases
+                    .clone()
+                    .unwrap_or(std::mem::take(&mut spec.aliases));
                 spec.priority = update.priority.unwrap_or(spec.priority);
                 network.driver().check_endpoint(network.record(), spec)?;
             }

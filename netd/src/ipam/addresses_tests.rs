@@ -185,7 +185,10 @@ fn i03_ranges_and_small_subnets() {
         allocate(&p, None, &BTreeSet::new()),
         Some("10.0.0.2".parse().unwrap())
     );
-    assert_eq!(allocate(&p, None, &["10.0.0.2".parse().unwrap()].into()), None);
+    assert_eq!(
+        allocate(&p, None, &["10.0.0.2".parse().unwrap()].into()),
+        None
+    );
     assert_eq!(
         allocate(&pool("fd00::/64"), None, &BTreeSet::new()),
         Some("fd00::2".parse().unwrap())

@@ -68,7 +68,8 @@ impl Ledger {
     /// What nobody else may have: subnets that are held and what the host can reach already, in order.
     fn taken(&self, v6: bool, host: &[IpNetwork]) -> Vec<(u128, u128)> {
         let subnets = self.subnets[usize::from(v6)].iter();
-        let mut taken: Vec<(u128, u128)> = subnets.map(|(first, (last, _))| (*first, *last)).collect();
+        let mut taken: Vec<(u128, u128)> =
+            subnets.map(|(first, (last, _))| (*first, *last)).collect();
         taken.extend(host.iter().filter(|n| n.is_ipv6() == v6).map(bounds));
         taken.sort_unstable();
         taken
@@ -140,7 +141,10 @@ impl AddressManager for DefaultManager {
         let mut pools = request.chosen.clone();
         for pool in &pools {
             if let Some(holder) = ledger.holder(&pool.subnet) {
-                let named = ledger.networks.get(holder).map_or(holder, |held| &held.name);
+                let named = ledger
+                    .networks
+                    .get(holder)
+                    .map_or(holder, |held| &held.name);
                 return Err(
                     Error::conflict("Pool overlaps with other one on this address space")
                         .because(Reason::PoolOverlap)
@@ -167,7 +171,10 @@ impl AddressManager for DefaultManager {
         }
         for (index, pool) in pools.iter().enumerate() {
             let others = pools.iter().take(index);
-            if let Some(other) = others.into_iter().find(|p| overlap(&p.subnet, &pool.subnet)) {
+            if let Some(other) = others
+                .into_iter()
+                .find(|p| overlap(&p.subnet, &pool.subnet))
+            {
                 return Err(
                     Error::conflict("Pool overlaps with other one on this address space")
                         .because(Reason::PoolOverlap)
@@ -213,13 +220,11 @@ impl AddressManager for DefaultManager {
         let held = ledger.networks.entry(network.id.clone()).or_default();
         if let Some(wanted) = wanted {
             if !held.addresses.insert(wanted) {
-                return Err(
-                    Error::conflict(format!("Address already in use: {wanted}"))
-                        .because(Reason::AddressInUse)
-                        .about("address", wanted)
-                        .about("network", &network.name)
-                        .hint("choose another one, or none for an automatic one"),
-                );
+                return Err(Error::conflict(format!("Address already in use: {wanted}"))
+                    .because(Reason::AddressInUse)
+                    .about("address", wanted)
+                    .about("network", &network.name)
+                    .hint("choose another one, or none for an automatic one"));
             }
             return Ok(wanted);
         }
@@ -284,7 +289,11 @@ mod tests {
 
     fn manager() -> DefaultManager {
         let ula = "fd12:3456:789a::/48".parse().unwrap();
-        DefaultManager::new(crate::config::Config::default().pools, ula, Observations::default())
+        DefaultManager::new(
+            crate::config::Config::default().pools,
+            ula,
+            Observations::default(),
+        )
     }
 
     fn request(n: u32, chosen: &str) -> PoolsRequest {
@@ -304,22 +313,34 @@ mod tests {
     #[tokio::test]
     async fn i01_subnets_are_held_until_they_are_released() {
         let manager = manager();
-        let first = manager.request_pools(&request(1, "10.1.0.0/16")).await.unwrap();
+        let first = manager
+            .request_pools(&request(1, "10.1.0.0/16"))
+            .await
+            .unwrap();
         for inside in ["10.1.2.0/24", "10.0.0.0/8", "10.1.0.0/16"] {
-            let error = manager.request_pools(&request(2, inside)).await.unwrap_err();
+            let error = manager
+                .request_pools(&request(2, inside))
+                .await
+                .unwrap_err();
             assert_eq!(error.reason, Reason::PoolOverlap);
             assert_eq!(error.about["holder"], "n1");
         }
         let other = manager.request_pools(&request(3, "")).await.unwrap();
         assert!(!overlap(&first[1].subnet, &other[1].subnet));
         manager.release_pools("id1").await;
-        manager.request_pools(&request(4, "10.1.2.0/24")).await.unwrap();
+        manager
+            .request_pools(&request(4, "10.1.2.0/24"))
+            .await
+            .unwrap();
     }
 
     #[tokio::test]
     async fn i03_an_address_is_held_from_its_request_to_its_release() {
         let manager = manager();
-        let pools = manager.request_pools(&request(1, "10.1.0.0/30")).await.unwrap();
+        let pools = manager
+            .request_pools(&request(1, "10.1.0.0/30"))
+            .await
+            .unwrap();
         let network = Network {
             id: "id1".into(),
             enable_ipv4: true,
@@ -328,8 +349,14 @@ mod tests {
         };
         let ask = async |wanted| manager.request_address(&network, true, wanted, &[]).await;
         let only = ask(None).await.unwrap();
-        assert_eq!(ask(None).await.unwrap_err().reason, Reason::AddressesExhausted);
-        assert_eq!(ask(Some(only)).await.unwrap_err().reason, Reason::AddressInUse);
+        assert_eq!(
+            ask(None).await.unwrap_err().reason,
+            Reason::AddressesExhausted
+        );
+        assert_eq!(
+            ask(Some(only)).await.unwrap_err().reason,
+            Reason::AddressInUse
+        );
         manager.release_address("id1", only).await;
         assert_eq!(ask(Some(only)).await.unwrap(), only);
     }

@@ -34,7 +34,10 @@ impl AddressManager for NullManager {
     ) -> Result<IpAddr> {
         Err(Error::new(
             Kind::Exhausted,
-            format!("network {} has no addresses (IPAM driver null)", network.name),
+            format!(
+                "network {} has no addresses (IPAM driver null)",
+                network.name
+            ),
         ))
     }
 

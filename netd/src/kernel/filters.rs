@@ -144,7 +144,7 @@ impl Netlink {
         let create = NLM_F_CREATE | NLM_F_EXCL;
         let new = header(ifindex, side, PRIORITY);
         match self.put(program, new, create).await {
-            Ok(()) => return Ok(true),
+            Ok(()) => Ok(true),
             // One of that priority and handle is there (EEXIST), or one of another kind has the priority (EINVAL).
             Err(e) if matches!(refusal(&e), Some(libc::EEXIST | libc::EINVAL)) => {
                 let there = self.filters(ifindex, side).await?;

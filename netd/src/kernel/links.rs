@@ -352,8 +352,12 @@ impl Netlink {
             let (mut gateway, mut output) = (None, None);
             for attribute in &r.attributes {
                 match attribute {
-                    RouteAttribute::Gateway(RouteAddress::Inet(a)) => gateway = Some(IpAddr::V4(*a)),
-                    RouteAttribute::Gateway(RouteAddress::Inet6(a)) => gateway = Some(IpAddr::V6(*a)),
+                    RouteAttribute::Gateway(RouteAddress::Inet(a)) => {
+                        gateway = Some(IpAddr::V4(*a))
+                    }
+                    RouteAttribute::Gateway(RouteAddress::Inet6(a)) => {
+                        gateway = Some(IpAddr::V6(*a))
+                    }
                     RouteAttribute::Oif(ifindex) => output = Some(*ifindex),
                     _ => {}
                 }

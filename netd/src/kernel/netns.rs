@@ -19,8 +19,8 @@ use nix::{
 };
 use tokio::sync::{Semaphore, oneshot};
 
-use crate::model::Identity;
 use crate::error::{Error, Kind, Reason, Result};
+use crate::model::Identity;
 
 /// What is wrong with a path, and the way out.
 const HINT: &str =

@@ -141,8 +141,13 @@ pub async fn faults(
         for (gateway, device) in &routes.defaults {
             let ifindex = netlink.index_of(device).await?;
             let found = netlink.default_gateways(gateway.is_ipv4()).await?;
-            if !found.iter().any(|(g, i)| g == gateway && Some(*i) == ifindex) {
-                faults.push(format!("there is no default route via {gateway} on {device}"));
+            if !found
+                .iter()
+                .any(|(g, i)| g == gateway && Some(*i) == ifindex)
+            {
+                faults.push(format!(
+                    "there is no default route via {gateway} on {device}"
+                ));
             }
         }
         Ok(faults)

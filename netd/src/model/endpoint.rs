@@ -93,8 +93,16 @@ impl Endpoint {
             checks.interface("interface", &self.interface)?;
         }
         checks.that(self.mac[0] & 1 == 0, "mac", "not a unicast address")?;
-        checks.that(self.ipv4.is_none_or(|a| a.is_ipv4()), "ipv4", "of the other family")?;
-        checks.that(self.ipv6.is_none_or(|a| a.is_ipv6()), "ipv6", "of the other family")?;
+        checks.that(
+            self.ipv4.is_none_or(|a| a.is_ipv4()),
+            "ipv4",
+            "of the other family",
+        )?;
+        checks.that(
+            self.ipv6.is_none_or(|a| a.is_ipv6()),
+            "ipv6",
+            "of the other family",
+        )?;
         checks.names("aliases", &self.aliases)
     }
 

@@ -16,7 +16,9 @@ pub use endpoint::{Endpoint, EndpointSpec};
 pub use lookup::{check_name, find};
 pub use name_options::{check_names, is_host_name};
 pub use network::{Network, NetworkRequest, PREDEFINED, Pool, PoolSpec};
-pub use sandbox::{Attachment, Identity, NameOptions, Origin, PortBinding, ProcessId, Run, Sandbox};
+pub use sandbox::{
+    Attachment, Identity, NameOptions, Origin, PortBinding, ProcessId, Run, Sandbox,
+};
 
 /// Fields of a record that this version does not know: kept, and written back.
 pub type Extra = std::collections::BTreeMap<String, serde_json::Value>;

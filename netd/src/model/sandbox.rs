@@ -58,10 +58,10 @@ impl PortBinding {
             )));
         }
         if self.protocol == 132 && host.0 != 0 && host.0 != target.0 {
-            return Err(Error::invalid(format!(
-                "SCTP port {self} cannot be changed on its way"
-            ))
-            .hint("publish it under its own number: SCTP's checksum covers the port"));
+            return Err(
+                Error::invalid(format!("SCTP port {self} cannot be changed on its way"))
+                    .hint("publish it under its own number: SCTP's checksum covers the port"),
+            );
         }
         Ok(())
     }
@@ -209,8 +209,16 @@ impl Sandbox {
             // What is unmounted and removed is netd's own name, whatever the record says.
             let own = names.join(&self.name);
             let moved = run.netns.parent() == Some(names)
-                && run.netns.file_name().and_then(|n| n.to_str()).is_some_and(|n| super::check_name("namespace", n).is_ok());
-            checks.that(run.netns == own || moved, "run.netns", "not a name of netd's own")?;
+                && run
+                    .netns
+                    .file_name()
+                    .and_then(|n| n.to_str())
+                    .is_some_and(|n| super::check_name("namespace", n).is_ok());
+            checks.that(
+                run.netns == own || moved,
+                "run.netns",
+                "not a name of netd's own",
+            )?;
         }
         Ok(())
     }

@@ -160,7 +160,9 @@ fn prepare(database: &mut Database) -> std::result::Result<u64, redb::Error> {
             other => other?,
         };
         let found = meta.get("format")?.map(|v| v.value());
-        let old = transaction.list_tables()?.any(|t| redb::TableHandle::name(&t) == "records");
+        let old = transaction
+            .list_tables()?
+            .any(|t| redb::TableHandle::name(&t) == "records");
         match found {
             Some(found) => found,
             None if old => 1,
@@ -218,7 +220,8 @@ impl Writer {
         loop {
             let healthy = self.told.borrow().is_ok() && self.owed.is_empty();
             let first = if healthy {
-                jobs.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected)
+                jobs.recv()
+                    .map_err(|_| mpsc::RecvTimeoutError::Disconnected)
             } else {
                 jobs.recv_timeout(AGAIN)
             };
@@ -388,7 +391,12 @@ macro_rules! storage {
     };
 }
 
-storage!(redb::TransactionError, redb::TableError, redb::StorageError, redb::CommitError);
+storage!(
+    redb::TransactionError,
+    redb::TableError,
+    redb::StorageError,
+    redb::CommitError
+);
 
 #[cfg(test)]
 mod tests;

@@ -1,8 +1,8 @@
 //! The desired state on disk, behind a trait: records by key, written all or none, with a comparison. It must not know what
 //! the records mean.
 
-mod record;
 mod embedded;
+mod record;
 
 use std::{collections::BTreeMap, fmt, path::Path, sync::Arc};
 
@@ -10,8 +10,8 @@ use tokio::sync::{broadcast, oneshot, watch};
 
 use crate::error::{Error, Kind, Reason, Result};
 
-pub use record::{FORMAT, Record};
 pub use embedded::RedbStore;
+pub use record::{FORMAT, Record};
 
 /// Whose records: a cluster's hosts could share some, others are about this host alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -206,5 +206,7 @@ fn failed(store: &str, e: impl fmt::Display) -> Error {
     Error::new(Kind::Unavailable, format!("{store}: {e}"))
         .because(Reason::StoreFailed)
         .about("store", store)
-        .hint("nothing was changed; netd tries again by itself, see that the disk has room and works")
+        .hint(
+            "nothing was changed; netd tries again by itself, see that the disk has room and works",
+        )
 }

@@ -3,11 +3,7 @@
 use std::{fs, path::PathBuf};
 
 use anyhow::{Context as _, ensure};
-use netd_tests::{
-    Netns, World,
-    probe::probe,
-    world::HOST_V4,
-};
+use netd_tests::{Netns, World, probe::probe, world::HOST_V4};
 
 use crate::Outcome;
 
@@ -21,7 +17,9 @@ fn links(world: &World) -> anyhow::Result<PathBuf> {
 /// Programs that the status lists, as name and target.
 fn hangs(world: &World, name: &str) -> anyhow::Result<bool> {
     let status = world.ctl("status")?;
-    let mut lines = status.lines().filter(|line| !line.contains("does not hang"));
+    let mut lines = status
+        .lines()
+        .filter(|line| !line.contains("does not hang"));
     Ok(lines.any(|line| line.split_whitespace().any(|word| word == name)))
 }
 

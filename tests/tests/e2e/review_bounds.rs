@@ -9,10 +9,10 @@ use std::{
 
 use anyhow::{Context, ensure};
 use netd_proto::v1::{
-    ConnectSandboxRequest, CreateNetworkRequest, CreateSandboxRequest, EndpointSpec, Link, PortSpec,
-    PublishRequest,
-    endpoint_service_client::EndpointServiceClient, network_service_client::NetworkServiceClient,
-    port_service_client::PortServiceClient, sandbox_service_client::SandboxServiceClient,
+    ConnectSandboxRequest, CreateNetworkRequest, CreateSandboxRequest, EndpointSpec, Link,
+    PortSpec, PublishRequest, endpoint_service_client::EndpointServiceClient,
+    network_service_client::NetworkServiceClient, port_service_client::PortServiceClient,
+    sandbox_service_client::SandboxServiceClient,
 };
 use netd_tests::World;
 use tonic::{Code, Status, transport::Channel};

@@ -10,10 +10,10 @@ use std::{
 
 use anyhow::{Context, ensure};
 use netd_proto::v1::{
-    ConnectSandboxRequest, DisconnectSandboxRequest, EndpointSpec, Namespace, PortSpec, Protocol, PublishRequest, StartSandboxRequest,
-    StopSandboxRequest, UnpublishRequest, endpoint_service_client::EndpointServiceClient,
+    ConnectSandboxRequest, DisconnectSandboxRequest, EndpointSpec, Namespace, PortSpec, Protocol,
+    PublishRequest, StartSandboxRequest, StopSandboxRequest, UnpublishRequest,
+    endpoint_service_client::EndpointServiceClient, namespace::Source,
     port_service_client::PortServiceClient, sandbox_service_client::SandboxServiceClient,
-    namespace::Source,
 };
 use netd_tests::{
     Netns, Sandbox, World,

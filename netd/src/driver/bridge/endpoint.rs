@@ -49,7 +49,10 @@ impl Bridge {
         });
         let ifindex = match observed.links.get(&endpoint.id) {
             Some(found) => *found,
-            None => self.make_link(context, &work, observed.mtu(work.network)).await?,
+            None => {
+                self.make_link(context, &work, observed.mtu(work.network))
+                    .await?
+            }
         };
         crate::failpoint!("endpoint-link-made");
         let filter = usize::from(context.dataplane.attach_endpoint(ifindex).await?);
@@ -68,12 +71,7 @@ impl Bridge {
         Ok(filter + addresses)
     }
 
-    async fn make_link(
-        &self,
-        context: &Context,
-        work: &EndpointWork<'_>,
-        mtu: u32,
-    ) -> Result<u32> {
+    async fn make_link(&self, context: &Context, work: &EndpointWork<'_>, mtu: u32) -> Result<u32> {
         let endpoint = work.endpoint;
         let spec = EndpointLinkSpec {
             host_name: endpoint.host_interface(),
@@ -149,11 +147,21 @@ impl Bridge {
         context: &Context,
         endpoint: &Endpoint,
     ) -> Result<()> {
-        let leaving = context.observations.now().leaving.get(&endpoint.id).copied();
+        let leaving = context
+            .observations
+            .now()
+            .leaving
+            .get(&endpoint.id)
+            .copied();
         match leaving {
             Some(ifindex) => context.reaper.remove(ifindex).await?,
             // What failed half-way.
-            None => context.netlink.delete_by_name(&endpoint.host_interface()).await?,
+            None => {
+                context
+                    .netlink
+                    .delete_by_name(&endpoint.host_interface())
+                    .await?
+            }
         }
         context.observations.note(|o| {
             o.leaving.remove(&endpoint.id);

@@ -42,7 +42,8 @@ impl Room for Bridge {
 #[async_trait]
 impl NetworkDriver for Bridge {
     fn check(&self, request: &NetworkRequest) -> Result<()> {
-        let isolated = [self.options.mode_v4, self.options.mode_v6].contains(&GatewayMode::Isolated);
+        let isolated =
+            [self.options.mode_v4, self.options.mode_v6].contains(&GatewayMode::Isolated);
         if isolated && !request.internal && !request.config_only {
             return Err(Error::invalid(
                 "gateway mode 'isolated' can only be used for an internal network",

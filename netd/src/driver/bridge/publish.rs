@@ -51,7 +51,11 @@ impl Bridge {
         gateways: Gateways<'_>,
     ) -> Option<PublicationSpec> {
         let same = host.is_ipv4();
-        let v4 = if gateways.of(same).is_some() { same } else { !same };
+        let v4 = if gateways.of(same).is_some() {
+            same
+        } else {
+            !same
+        };
         if gateways.of(v4)?.id != endpoint.id {
             return None;
         }
@@ -72,7 +76,8 @@ impl Bridge {
         host: IpAddr,
     ) -> Option<PublicationSpec> {
         let v4 = host.is_ipv4();
-        let opened = self.options.mode(v4) == GatewayMode::Routed || !self.options.trusted.is_empty();
+        let opened =
+            self.options.mode(v4) == GatewayMode::Routed || !self.options.trusted.is_empty();
         let target = endpoint.address(v4)?;
         // A port that is bound to loopback is not for other machines, however they reach it.
         (opened && !network.internal && !host.is_loopback())

@@ -70,7 +70,11 @@ fn a_corrupt_store_is_named_with_the_way_out() {
 async fn b18_a_record_that_cannot_be_read_is_told_and_the_rest_is_there() {
     let directory = tempfile::tempdir().unwrap();
     let store = RedbStore::open(directory.path()).unwrap();
-    store.commit(vec![put("network", "a", 1)]).written().await.unwrap();
+    store
+        .commit(vec![put("network", "a", 1)])
+        .written()
+        .await
+        .unwrap();
     {
         let database = store.database.lock().unwrap();
         let transaction = database.as_ref().unwrap().begin_write().unwrap();
