@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use super::{Engine, change::Change, log::Event};
+use super::{Engine, change::Change, events::Event};
 use crate::{
     error::Error,
     observed::{Degraded, ObjectId},

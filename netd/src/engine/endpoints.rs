@@ -77,7 +77,8 @@ impl Engine {
         }
         let same = |a: &&Attachment| a.spec.network == network.name && a.request_id == request_id;
         let found = sandbox.attachments.iter().find(same)?;
-        (!sandbox.running()).then(|| Connected::AtStart(Box::new(sandbox.clone()), Box::new(found.clone())))
+        (!sandbox.running())
+            .then(|| Connected::AtStart(Box::new(sandbox.clone()), Box::new(found.clone())))
     }
 
     /// Makes an endpoint of a running sandbox, whose lock is held.

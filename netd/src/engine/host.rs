@@ -10,7 +10,7 @@ use std::{
 use ipnetwork::IpNetwork;
 use tokio::sync::mpsc;
 
-use super::{Engine, locked, log::Event, state::State};
+use super::{Engine, events::Event, locked, state::State};
 use crate::{
     dataplane::{HostAddressSpec, UplinkSpec},
     driver::Network,

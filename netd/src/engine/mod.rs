@@ -4,6 +4,7 @@
 //! across a wait ([`commit`]); its changes go to disk, then the kernel follows ([`converge`]), while the request holds the
 //! lock of its sandbox or network. So requests for different sandboxes run side by side. What fails is taken back as a whole.
 
+mod adopt;
 mod change;
 mod check_endpoint;
 mod check_network;
@@ -11,6 +12,7 @@ mod commit;
 mod converge;
 mod degraded;
 mod endpoints;
+mod events;
 mod files;
 mod host;
 mod hosts;
@@ -58,10 +60,11 @@ use crate::{
 };
 pub use change::{Change, Object};
 pub use endpoints::Connected;
+pub use events::Event;
 pub use files::FilePaths;
 pub use load::{Stored, stored};
 use locks::Locks;
-pub use log::{Commit, Event, Watch};
+pub use log::{Commit, Watch};
 pub use networks::PruneRequest;
 pub use sandboxes::{NamespaceRequest, SandboxRequest};
 pub use state::{Desired, State};

@@ -57,6 +57,7 @@ impl Engine {
             id if model::check_id(id) => id.to_owned(),
             id => {
                 return Err(Error::invalid(format!("invalid sandbox id {id:?}"))
+                    .about("field", "id")
                     .hint("64 lower-case hexadecimal digits, or none for a new one"));
             }
         };

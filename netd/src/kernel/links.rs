@@ -2,7 +2,6 @@
 //! `netd:<instance>:<net|peer|ep>:<id>`.
 
 use std::{
-    net::IpAddr,
     os::fd::AsRawFd as _,
     sync::{Arc, OnceLock},
 };
@@ -12,14 +11,13 @@ use ipnetwork::IpNetwork;
 use netd_common::addr::Mac;
 use nix::libc;
 use rtnetlink::{
-    Handle, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
+    Handle, LinkMessageBuilder, LinkUnspec, LinkVeth,
     packet_route::{
         address::{AddressAttribute, AddressFlags},
         link::{
             AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoVeth, LinkAttribute,
             LinkMessage,
         },
-        route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage},
     },
 };
 use tokio::{sync::mpsc, task::JoinHandle};
@@ -312,59 +310,6 @@ impl Netlink {
             Err(rtnetlink::Error::NetlinkError(e)) if e.raw_code() == -libc::EEXIST => Ok(false),
             Err(e) => Err(Error::internal(format!("adding address {net}"), e)),
         }
-    }
-
-    /// The addresses of an interface.
-    pub(super) async fn addresses(&self, ifindex: u32) -> Result<Vec<IpNetwork>> {
-        let found = retry(|| {
-            let addresses = self.handle.address().get().set_link_index_filter(ifindex);
-            addresses.execute().try_collect::<Vec<_>>()
-        })
-        .await;
-        let found = found.map_err(|e| Error::internal("listing addresses", e))?;
-        let net = |m: &rtnetlink::packet_route::address::AddressMessage| {
-            let address = m.attributes.iter().find_map(|a| match a {
-                AddressAttribute::Address(a) => Some(*a),
-                _ => None,
-            })?;
-            IpNetwork::new(address, m.header.prefix_len).ok()
-        };
-        Ok(found.iter().filter_map(net).collect())
-    }
-
-    /// Gateways of the default routes of a family in the main table, and the interfaces that they leave by.
-    pub(super) async fn default_gateways(&self, v4: bool) -> Result<Vec<(IpAddr, u32)>> {
-        let query = if v4 {
-            RouteMessageBuilder::<std::net::Ipv4Addr>::new().build()
-        } else {
-            RouteMessageBuilder::<std::net::Ipv6Addr>::new().build()
-        };
-        let found = retry(|| {
-            let routes = self.handle.route().get(query.clone()).execute();
-            routes.try_collect::<Vec<_>>()
-        })
-        .await;
-        let found = found.map_err(|e| Error::internal("listing routes", e))?;
-        let default = found.iter().filter(|r| {
-            r.header.destination_prefix_length == 0 && r.header.table == RouteHeader::RT_TABLE_MAIN
-        });
-        let way = |r: &RouteMessage| {
-            let (mut gateway, mut output) = (None, None);
-            for attribute in &r.attributes {
-                match attribute {
-                    RouteAttribute::Gateway(RouteAddress::Inet(a)) => {
-                        gateway = Some(IpAddr::V4(*a))
-                    }
-                    RouteAttribute::Gateway(RouteAddress::Inet6(a)) => {
-                        gateway = Some(IpAddr::V6(*a))
-                    }
-                    RouteAttribute::Oif(ifindex) => output = Some(*ifindex),
-                    _ => {}
-                }
-            }
-            gateway.zip(output)
-        };
-        Ok(default.filter_map(way).collect())
     }
 
     /// Makes a container's veth, one end straight in its namespace, both down. Returns the host end's index.

@@ -6,6 +6,7 @@ pub mod filters;
 pub mod host;
 mod inside;
 pub mod links;
+mod listing;
 pub mod memory;
 pub mod netns;
 pub mod ports;

@@ -236,14 +236,11 @@ impl Writer {
             }
         }
         // What is owed is tried once more at the end.
-        if !self.owed.is_empty() {
-            self.take(Vec::new());
-        }
+        self.take(Vec::new());
     }
 
     /// Writes what is owed, then these: in one transaction where all are as expected, else each by itself.
-    fn take(&mut self, batch: Vec<Job>) {
-        let mut batch = batch;
+    fn take(&mut self, mut batch: Vec<Job>) {
         // What takes a commit back comes after it; whatever is owed is written before anything new.
         for job in batch.extract_if(.., |job| job.done.is_none()) {
             self.owed.push_back(job.writes);

@@ -34,7 +34,7 @@ async fn p01_health_reflection_and_errors() -> Outcome {
     let world = World::new()?;
     let channel = channel(&world).await?;
     let services = [
-        "Network", "Sandbox", "Endpoint", "Port", "Flow", "Event", "System",
+        "Network", "Sandbox", "Endpoint", "Port", "Name", "Flow", "Event", "System",
     ];
     let services = services.map(|name| format!("netd.v1.{name}Service"));
     for service in services.iter().cloned().chain([String::new()]) {

@@ -348,9 +348,8 @@ fn p01_a_field_that_is_wrong_is_named() -> Outcome {
         "7f",
         "n",
     ])?;
-    // Until the engine takes ids of clients it says so, instead of taking another.
     ensure!(
-        output.code == Some(1) && output.stderr.contains("UNIMPLEMENTED"),
+        output.code == Some(1) && output.stderr.contains("INVALID_ARGUMENT"),
         "{}",
         output.text()
     );

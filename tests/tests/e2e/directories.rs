@@ -3,19 +3,26 @@
 use std::{collections::BTreeMap, fs, os::unix::fs::MetadataExt as _, path::Path, path::PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use netd_tests::{Netns, Sandbox, World, probe::probe, run::Output, world::HOST_V4};
+use netd_tests::{Netns, Sandbox, World, probe::probe, run::Output, wait_for, world::HOST_V4};
+use nix::sys::signal::Signal;
 
 use crate::{Outcome, reaches, show};
 
 /// Runs netd to its end with other values of some options, and more words behind.
 fn other(world: &World, changed: &[(&str, String)], more: &[&str]) -> Result<Output> {
     let mut words = world.daemon_words(more);
+    change(&mut words, changed)?;
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    world.host_scope().run(&words)
+}
+
+/// Gives options of a command line other values.
+fn change(words: &mut [String], changed: &[(&str, String)]) -> Outcome {
     for (option, value) in changed {
         let at = words.iter().position(|word| word == option);
         words[at.context("no such option")? + 1] = value.clone();
     }
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    world.host_scope().run(&words)
+    Ok(())
 }
 
 /// It ends with a message that has these words and a way out.
@@ -93,9 +100,26 @@ fn b2_a_second_daemon_is_refused_and_disturbs_nothing() -> Outcome {
     reaches(&a, b.v4("eth0")?.into(), 7000)?;
     probe(&world.lan_scope(), "tcp", (HOST_V4, 8080).into(), 2000)?;
     world.ctl("network connect bridge a")?;
-    // One that is another in everything is not in its way: it gets as far as the first one's interfaces.
-    let output = other(&world, &[name(), state(), run()], &[])?;
-    ensure!(!output.text().contains("another netd"), "{}", output.text());
+    // One that is another in everything is not in its way: it lives beside it, but for the device that the first one has.
+    let mut words = world.daemon_words(&[]);
+    change(&mut words, &[name(), state(), run()])?;
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let log = world.directory().join("other.log");
+    let beside = world
+        .host_scope()
+        .spawn_logged(&words, fs::File::create(&log)?)?;
+    let socket = world.directory().join("run-b/netd.sock");
+    wait_for("the other netd", 30, || socket.exists().then_some(()));
+    let said = fs::read_to_string(&log)?;
+    ensure!(
+        said.contains("netd0") && !said.contains("another netd"),
+        "{said}"
+    );
+    ensure!(
+        beside.stop(Signal::SIGTERM)?.ok,
+        "{}",
+        fs::read_to_string(&log)?
+    );
     let purged = other(&world, &[name(), state(), run()], &["--purge"])?;
     ensure!(purged.ok, "{}", purged.text());
     for made in ["state-b", "run-b"] {

@@ -18,6 +18,7 @@ mod access_hostile;
 mod addresses;
 mod api;
 mod api_bounds;
+mod api_changes;
 mod bad_input;
 mod binding;
 mod capacity;

@@ -1,3 +1,5 @@
+//! What netlink messages make of what is known of the host.
+
 use std::{path::Path, process::Command};
 
 use nix::sched::{CloneFlags, unshare};

@@ -1,3 +1,5 @@
+//! The embedded store: whole commits, comparisons, damaged files and records.
+
 use super::*;
 
 fn put(kind: &str, id: &str, value: u32) -> Write {
