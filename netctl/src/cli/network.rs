@@ -41,7 +41,7 @@ pub enum Command {
     Connect(Connect),
     /// Disconnects a sandbox from a network.
     Disconnect {
-        /// Also clears an endpoint whose namespace is gone.
+        /// What does not exist, or is not connected, is no error.
         #[arg(short, long)]
         force: bool,
         /// Name, id or unique prefix of an id.

@@ -75,8 +75,7 @@ pub async fn run(client: &Client, command: Command, output: Output) -> Result<()
             let request = DisconnectSandboxRequest {
                 network,
                 sandbox,
-                force,
-                allow_missing: false,
+                allow_missing: force,
             };
             let mut service = client.endpoints();
             let id = service.disconnect_sandbox(request).await?.into_inner();

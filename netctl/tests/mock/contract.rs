@@ -150,7 +150,7 @@ fn n05_connect_says_all() {
     let forced: Vec<bool> = daemon
         .seen::<DisconnectSandboxRequest>()
         .iter()
-        .map(|r| r.force)
+        .map(|r| r.allow_missing)
         .collect();
     assert_eq!(forced, [false, true]);
 }

@@ -111,9 +111,19 @@ impl Engine {
 
     /// Writes the hosts file of a sandbox whose networks have changed, and those of the sandboxes that link to it.
     pub(super) fn write_hosts(&self, sandbox: &str) -> Result<()> {
+        let name = self
+            .desired()
+            .sandboxes()
+            .get(sandbox)
+            .map(|s| s.name.clone());
+        self.write_hosts_of(sandbox, &name.unwrap_or_default())
+    }
+
+    /// As [`Engine::write_hosts`], of a sandbox that may not be desired any more.
+    fn write_hosts_of(&self, sandbox: &str, name: &str) -> Result<()> {
         let _alone = locked(&self.writing);
         let (state, directory) = (self.state(), self.files_directory());
-        for id in state.linked_to(sandbox) {
+        for id in state.linked_to(sandbox, name) {
             let found = state.sandboxes().get(&id);
             let found = found
                 .and_then(|s| Some((paths(&directory, &state, s)?.hosts, state.host_lines(s))));
@@ -129,23 +139,18 @@ impl Engine {
         Ok(())
     }
 
-    /// As [`Engine::write_hosts`] where nothing more can be done if it fails.
-    pub(super) fn follow_hosts(&self, sandbox: &str) {
-        if let Err(e) = self.write_hosts(sandbox) {
-            tracing::warn!("{e}");
-        }
-    }
-
     /// Removes the files of a sandbox that runs no more.
-    pub(super) fn remove_files(&self, sandbox: &str) {
+    pub(super) fn remove_files(&self, sandbox: &Sandbox) {
         {
             let _alone = locked(&self.writing);
             let directory = self.files_directory();
-            if let Err(e) = directories::remove_files(&directory, sandbox) {
+            if let Err(e) = directories::remove_files(&directory, &sandbox.id) {
                 tracing::warn!("{e}");
             }
         }
-        self.follow_hosts(sandbox);
+        if let Err(e) = self.write_hosts_of(&sandbox.id, &sandbox.name) {
+            tracing::warn!("{e}");
+        }
     }
 
     /// At the daemon's start: files of sandboxes that run no more go, those of the others come back. `fresh`: sandboxes

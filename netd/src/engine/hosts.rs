@@ -77,11 +77,8 @@ impl Desired {
     }
 
     /// Sandboxes that may have legacy links to this one, and itself.
-    pub(super) fn linked_to(&self, target: &str) -> BTreeSet<String> {
+    pub(super) fn linked_to(&self, target: &str, name: &str) -> BTreeSet<String> {
         let mut found = BTreeSet::from([target.to_owned()]);
-        let Some(name) = self.sandboxes().get(target).map(|s| s.name.as_str()) else {
-            return found;
-        };
         let names = |link: &String| {
             let (wanted, _) = parts(link);
             wanted == name || target.starts_with(wanted)

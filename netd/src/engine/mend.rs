@@ -138,6 +138,19 @@ impl Engine {
         mended
     }
 
+    async fn mend_one_network(&self, network: &Network) -> Result<()> {
+        self.realize_network(network).await?;
+        if network.mtu.is_some() || network.device.is_empty() {
+            return Ok(());
+        }
+        let state = self.state();
+        let endpoints = state.endpoints_on(&network.id);
+        let endpoints: Vec<Endpoint> = endpoints.map(|e| Endpoint::clone(e)).collect();
+        let mtu = state.observed.host.egress_mtu();
+        let (driver, record) = (network.driver(), network.record());
+        driver.set_mtu(&self.context, record, &endpoints, mtu).await
+    }
+
     /// Tries what is degraded once more, with everything that hangs on it.
     pub(super) async fn mend_degraded(&self) {
         let observed = self.context.observations.now();
@@ -147,7 +160,7 @@ impl Engine {
                     let _alone = self.network_locks.alone(id).await;
                     let network = self.desired().networks().get(id).cloned();
                     if let Some(network) = network
-                        && let Err(e) = self.realize_network(&network).await
+                        && let Err(e) = self.mend_one_network(&network).await
                     {
                         self.degrade(object.clone(), &e.to_string());
                     }

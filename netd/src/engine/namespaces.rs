@@ -149,12 +149,16 @@ impl Engine {
             .context
             .observations
             .note(|o| o.running.remove(&sandbox.id));
-        self.remove_files(&sandbox.id);
+        self.remove_files(sandbox);
         if let (Origin::Foreign { .. }, Some(netns)) = (&run.origin, &netns)
             && let Err(e) = namespace::leave(netns).await
         {
             tracing::warn!("leaving the namespace of sandbox {}: {e}", sandbox.name);
         }
-        Netns::remove(&run.netns)
+        if let Err(e) = Netns::remove(&run.netns) {
+            // Not netd's own any more: it stays, and each start says so.
+            self.warn(format!("sandbox {}: {e}", sandbox.name));
+        }
+        Ok(())
     }
 }
