@@ -17,7 +17,7 @@ use crate::{
     store,
 };
 
-/// Every sandbox' namespace is an open file: as many as the system lets us have.
+/// Every sandbox's namespace is an open file: as many as the system lets us have.
 fn raise_file_limit() {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let raised = getrlimit(Resource::RLIMIT_NOFILE)

@@ -68,7 +68,7 @@ fn enter(sandbox: &Sandbox) -> Result<()> {
     take_names(sandbox)
 }
 
-/// Gives this process mounts and names of its own, with the sandbox' files in place of the host's.
+/// Gives this process mounts and names of its own, with the sandbox's files in place of the host's.
 fn take_names(sandbox: &Sandbox) -> Result<()> {
     let fail = |what: &str, error: &dyn std::fmt::Display| {
         Failure::new(format!("{what} for sandbox {}: {error}", sandbox.name))

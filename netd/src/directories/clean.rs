@@ -96,7 +96,7 @@ pub fn remove_files(directory: &Path, id: &str) -> Result<()> {
     let mut options = fs::OpenOptions::new();
     options
         .read(true)
-        .custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW);
+        .custom_flags(nix::libc::O_DIRECTORY | nix::libc::O_NOFOLLOW);
     let own = match options.open(&path) {
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
         other => other.map_err(|e| fail(&e))?,

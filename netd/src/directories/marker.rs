@@ -48,7 +48,7 @@ impl Marker {
             .create(true)
             .truncate(false)
             .mode(0o600)
-            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+            .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK)
             .open(path)
     }
 
@@ -57,7 +57,7 @@ impl Marker {
         let mut options = File::options();
         options
             .read(true)
-            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+            .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK);
         Self::of(&options.open(path).ok()?)
     }
 

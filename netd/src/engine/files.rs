@@ -201,7 +201,7 @@ fn replace(path: &Path, text: &[u8]) -> io::Result<bool> {
     options
         .read(true)
         .write(true)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC);
+        .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_CLOEXEC);
     let file = match options.open(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             let file = options.create(true).open(path)?;

@@ -49,7 +49,11 @@ impl Netns {
         let fail = |e: std::io::Error| {
             let kind = match e.kind() {
                 ErrorKind::NotFound | ErrorKind::NotADirectory => Kind::NotFound,
-                _ if matches!(e.raw_os_error(), Some(libc::ELOOP | libc::ENAMETOOLONG)) => {
+                _ if matches!(
+                    e.raw_os_error(),
+                    Some(nix::libc::ELOOP | nix::libc::ENAMETOOLONG)
+                ) =>
+                {
                     Kind::Invalid
                 }
                 _ => Kind::Internal,
@@ -65,10 +69,10 @@ impl Netns {
         // The same object, whatever the path leads to by now.
         let file = File::open(by_fd(&place)).map_err(fail)?;
         // NS_GET_NSTYPE (Linux 4.11): _IO(0xb7, 3).
-        const NS_GET_NSTYPE: libc::c_ulong = 0xb703;
+        const NS_GET_NSTYPE: nix::libc::c_ulong = 0xb703;
         // SAFETY: this ioctl takes no argument.
-        let kind = unsafe { libc::ioctl(file.as_raw_fd(), NS_GET_NSTYPE) };
-        if kind != libc::CLONE_NEWNET {
+        let kind = unsafe { nix::libc::ioctl(file.as_raw_fd(), NS_GET_NSTYPE) };
+        if kind != nix::libc::CLONE_NEWNET {
             return Err(other());
         }
         Ok(Self {
@@ -279,7 +283,7 @@ enum LeftAt {
 }
 
 fn left_at(path: &Path) -> std::io::Result<LeftAt> {
-    let found = match look(path, libc::O_NOFOLLOW) {
+    let found = match look(path, nix::libc::O_NOFOLLOW) {
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(LeftAt::Nothing),
         other => other?,
     };
@@ -297,7 +301,7 @@ fn left_at(path: &Path) -> std::io::Result<LeftAt> {
 /// A look at what is at `path`, without opening it.
 fn look(path: &Path, flags: i32) -> std::io::Result<File> {
     let mut options = OpenOptions::new();
-    options.read(true).custom_flags(libc::O_PATH | flags);
+    options.read(true).custom_flags(nix::libc::O_PATH | flags);
     options.open(path)
 }
 
@@ -318,13 +322,13 @@ fn cookie() -> Result<u64> {
     let fail = |e: &dyn std::fmt::Display| Error::internal("the namespace's cookie", e);
     let socket = std::os::unix::net::UnixDatagram::unbound().map_err(|e| fail(&e))?;
     let mut cookie = 0u64;
-    let mut length = size_of::<u64>() as libc::socklen_t;
+    let mut length = size_of::<u64>() as nix::libc::socklen_t;
     // SAFETY: value and length are of this function, and the length is the value's.
     let asked = unsafe {
-        libc::getsockopt(
+        nix::libc::getsockopt(
             socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_NETNS_COOKIE,
+            nix::libc::SOL_SOCKET,
+            nix::libc::SO_NETNS_COOKIE,
             (&raw mut cookie).cast(),
             &raw mut length,
         )

@@ -3,15 +3,11 @@
 
 use std::{
     fs, io,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, FromRawFd as _, OwnedFd},
     path::PathBuf,
 };
 
-use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
-    io::Errno,
-    process::{Pid, PidfdFlags, pidfd_open},
-};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::io::{Interest, unix::AsyncFd};
 
 use super::Netns;
@@ -58,13 +54,13 @@ impl Watch {
         let refused = |why: &str| {
             Error::invalid(format!("process {pid}: {why}")).hint("give a running process")
         };
-        let number = i32::try_from(pid).ok().and_then(Pid::from_raw);
+        let number = i32::try_from(pid).ok().filter(|number| *number > 0);
         let number = number.ok_or_else(|| refused("there is no such number"))?;
-        let fd = pidfd_open(number, PidfdFlags::NONBLOCK).map_err(|e| match e {
-            Errno::SRCH => gone(pid),
+        let fd = pidfd_open(number).map_err(|e| match e.raw_os_error() {
+            Some(nix::libc::ESRCH) => gone(pid),
             // A thread of a process; EINVAL before Linux 6.9.
-            Errno::INVAL | Errno::NOENT => refused("it is a thread, not a process"),
-            e => Error::internal(format!("process {pid}"), e),
+            Some(nix::libc::EINVAL | nix::libc::ENOENT) => refused("it is a thread, not a process"),
+            _ => Error::internal(format!("process {pid}"), e),
         })?;
         // SAFETY: the descriptor is owned by what is made here, which never gives it away.
         let fd = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }
@@ -98,10 +94,9 @@ impl Watch {
     /// Whether it has ended, reaped or not.
     pub fn has_ended(&self) -> bool {
         let fd = self.fd.get_ref().as_fd();
-        let mut asked = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
-        let now = Timespec::default();
+        let mut asked = [PollFd::new(fd, PollFlags::POLLIN)];
         // It fails only where memory is short: then it is asked again another time.
-        poll(&mut asked, Some(&now)).is_ok_and(|ready| ready > 0)
+        poll(&mut asked, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
     }
 
     /// Waits for its end.
@@ -117,6 +112,19 @@ impl Watch {
     }
 }
 
+/// A descriptor of a process (Linux 5.3).
+fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
+    // SAFETY: the call takes two numbers and gives a new descriptor, or -1.
+    let fd =
+        unsafe { nix::libc::syscall(nix::libc::SYS_pidfd_open, pid, nix::libc::PIDFD_NONBLOCK) };
+    let fd = i32::try_from(fd).unwrap_or(-1);
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: it is new, and nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
 fn gone(pid: u32) -> Error {
     Error::not_found(format!("there is no process {pid}")).hint("give a running process")
 }
@@ -127,7 +135,7 @@ fn started(pid: u32) -> Result<u64> {
     let text = fs::read(&path).map_err(|e| match e.kind() {
         io::ErrorKind::NotFound => gone(pid),
         // Gone between open and read.
-        _ if e.raw_os_error() == Some(libc::ESRCH) => gone(pid),
+        _ if e.raw_os_error() == Some(nix::libc::ESRCH) => gone(pid),
         _ => Error::internal(&path, e),
     })?;
     let text = String::from_utf8_lossy(&text);

@@ -41,7 +41,7 @@ pub struct SourceRoute {
     pub gateway: IpAddr,
     /// Interface.
     pub interface: String,
-    /// Subnets of the sandbox' other networks: an answer to a client there that asked by a published port goes back
+    /// Subnets of the sandbox's other networks: an answer to a client there that asked by a published port goes back
     /// through the gateway, too, not straight to the client, who knows nothing of this address.
     pub others: Vec<IpNetwork>,
 }

@@ -30,7 +30,7 @@ pub fn path(world: &World, sandbox: &str, key: &str) -> anyhow::Result<PathBuf> 
     Ok(shown[key].as_str().context("no path")?.into())
 }
 
-/// A sandbox' resolv.conf without the first line, which is a remark.
+/// A sandbox's resolv.conf without the first line, which is a remark.
 pub fn resolv_conf(world: &World, sandbox: &str) -> anyhow::Result<String> {
     let text = fs::read_to_string(path(world, sandbox, "ResolvConfPath")?)?;
     let (remark, rest) = text.split_once('\n').context("one line only")?;
@@ -50,7 +50,7 @@ pub fn hosts(world: &World, sandbox: &str) -> anyhow::Result<Vec<String>> {
     lines(&path(world, sandbox, "HostsPath")?)
 }
 
-/// The lines of a sandbox' own addresses on an interface.
+/// The lines of a sandbox's own addresses on an interface.
 pub fn own(sandbox: &Sandbox, interface: &str, names: &str) -> anyhow::Result<Vec<String>> {
     let addresses = sandbox.addresses(interface)?;
     Ok(addresses.iter().map(|a| format!("{a}\t{names}")).collect())

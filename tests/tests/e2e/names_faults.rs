@@ -69,7 +69,7 @@ fn b08_the_own_resolver_is_refused_as_a_server() -> Outcome {
             world.refused(&line, &[server, "own resolver"])?;
         }
     }
-    // Any other server of the sandbox' own may be.
+    // Any other server of the sandbox's own may be.
     let web = show::run(&world, "--dns 127.0.0.1 --network front web")?;
     let own = [(IpAddr::V4(Ipv4Addr::LOCALHOST), 53).into()];
     let own = Nameserver::start(&web.netns, &web.scope, &own, &[])?;

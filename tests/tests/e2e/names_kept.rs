@@ -259,7 +259,7 @@ fn b12_a_service_manager_keeps_the_sockets() -> Outcome {
         (kept.len() == 3 && kept.iter().any(|(name, _)| name == "other.socket")).then_some(())
     });
     world.ctl("sandbox rm other")?;
-    wait_for("the end of the sandbox' sockets", 5, || {
+    wait_for("the end of the sandbox's sockets", 5, || {
         manager.take().ok()?;
         (manager.kept().len() == 2).then_some(())
     });

@@ -79,17 +79,17 @@ fn terminal() -> (File, PathBuf) {
     options
         .read(true)
         .write(true)
-        .custom_flags(libc::O_NOCTTY | libc::O_NONBLOCK);
+        .custom_flags(nix::libc::O_NOCTTY | nix::libc::O_NONBLOCK);
     let master = options.open("/dev/ptmx").unwrap();
     let (mut unlocked, mut number) = (0i32, 0u32);
     // SAFETY: both point to integers of this function, which the kernel reads or writes before it returns.
     unsafe {
         assert_eq!(
-            libc::ioctl(master.as_raw_fd(), libc::TIOCSPTLCK, &raw mut unlocked),
+            nix::libc::ioctl(master.as_raw_fd(), nix::libc::TIOCSPTLCK, &raw mut unlocked),
             0
         );
         assert_eq!(
-            libc::ioctl(master.as_raw_fd(), libc::TIOCGPTN, &raw mut number),
+            nix::libc::ioctl(master.as_raw_fd(), nix::libc::TIOCGPTN, &raw mut number),
             0
         );
     }
@@ -99,7 +99,7 @@ fn terminal() -> (File, PathBuf) {
 /// Once the other end was open and is no more, reading fails otherwise than before.
 fn was_opened(mut master: &File) -> bool {
     let read = master.read(&mut [0]);
-    read.is_err_and(|e| e.raw_os_error() == Some(libc::EIO))
+    read.is_err_and(|e| e.raw_os_error() == Some(nix::libc::EIO))
 }
 
 /// A file system that never answers.
