@@ -58,7 +58,7 @@ pub async fn run(instance: Instance, source: Source) -> Result<()> {
     #[cfg(feature = "failpoints")]
     {
         crate::failpoints::arm("NETD_FAILPOINT_START");
-        crate::failpoints::refuse();
+        crate::failpoints::refuse("NETD_FAILPOINT_REFUSE_START");
     }
     let path = socket(&instance.run);
     // What the operator has to mend is said before anything is begun.
@@ -80,7 +80,10 @@ pub async fn run(instance: Instance, source: Source) -> Result<()> {
     let engine = Engine::start(instance, config, store, dataplane, netlink).await?;
     follow_store(&engine, &health);
     #[cfg(feature = "failpoints")]
-    crate::failpoints::arm("NETD_FAILPOINT");
+    {
+        crate::failpoints::arm("NETD_FAILPOINT");
+        crate::failpoints::refuse("NETD_FAILPOINT_REFUSE");
+    }
     let local = listen::bind(&path, group.as_deref())?;
     tracing::info!("serving on {}", path.display());
     if let Some(address) = remote.as_ref().and_then(|tcp| tcp.local_addr().ok()) {

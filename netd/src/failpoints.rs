@@ -21,9 +21,9 @@ pub fn arm(variable: &str) {
     }
 }
 
-/// Makes the place that the environment names refuse, if it names one.
-pub fn refuse() {
-    if let Ok(name) = std::env::var("NETD_FAILPOINT_REFUSE") {
+/// Makes the place that this variable of the environment names refuse, if it names one.
+pub fn refuse(variable: &str) {
+    if let Ok(name) = std::env::var(variable) {
         ARMED.lock().unwrap_or_else(PoisonError::into_inner).1 = Some(name);
     }
 }

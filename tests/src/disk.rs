@@ -56,7 +56,7 @@ impl SmallDisk {
 }
 
 fn remount(path: &Path, kib: u32, flags: MsFlags) -> Result<()> {
-    let size = format!("size={kib}k");
+    let size = format!("size={kib}k,mode=0700");
     mount(
         Some("tmpfs"),
         path,

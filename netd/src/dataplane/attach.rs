@@ -108,8 +108,9 @@ pub fn tcx_or(
         Error::internal(format!("attaching {program} to uplink {name}"), chain(e))
     };
     #[cfg(feature = "failpoints")]
-    if name == "refused" {
-        crate::failpoint!("uplink-refused");
+    if name == "refused" && crate::failpoints::reach("uplink-refused").is_err() {
+        let text = format!("attaching {program} to uplink {name}");
+        return Err(Error::internal(text, "a test says so"));
     }
     let classifier = classifier(object, program)?;
     if pin.exists() {

@@ -74,7 +74,7 @@ impl Engine {
                 .note(|o| o.degraded.remove(object).is_some())
     }
 
-    fn name_of(&self, object: &ObjectId) -> String {
+    pub(super) fn name_of(&self, object: &ObjectId) -> String {
         let desired = self.desired();
         let name = match object {
             ObjectId::Network(id) => desired.networks().get(id).map(|n| n.name.clone()),

@@ -24,6 +24,8 @@ pub(super) struct Loaded {
     pub desired: Desired,
     /// Records that cannot be used, by key, with the reason.
     pub quarantined: BTreeMap<String, String>,
+    /// Key and name of those that name themselves.
+    pub quarantined_names: Vec<(Key, String)>,
     /// Ids in those records, also of networks and endpoints whose interfaces must not be taken for left-over ones.
     pub quarantined_ids: BTreeSet<String>,
     /// Networks and sandboxes whose kernel state may not be what the store says.
@@ -43,6 +45,15 @@ struct Loading<'a> {
 
 impl Loading<'_> {
     fn quarantine(&mut self, key: &Key, reason: String) {
+        let record = self.snapshot.records.get(key).and_then(|r| r.as_ref().ok());
+        let value = record.and_then(|r| r.read::<serde_json::Value>().ok());
+        let name = value.and_then(|v| Some(v.get("name")?.as_str()?.to_owned()));
+        let reason = match &name {
+            Some(name) => format!("{name:?}: {reason}"),
+            None => reason,
+        };
+        let names = &mut self.loaded.quarantined_names;
+        names.push((key.clone(), name.unwrap_or_default()));
         self.loaded.quarantined_ids.insert(key.id.clone());
         self.loaded.quarantined.insert(key.to_string(), reason);
     }

@@ -47,6 +47,12 @@ impl Engine {
                 "wrote the map entries of {entries} networks, endpoints or publications anew"
             ));
         }
+        let observed = self.context.observations.now();
+        for (object, degraded) in observed.degraded.iter() {
+            let (kind, _) = object.parts();
+            let name = self.name_of(object);
+            mended.push(format!("{kind} {name} stays degraded: {}", degraded.reason));
+        }
         Ok(mended)
     }
 

@@ -30,6 +30,7 @@ mod pools;
 mod port_index;
 mod ports;
 mod publish;
+mod quarantine;
 mod realize;
 mod reserve;
 mod reserved;
@@ -140,6 +141,8 @@ pub struct Engine {
     /// What start-up had to mend or could not.
     warnings: Mutex<Vec<String>>,
     overload: Mutex<overload::Overload>,
+    /// Records that cannot be used: their keys, and their names as far as they have one.
+    quarantined: Mutex<Vec<(Key, String)>>,
     /// What failed when the programs of uplinks were hung last.
     failing_uplinks: Mutex<BTreeSet<String>>,
 }

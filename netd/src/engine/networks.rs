@@ -131,7 +131,11 @@ impl Engine {
 
     /// Removes a network that nobody uses. Returns its id.
     pub async fn remove_network(&self, wanted: &str) -> Result<String> {
-        let id = self.desired().network(wanted)?.id.clone();
+        let found = self.desired().network(wanted).map(|n| n.id.clone());
+        let id = match found {
+            Ok(id) => id,
+            Err(e) => return self.discard("network", wanted, e).await,
+        };
         let _alone = self.network_locks.alone(&id).await;
         let ((), decided) = self.decide(|transaction| {
             let desired = transaction.desired();

@@ -129,7 +129,11 @@ impl Engine {
 
     /// Removes a sandbox with its endpoints and publications. Returns its id.
     pub async fn remove_sandbox(&self, wanted: &str) -> Result<String> {
-        let id = self.desired().sandbox(wanted)?.id.clone();
+        let found = self.desired().sandbox(wanted).map(|s| s.id.clone());
+        let id = match found {
+            Ok(id) => id,
+            Err(e) => return self.discard("sandbox", wanted, e).await,
+        };
         let _alone = self.sandbox_locks.alone(&id).await;
         let ((), decided) = self.decide(|transaction| {
             let desired = transaction.desired();

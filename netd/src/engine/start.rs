@@ -125,11 +125,12 @@ impl Engine {
             warnings: Mutex::default(),
             overload: Mutex::default(),
             failing_uplinks: Mutex::default(),
+            quarantined: Mutex::new(loaded.quarantined_names.clone()),
         });
         engine.adopt_addresses(&loaded);
         for (key, reason) in &loaded.quarantined {
-            engine.warn(format!("record {key} is not used: {reason}"));
-            engine.degrade(ObjectId::Record(key.clone()), reason);
+            let text = format!("not used: {reason}");
+            engine.degrade(ObjectId::Record(key.clone()), &text);
         }
         engine.adopt_links(&loaded).await?;
         let fresh = engine.adopt_namespaces(&loaded).await;
@@ -172,7 +173,7 @@ impl Engine {
             };
             if let Err(e) = self.predefine_one(&request).await {
                 self.warn(format!(
-                    "the network {name} cannot be made: {e}; the next start tries again"
+                    "the network {name} is degraded: it cannot be made: {e}; the next start tries again"
                 ));
             }
         }

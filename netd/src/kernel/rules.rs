@@ -181,6 +181,11 @@ pub(super) async fn set_sources(netlink: &Netlink, sources: &[SourceRoute]) -> R
     for rule in there.difference(&wanted) {
         remove(netlink, *rule).await?;
     }
+    // Of interfaces that stay: their networks are the only ones now.
+    if there != wanted {
+        let tables: BTreeSet<u32> = sources.iter().map(|route| route.table).collect();
+        remove_tables(netlink, &tables).await?;
+    }
     Ok(())
 }
 
@@ -209,15 +214,15 @@ pub async fn leave(netns: &Netns) -> Result<()> {
         for rule in rules(&netlink).await? {
             remove(&netlink, rule).await?;
         }
-        remove_tables(&netlink).await?;
+        remove_tables(&netlink, &BTreeSet::new()).await?;
         netlink.unhang(LOOPBACK, Side::Egress, leads).await?;
         netlink.remove_empty_clsact(LOOPBACK).await.map(drop)
     })
     .await
 }
 
-/// Removes the routes of single endpoints' tables.
-async fn remove_tables(netlink: &Netlink) -> Result<()> {
+/// Removes the routes of single endpoints' tables but for those that are kept.
+async fn remove_tables(netlink: &Netlink, kept: &BTreeSet<u32>) -> Result<()> {
     let fail = |e| Error::internal("routing tables of a sandbox", e);
     let queries = [
         RouteMessageBuilder::<std::net::Ipv4Addr>::new().build(),
@@ -226,7 +231,8 @@ async fn remove_tables(netlink: &Netlink) -> Result<()> {
     for query in queries {
         let list = || {
             let found = netlink.handle.route().get(query.clone()).execute();
-            let own = found.try_filter(|route| std::future::ready(table(route) >= TABLES));
+            let gone = |table| table >= TABLES && !kept.contains(&table);
+            let own = found.try_filter(move |route| std::future::ready(gone(table(route))));
             own.try_collect::<Vec<RouteMessage>>()
         };
         for route in retry(list).await.map_err(fail)? {
