@@ -222,7 +222,8 @@ pub fn status(status: &GetStatusResponse) -> Value {
         .map(|map| json!({ "Name": map.name, "Entries": map.entries, "Capacity": map.capacity }));
     let flows = status.flows.unwrap_or_default();
     json!({
-        "Health": "serving",
+        "Health": if status.not_serving.is_empty() { "serving" } else { "not serving" },
+        "NotServing": status.not_serving,
         "Version": status.version,
         "Instance": status.instance,
         "Pid": status.pid,

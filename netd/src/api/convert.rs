@@ -132,7 +132,7 @@ pub fn degraded_objects(model: &View) -> Vec<v1::DegradedObject> {
                 let owner = endpoint.and_then(|e| model.sandboxes().get(&e.sandbox));
                 (v1::ObjectType::Endpoint, id, owner.map(|s| s.name.clone()))
             }
-            ObjectId::Record(key) => (v1::ObjectType::Unspecified, key, None),
+            ObjectId::Record(key) => (v1::ObjectType::Unspecified, key, Some(key.clone())),
         };
         v1::DegradedObject {
             r#type: kind.into(),

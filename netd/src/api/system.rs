@@ -110,10 +110,17 @@ impl SystemService for Api {
             maps: maps.into_iter().map(usage).collect(),
             warnings,
             flows: Some(flows),
-            // What the engine does not remember yet.
             degraded: convert::degraded_objects(&model),
             revision: model.revision,
             oldest_revision: model.oldest,
+            not_serving: self
+                .engine
+                .health()
+                .borrow()
+                .clone()
+                .err()
+                .into_iter()
+                .collect(),
         }))
     }
 

@@ -118,8 +118,23 @@ pub fn stored(snapshot: &Snapshot, instance: &crate::config::Instance) -> Stored
     for sandbox in &stored.sandboxes {
         let names = [sandbox.name.clone(), sandbox.id.clone()];
         stored.namespaces.extend(names);
+        // It may have another name by now than when it was started.
+        let run = sandbox
+            .run
+            .as_ref()
+            .and_then(|r| r.netns.file_name()?.to_str());
+        stored.namespaces.extend(run.map(str::to_owned));
     }
     stored
+}
+
+/// Kinds of records that this version has; others are of a later one, or of nobody.
+fn is_known(key: &Key) -> bool {
+    let kinds: &[&str] = match key.scope {
+        Scope::Shared => &["network", "endpoint"],
+        Scope::Host => &["sandbox", "number", "setting", "cursors", "unfinished"],
+    };
+    kinds.contains(&key.kind.as_str())
 }
 
 /// `names`: the directory of netd's own names of namespaces.
@@ -161,6 +176,9 @@ pub(super) fn load(snapshot: &Snapshot, names: &Path) -> Loaded {
             }
             Err(e) => loading.quarantine(&key, e.to_string()),
         }
+    }
+    for key in snapshot.records.keys().filter(|key| !is_known(key)) {
+        loading.quarantine(key, "its key is of no known kind".into());
     }
     let mut endpoints = Vec::new();
     for (key, mut endpoint) in loading.all(Scope::Shared, "endpoint", |e: &Endpoint| &e.id) {

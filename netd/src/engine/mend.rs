@@ -19,6 +19,7 @@ impl Engine {
         self.refresh_host().await?;
         self.dataplane.take_mended();
         mended.extend(self.mend_known_links().await?);
+        self.predefine(false).await;
         let networks: Vec<Arc<Network>> = self.state().networks().values().cloned().collect();
         for network in networks {
             let _shared = self.network_locks.shared(&network.id).await;
@@ -160,6 +161,10 @@ impl Engine {
     /// Tries what is degraded once more, with everything that hangs on it.
     pub(super) async fn mend_degraded(&self) {
         let observed = self.context.observations.now();
+        if observed.degraded.is_empty() {
+            return;
+        }
+        self.predefine(false).await;
         for object in observed.degraded.keys() {
             match object {
                 ObjectId::Network(id) => {

@@ -24,7 +24,7 @@ use crate::{
     dataplane::{Dataplane, DesiredState},
     directories,
     dns::Resolver,
-    driver::{Context, Driver},
+    driver::{Context, Driver, Network},
     error::{Error, Result},
     ipam::Ipam,
     kernel::{Netlink, Reaper},
@@ -135,7 +135,7 @@ impl Engine {
         engine.adopt_links(&loaded).await?;
         let fresh = engine.adopt_namespaces(&loaded).await;
         engine.refresh_host().await?;
-        engine.predefine().await;
+        engine.predefine(true).await;
         // Thousands of sockets and files beside thousands of links.
         let (names, new) = (Arc::clone(&engine), fresh.clone());
         let names = tokio::task::spawn_blocking(move || {
@@ -158,10 +158,13 @@ impl Engine {
         Ok(engine)
     }
 
-    /// Makes the networks that always exist.
-    async fn predefine(&self) {
+    /// Adds the networks that always exist and do not yet. One that cannot be is degraded, and tried again. `starting`: they are
+    /// made with all the others.
+    pub(super) async fn predefine(&self, starting: bool) {
         for (name, driver) in Driver::predefined() {
+            let mark = ObjectId::Record(format!("network {name}"));
             if self.desired().network_named(name).is_some() {
+                self.forget_degraded(&mark);
                 continue;
             }
             let request = NetworkRequest {
@@ -171,22 +174,32 @@ impl Engine {
                 ipam_driver: "default".into(),
                 ..NetworkRequest::default()
             };
-            if let Err(e) = self.predefine_one(&request).await {
-                self.warn(format!(
-                    "the network {name} is degraded: it cannot be made: {e}; the next start tries again"
-                ));
+            match self.predefine_one(&request, starting).await {
+                Ok(()) => drop(self.forget_degraded(&mark)),
+                Err(e) => self.degrade(mark, &format!("it cannot be made: {e}")),
             }
         }
     }
 
-    async fn predefine_one(&self, request: &NetworkRequest) -> Result<()> {
+    async fn predefine_one(&self, request: &NetworkRequest, starting: bool) -> Result<()> {
         let network = self.plan(&self.state(), request).await?;
+        let added = if starting {
+            self.write_network(network.clone()).await
+        } else {
+            self.add_network(network.clone()).await
+        };
+        if added.is_err() {
+            self.release_pools(&network).await;
+        }
+        added
+    }
+
+    async fn write_network(&self, network: Network) -> Result<()> {
         let ((), decided) = self.decide(|transaction| {
             transaction.setting(self.numbers_taken()?);
             transaction.put_network(network);
             Ok(())
         })?;
-        // Made with all the others.
         self.only_write(decided).await
     }
 

@@ -212,13 +212,7 @@ async fn p01_what_exists_can_be_changed() -> Outcome {
     };
     let well = endpoints.check_endpoint(check()).await?.into_inner();
     ensure!(well.differences.is_empty(), "{well:?}");
-    let sandbox = crate::show::handle(&world, "shop")?;
-    ensure!(
-        sandbox
-            .scope
-            .run(&["ip", "addr", "flush", "dev", "eth0"])?
-            .ok
-    );
+    world.ctl("sandbox exec shop -- ip addr flush dev eth0")?;
     let ill = endpoints.check_endpoint(check()).await?.into_inner();
     ensure!(
         ill.differences.iter().any(|d| d.contains("address")),
