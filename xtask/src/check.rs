@@ -29,7 +29,8 @@ pub fn lint() -> Result<()> {
 /// Licences, sources and doubles of all dependencies (deny.toml); known faults, where their list can be had; dependencies
 /// that nobody uses.
 fn dependencies() -> Result<()> {
-    run::cargo(&["machete", "--skip-target-dir"])?;
+    // By itself: below `cargo run` it would take the name of cargo's command for a path.
+    run::checked(&mut run::command(&["cargo-machete", "--skip-target-dir"]))?;
     run::cargo(&["deny", "--locked", "check", "bans", "licenses", "sources"])?;
     if run::cargo(&["deny", "--log-level", "off", "fetch", "db"]).is_err() {
         println!("lint: the list of known faults cannot be fetched: advisories are not checked");
