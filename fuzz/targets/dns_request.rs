@@ -9,14 +9,14 @@ use hickory_proto::op::{Edns, Message, MessageType};
 use libfuzzer_sys::fuzz_target;
 use netd::dns::{
     message::{Outcome, Transport, handle},
-    table::{Holder, Stand, Table, View},
+    table::{Holder, Membership, Table, View},
 };
 
 /// Two networks, aliases, links with and without a target, and an alias that does not fit a datagram.
 static TABLE: LazyLock<Table> = LazyLock::new(|| {
     let mut table = Table::default();
     for number in 0..60_u8 {
-        let stand = |network: u32, zone: &str| Stand {
+        let membership = |network: u32, zone: &str| Membership {
             network,
             zone: zone.into(),
             named: true,
@@ -30,7 +30,7 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
         };
         table.put(View {
             sandbox: format!("s{number}").into(),
-            stands: vec![stand(1, "front"), stand(2, "back")],
+            memberships: vec![membership(1, "front"), membership(2, "back")],
             forwards: true,
             ..View::default()
         });

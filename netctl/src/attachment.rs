@@ -6,7 +6,7 @@ use std::{
     str::FromStr,
 };
 
-use netd_proto::v1::ConnectRequest;
+use netd_proto::v1::EndpointSpec;
 
 use crate::cli::values::{label, link};
 
@@ -14,37 +14,37 @@ use crate::cli::values::{label, link};
 const KEYS: &str =
     "name, ip, ip6, mac-address, alias, link, link-local-ip, driver-opt, gw-priority and interface";
 
-/// A network and how to be on it; the request's sandbox is empty.
+/// A network and how to be on it.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Attachment(pub ConnectRequest);
+pub struct Attachment(pub EndpointSpec);
 
 impl FromStr for Attachment {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let mut request = ConnectRequest::default();
+        let mut spec = EndpointSpec::default();
         if !text.contains('=') {
             if text.is_empty() {
                 return Err("the network's name is missing".to_owned());
             }
-            request.network = text.to_owned();
-            return Ok(Self(request));
+            spec.network = text.to_owned();
+            return Ok(Self(spec));
         }
         for field in fields(text)? {
             let (key, value) = field
                 .split_once('=')
                 .ok_or_else(|| format!("invalid field {field:?}; the form is key=value"))?;
             let (key, value) = (key.trim().to_lowercase(), value.trim());
-            set(&mut request, &key, value)?;
+            set(&mut spec, &key, value)?;
         }
-        if request.network.is_empty() {
+        if spec.network.is_empty() {
             return Err("network name/id is not specified; say name=NETWORK".to_owned());
         }
-        Ok(Self(request))
+        Ok(Self(spec))
     }
 }
 
-fn set(request: &mut ConnectRequest, key: &str, value: &str) -> Result<(), String> {
+fn set(spec: &mut EndpointSpec, key: &str, value: &str) -> Result<(), String> {
     let address = |fits: bool, kind: &str| {
         if fits {
             Ok(value.to_owned())
@@ -53,26 +53,26 @@ fn set(request: &mut ConnectRequest, key: &str, value: &str) -> Result<(), Strin
         }
     };
     match key {
-        "name" => request.network = value.to_owned(),
-        "ip" => request.ipv4_address = address(value.parse::<Ipv4Addr>().is_ok(), "IPv4")?,
-        "ip6" => request.ipv6_address = address(value.parse::<Ipv6Addr>().is_ok(), "IPv6")?,
-        "mac-address" => request.mac_address = value.to_owned(),
-        "alias" => request.aliases.push(value.to_owned()),
-        "link" => request.links.push(link(value)?),
+        "name" => spec.network = value.to_owned(),
+        "ip" => spec.ipv4_address = address(value.parse::<Ipv4Addr>().is_ok(), "IPv4")?,
+        "ip6" => spec.ipv6_address = address(value.parse::<Ipv6Addr>().is_ok(), "IPv6")?,
+        "mac-address" => spec.mac_address = value.to_owned(),
+        "alias" => spec.aliases.push(value.to_owned()),
+        "link" => spec.links.push(link(value)?),
         "link-local-ip" => {
             let address = address(value.parse::<IpAddr>().is_ok(), "IP")?;
-            request.link_local_addresses.push(address);
+            spec.link_local_addresses.push(address);
         }
         "driver-opt" => {
             let (name, option) = label(value)?;
-            request.driver_options.insert(name, option);
+            spec.driver_options.insert(name, option);
         }
         "gw-priority" => {
-            request.gateway_priority = value
+            spec.gateway_priority = value
                 .parse()
                 .map_err(|_| format!("invalid gw-priority: {value:?} is no whole number"))?;
         }
-        "interface" => request.interface_name = value.to_owned(),
+        "interface" => spec.interface_name = value.to_owned(),
         _ => return Err(format!("invalid field key {key:?}; keys are {KEYS}")),
     }
     Ok(())
@@ -115,18 +115,17 @@ mod tests {
         let text = "name=front,ip=10.0.0.9,ip6=fd00::9,mac-address=02:00:00:00:00:09,alias=a,alias=b,link=db,\
             link=cache:c,driver-opt=k=v,\"driver-opt=list=1,2\",link-local-ip=169.254.1.1,gw-priority=-3,interface=net1";
         let long: Attachment = text.parse().unwrap();
-        let wanted = ConnectRequest {
+        let wanted = EndpointSpec {
             network: "front".into(),
             ipv4_address: "10.0.0.9".into(),
             ipv6_address: "fd00::9".into(),
             mac_address: "02:00:00:00:00:09".into(),
             aliases: vec!["a".into(), "b".into()],
-            links: vec!["db:db".into(), "cache:c".into()],
+            links: vec![link("db").unwrap(), link("cache:c").unwrap()],
             link_local_addresses: vec!["169.254.1.1".into()],
             driver_options: [("k".into(), "v".into()), ("list".into(), "1,2".into())].into(),
             gateway_priority: -3,
             interface_name: "net1".into(),
-            ..Default::default()
         };
         assert_eq!(long.0, wanted);
     }

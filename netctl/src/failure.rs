@@ -17,6 +17,8 @@ pub struct Failure {
     hint: Option<String>,
     /// The daemon's code; None: refused here.
     status: Option<Code>,
+    /// The daemon's reason for programs.
+    reason: Option<String>,
 }
 
 /// Result of a command.
@@ -30,6 +32,7 @@ impl Failure {
             message: Some(message.into()),
             hint: None,
             status: None,
+            reason: None,
         }
     }
 
@@ -40,6 +43,7 @@ impl Failure {
             message: None,
             hint: None,
             status: None,
+            reason: None,
         }
     }
 
@@ -67,7 +71,11 @@ impl Failure {
         let message = format!("cannot reach netd at {address}: {cause}");
         let hint = match cause.kind() {
             io::ErrorKind::PermissionDenied => {
-                "the socket is open to root and its group only".to_owned()
+                "the socket is open to root and its group only (netd --socket-group)".to_owned()
+            }
+            io::ErrorKind::InvalidData => {
+                "the authority of netd's certificate is --tls-ca, and the certificate names the hosts that it is good for"
+                    .to_owned()
             }
             _ => {
                 "is it running? Start it as root, with the --instance, --state and --run that it had before; or name another \
@@ -96,6 +104,9 @@ impl Failure {
         fields.insert("Error".to_owned(), self.message.clone()?.into());
         if let Some(code) = self.status {
             fields.insert("Code".to_owned(), name(code).into());
+        }
+        if let Some(reason) = &self.reason {
+            fields.insert("Reason".to_owned(), reason.clone().into());
         }
         if let Some(hint) = &self.hint {
             fields.insert("Hint".to_owned(), hint.clone().into());
@@ -138,12 +149,14 @@ impl fmt::Display for Failure {
 
 impl From<Status> for Failure {
     fn from(status: Status) -> Self {
-        let hint = status
-            .get_details_error_info()
-            .and_then(|info| info.metadata.get("hint").cloned());
+        let info = status.get_details_error_info();
+        let hint = info.as_ref().and_then(|info| info.metadata.get("hint"));
+        let hint = hint.cloned();
         // What the daemon itself says has no cause here; the transport's words alone do not say who is meant.
         let transport = status.source().is_some() && status.code() != Code::Ok;
+        let lost = transport.then(|| Lost::from(&status)).flatten();
         let message = match (status.code(), status.message()) {
+            _ if let Some(lost) = lost => return lost.into(),
             _ if transport => {
                 "the connection to netd ended: it was stopped, killed or replaced".to_owned()
             }
@@ -154,6 +167,50 @@ impl From<Status> for Failure {
         let mut failure = Self::new(message);
         failure.hint = hint.filter(|hint| !hint.is_empty());
         failure.status = Some(status.code());
+        failure.reason = info.map(|info| info.reason);
+        failure
+    }
+}
+
+/// Why a connection was lost, where more is known than that it was.
+enum Lost {
+    /// The daemon gave no sign of life.
+    Silent,
+    /// One side did not accept the other's certificate.
+    Tls(String),
+}
+
+impl Lost {
+    fn from(status: &Status) -> Option<Self> {
+        let mut source = status.source();
+        while let Some(error) = source {
+            // The type is not public; hyper's documentation gives the words.
+            if error.to_string() == "keep-alive timed out" {
+                return Some(Self::Silent);
+            }
+            if let Some(error) = error.downcast_ref::<io::Error>()
+                && error.kind() == io::ErrorKind::InvalidData
+            {
+                return Some(Self::Tls(error.to_string()));
+            }
+            source = error.source();
+        }
+        None
+    }
+}
+
+impl From<Lost> for Failure {
+    fn from(lost: Lost) -> Self {
+        let mut failure = match lost {
+            Lost::Silent => Self::new("netd gives no sign of life").hint(
+                "is it stopped or overloaded? What was asked may still be done; --timeout SECONDS waits longer",
+            ),
+            Lost::Tls(why) => Self::new(format!("no TLS connection with netd: {why}")).hint(
+                "a certificate and key of the authority that netd trusts, and the authority of netd's own: --tls-cert, \
+                 --tls-key and --tls-ca",
+            ),
+        };
+        failure.status = Some(Code::Unavailable);
         failure
     }
 }

@@ -1,8 +1,7 @@
 //! Pairs the addresses of `network create` with its subnets, in Docker's order and words.
 //! Knows only the command line; what is free or overlaps is the daemon's to say.
 
-use std::net::IpAddr;
-
+use ipnetwork::IpNetwork;
 use netd_proto::v1::IpamPool;
 
 /// Addresses as given, in order.
@@ -85,35 +84,18 @@ fn matching<'a>(
 
 /// Whether `data`, an address or a CIDR, lies in `subnet`. Other text lies nowhere.
 fn contains(subnet: &str, data: &str) -> Result<bool, String> {
-    let (net, length) = cidr(subnet).map_err(|error| format!("invalid subnet: {error}"))?;
-    let address = if data.contains('/') {
-        cidr(data)?.0
-    } else {
-        match data.parse() {
-            Ok(address) => address,
-            Err(_) => return Ok(false),
-        }
-    };
-    Ok(match (net, address) {
-        (IpAddr::V4(net), IpAddr::V4(ip)) => (net.to_bits() ^ ip.to_bits())
-            .checked_shr(32 - u32::from(length))
-            .is_none_or(|rest| rest == 0),
-        (IpAddr::V6(net), IpAddr::V6(ip)) => (net.to_bits() ^ ip.to_bits())
-            .checked_shr(128 - u32::from(length))
-            .is_none_or(|rest| rest == 0),
-        _ => false,
-    })
+    let net = cidr(subnet).map_err(|error| format!("invalid subnet: {error}"))?;
+    if data.contains('/') {
+        return Ok(net.contains(cidr(data)?.ip()));
+    }
+    Ok(data.parse().is_ok_and(|address| net.contains(address)))
 }
 
-/// Address and prefix length; the length fits the family.
-fn cidr(text: &str) -> Result<(IpAddr, u8), String> {
-    let parsed = text.split_once('/').and_then(|(address, length)| {
-        let address: IpAddr = address.parse().ok()?;
-        let longest = if address.is_ipv4() { 32 } else { 128 };
-        let digits = length.bytes().all(|byte| byte.is_ascii_digit());
-        let length: u8 = length.parse().ok()?;
-        (digits && length <= longest).then_some((address, length))
-    });
+/// Address and prefix length, both of them needed; a mask is none.
+fn cidr(text: &str) -> Result<IpNetwork, String> {
+    let length = text.split_once('/').map_or("", |(_, length)| length);
+    let digits = !length.is_empty() && length.bytes().all(|byte| byte.is_ascii_digit());
+    let parsed = text.parse().ok().filter(|_| digits);
     parsed.ok_or_else(|| format!("invalid CIDR address: {text}"))
 }
 
@@ -165,6 +147,25 @@ mod tests {
         );
         // A single subnet is the daemon's to judge.
         assert_eq!(ask(&["hello"], &[], &[], &[]).unwrap()[0].subnet, "hello");
+    }
+
+    #[test]
+    fn n02_a_subnet_is_an_address_and_a_length() {
+        for text in [
+            "10.0.0.0",
+            "10.0.0.0/",
+            "10.0.0.0/+8",
+            "10.0.0.0/33",
+            "10.0.0.0/255.0.0.0",
+            "fd00::/129",
+            "10.0.0/8",
+            "/8",
+        ] {
+            assert!(cidr(text).is_err(), "{text}");
+        }
+        for text in ["10.0.0.0/8", "10.0.0.1/0", "fd00::/64", "::/0"] {
+            assert!(cidr(text).is_ok(), "{text}");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::{fmt, net::IpAddr, str::FromStr};
 
-use netd_proto::v1::{PortSpec, Protocol};
+use netd_proto::v1::{ExposedPort, PortSpec, Protocol};
 
 /// A parsed specification.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -209,16 +209,28 @@ impl fmt::Display for Spec {
 
 impl From<Spec> for PortSpec {
     fn from(spec: Spec) -> Self {
-        let host = spec.host.unwrap_or_default();
         Self {
             host_ip: spec.host_ip.map(|ip| ip.to_string()).unwrap_or_default(),
-            host_port_first: host.0.into(),
-            host_port_last: host.1.into(),
-            port_first: spec.port.0.into(),
-            port_last: spec.port.1.into(),
+            host_port: spec.host.map(|(first, _)| first.into()),
+            port: spec.port.0.into(),
+            count: count(spec.port),
             protocol: spec.protocol.into(),
         }
     }
+}
+
+impl From<Exposed> for ExposedPort {
+    fn from(Exposed(spec): Exposed) -> Self {
+        Self {
+            port: spec.port.0.into(),
+            count: count(spec.port),
+            protocol: spec.protocol.into(),
+        }
+    }
+}
+
+fn count((first, last): (u16, u16)) -> u32 {
+    u32::from(last.saturating_sub(first)) + 1
 }
 
 #[cfg(test)]

@@ -27,8 +27,15 @@ fn c01_forms() {
         assert_eq!(spec(text).to_string(), printed, "{text}");
     }
     let message = PortSpec::from(spec("80"));
-    assert_eq!((message.host_port_first, message.host_port_last), (0, 0));
-    assert_eq!((message.port_first, message.port_last), (80, 80));
+    assert_eq!(
+        (message.host_port, message.port, message.count),
+        (None, 80, 1)
+    );
+    let message = PortSpec::from(spec("9000-9002:7000-7002"));
+    assert_eq!(
+        (message.host_port, message.port, message.count),
+        (Some(9000), 7000, 3)
+    );
 }
 
 #[test]

@@ -1,9 +1,14 @@
 //! Points in time as Docker's filters take them: a duration before now, a date with or without time and zone, or
-//! seconds of Unix time. Asks nobody but the clock's zone.
+//! seconds of Unix time. Asks nobody but for this machine's time zone.
 
 use std::time::SystemTime;
 
+use jiff::{
+    civil::DateTime,
+    tz::{Offset, TimeZone},
+};
 use prost_types::Timestamp;
+use regex::Regex;
 
 /// Nanoseconds of Go's units.
 const UNITS: [(&str, i64); 8] = [
@@ -29,7 +34,7 @@ pub fn parse(text: &str, now: SystemTime) -> Result<Timestamp, String> {
         return Ok(before(now.into(), nanos));
     }
     let found = if text.contains('-') {
-        date(text, || offset(now))
+        date(text)
     } else {
         unix(text)
     };
@@ -111,68 +116,46 @@ fn unix(text: &str) -> Option<Timestamp> {
     })
 }
 
-/// `2026-01-31`, with `T10`, `T10:30`, `T10:30:05` or `T10:30:05.5`, with `Z` or `+01:00`; without a zone `local` tells
-/// the seconds to the east.
-fn date(text: &str, local: impl Fn() -> Option<i64>) -> Option<Timestamp> {
-    let (year, rest) = (number(text, 0, 4)?, text.get(4..)?);
-    let (month, day) = (number(rest, 1, 2)?, number(rest, 4, 2)?);
-    if rest.get(0..1)? != "-" || rest.get(3..4)? != "-" {
+/// `2026-01-31`, with `T10`, `T10:30`, `T10:30:05` or `T10:30:05.5`, with `Z` or `+01:00`; without a zone that of this machine.
+fn date(text: &str) -> Option<Timestamp> {
+    // jiff reads more forms than Docker.
+    let form = Regex::new(
+        r"^(\d{4}-\d\d-\d\d)(?:T(\d\d)(:\d\d)?(:\d\d)?(\.\d{1,9})?)?(?:(Z|z)|([+-]\d\d):(\d\d))?$",
+    );
+    let parts = form.ok()?.captures(text)?;
+    let part = |at: usize| parts.get(at).map(|part| part.as_str());
+    if part(4).is_none() && part(5).is_some() {
         return None;
     }
-    let mut rest = rest.get(6..)?;
-    let (mut clock, mut nanos) = ([0; 3], 0);
-    if let Some(tail) = rest.strip_prefix('T') {
-        rest = tail;
-        for (index, field) in clock.iter_mut().enumerate() {
-            if index > 0 {
-                match rest.strip_prefix(':') {
-                    Some(tail) => rest = tail,
-                    None => break,
-                }
-            }
-            *field = number(rest, 0, 2)?;
-            rest = rest.get(2..)?;
+    let clock = [
+        part(2).unwrap_or("00"),
+        part(3).unwrap_or(":00"),
+        part(4).unwrap_or(":00"),
+        part(5).unwrap_or(""),
+    ]
+    .concat();
+    let time: DateTime = format!("{}T{clock}", part(1)?).parse().ok()?;
+    let zone = match (part(6), part(7), part(8)) {
+        (Some(_), ..) => TimeZone::UTC,
+        (_, Some(hours), Some(minutes)) => {
+            let east: i32 = hours.parse::<i32>().ok()? * 3600;
+            let minutes = minutes.parse::<i32>().ok()? * 60;
+            let minutes = if hours.starts_with('-') {
+                -minutes
+            } else {
+                minutes
+            };
+            Offset::from_seconds(east + minutes).ok()?.to_time_zone()
         }
-        if let Some(tail) = rest.strip_prefix('.') {
-            let end = tail
-                .find(|c: char| !c.is_ascii_digit())
-                .unwrap_or(tail.len());
-            nanos = unix(&format!("0.{}", tail.get(..end)?))?.nanos;
-            rest = tail.get(end..)?;
-        }
-    }
-    let east = match rest.as_bytes() {
-        [] => local()?,
-        [b'Z' | b'z'] => 0,
-        [sign @ (b'+' | b'-'), _, _, b':', _, _] => {
-            let (hours, minutes) = (number(rest, 1, 2)?, number(rest, 4, 2)?);
-            let east = i64::from(hours) * 3600 + i64::from(minutes) * 60;
-            if *sign == b'-' { -east } else { east }
-        }
-        _ => return None,
+        _ => TimeZone::system(),
     };
-    let [month, day, hour, minute, second] =
-        [month, day, clock[0], clock[1], clock[2]].map(|field| u8::try_from(field).ok());
-    let mut time = Timestamp::date_time(year.into(), month?, day?, hour?, minute?, second?).ok()?;
-    (time.seconds, time.nanos) = (time.seconds - east, nanos);
+    let time = time.to_zoned(zone).ok()?.timestamp();
+    let mut time = Timestamp {
+        seconds: time.as_second(),
+        nanos: time.subsec_nanosecond(),
+    };
+    time.normalize();
     Some(time)
-}
-
-/// `length` digits from `start`.
-fn number(text: &str, start: usize, length: usize) -> Option<u16> {
-    let digits = text.get(start..start + length)?;
-    let all = digits.bytes().all(|byte| byte.is_ascii_digit());
-    all.then(|| digits.parse().ok()).flatten()
-}
-
-/// Seconds that this machine's zone is east of Greenwich now.
-fn offset(now: SystemTime) -> Option<i64> {
-    let now: Timestamp = now.into();
-    // SAFETY: all zeros is a valid `tm`: numbers, and a pointer that may be null.
-    let mut fields: libc::tm = unsafe { std::mem::zeroed() };
-    // SAFETY: both pointers are to live values of their types; nothing else of this process changes the zone.
-    let filled = unsafe { libc::localtime_r(&now.seconds, &mut fields) };
-    (!filled.is_null()).then_some(fields.tm_gmtoff)
 }
 
 #[cfg(test)]
@@ -204,6 +187,7 @@ mod tests {
             ("2006-01-02T15:04:05Z", "2006-01-02T15:04:05Z"),
             ("2006-01-02T15:04:05.5+07:00", "2006-01-02T08:04:05.500Z"),
             ("2006-01-02T15:04-07:00", "2006-01-02T22:04:00Z"),
+            ("2006-01-02T00:00-00:30", "2006-01-02T00:30:00Z"),
         ] {
             assert_eq!(at(text).as_deref(), Some(wanted), "{text}");
         }
@@ -226,6 +210,9 @@ mod tests {
             "2006-01-02T25:00Z",
             "2006-01-02 10:00",
             "2006-01-02T10:00:00+7",
+            "2006-01-02T10:00:00+01:00[Europe/Paris]",
+            "2006-01-02T10.5",
+            "2006-01-02T10:00.5",
             "9999999999h",
             "1.2.3",
         ] {

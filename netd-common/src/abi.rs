@@ -224,7 +224,7 @@ pub struct HomeKey {
     pub network: u32,
 }
 
-/// Value of `HOMES`: the sandbox' endpoint on that network. Clients there that ask by a published port are led to it:
+/// Value of `HOMES`: the sandbox's endpoint on that network. Clients there that ask by a published port are led to it:
 /// the sandbox would answer them straight, not by the network of the publication.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]

@@ -72,7 +72,7 @@ pub fn published<T: Tables>(
     t.publication(all, number, port, out)
 }
 
-/// Leads the publication to the sandbox' endpoint on the client's own network, if it has one there.
+/// Leads the publication to the sandbox's endpoint on the client's own network, if it has one there.
 #[inline(always)]
 pub fn lead_home<T: Tables>(t: &T, found: &mut Publication, network: u32) {
     let key = HomeKey {

@@ -1,4 +1,4 @@
-//! The way to a sandbox' resolver. Its sockets are at a port that nobody wants, so that a name server of the sandbox'
+//! The way to a sandbox's resolver. Its sockets are at a port that nobody wants, so that a name server of the sandbox's
 //! own can listen on port 53 of all addresses; on the loopback device, questions to 127.0.0.11:53 are led there and
 //! answers come from where they were sent to. Stateless: one pair of ports for all.
 

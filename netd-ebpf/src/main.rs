@@ -257,7 +257,7 @@ pub fn end_mapping(context: TcContext) -> i32 {
     i32::from(read == 0 && pool::give_up(&Kernel(None), &room.search.key))
 }
 
-/// TC egress of a sandbox' loopback device.
+/// TC egress of a sandbox's loopback device.
 #[classifier]
 pub fn to_resolver(context: TcContext) -> i32 {
     resolver::lead(&mut Skb(&context));

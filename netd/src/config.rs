@@ -1,18 +1,26 @@
 //! What the operator sets: command line and configuration file.
 
+mod dns;
+mod listen;
 mod nat;
+mod source;
 
 use std::path::PathBuf;
 
 use ipnetwork::IpNetwork;
 use serde::Deserialize;
 
+use crate::error::{Error, Result};
+
+pub use dns::Dns;
+pub use listen::{Client, Listen, Tls, TlsFiles};
 pub use nat::{Lifetimes, Nat, nanoseconds};
+pub use source::{DEFAULT, Source};
 
 /// Where an instance lives. Several instances on one host are kept apart by name, state and run directory.
 #[derive(Clone, Debug)]
 pub struct Instance {
-    /// `[a-zA-Z0-9][a-zA-Z0-9_.-]*`, at most 32 characters: part of the pin path.
+    /// `[a-zA-Z0-9][a-zA-Z0-9_-]*`, at most 32 characters: part of the pin path.
     pub name: String,
     /// Holds `netd.redb`.
     pub state: PathBuf,
@@ -22,7 +30,85 @@ pub struct Instance {
     pub cgroup: Option<PathBuf>,
 }
 
+/// Of an instance that is given no other name.
+const DEFAULT_NAME: &str = "default";
+
+/// Bytes of a Unix socket's path, unix(7): `sun_path` without its final zero.
+const SOCKET_PATH: usize = 107;
+
+/// The longest name of a socket in the run directory.
+const SOCKET_NAME: &str = "keeper.sock";
+
 impl Instance {
+    /// Where `name` lives, with the directories that follow its name where none are given: `/var/lib/netd` and
+    /// `/run/netd`, or `/var/lib/netd@NAME` and `/run/netd@NAME`. Errors: [`Instance::check`].
+    pub fn new(
+        name: &str,
+        state: Option<PathBuf>,
+        run: Option<PathBuf>,
+        cgroup: Option<PathBuf>,
+    ) -> Result<Self> {
+        let place = |given: Option<PathBuf>, root: &str| {
+            let directory = if name == DEFAULT_NAME {
+                format!("{root}/netd")
+            } else {
+                format!("{root}/netd@{name}")
+            };
+            let path = given.unwrap_or_else(|| directory.into());
+            std::path::absolute(&path)
+                .map_err(|e| Error::invalid(format!("the directory {:?}: {e}", path.display())))
+        };
+        let instance = Self {
+            name: name.to_owned(),
+            state: place(state, "/var/lib")?,
+            run: place(run, "/run")?,
+            cgroup,
+        };
+        instance.check()?;
+        Ok(instance)
+    }
+
+    /// Refuses what could not work, before anything is made.
+    pub fn check(&self) -> Result<()> {
+        crate::model::check_name("instance", &self.name)?;
+        // The name becomes a directory of bpffs, which knows no dots.
+        if self.name.contains('.') {
+            return Err(Error::invalid(format!(
+                "the instance name {} has a dot, which bpffs refuses",
+                self.name
+            ))
+            .hint("only [a-zA-Z0-9][a-zA-Z0-9_-]*"));
+        }
+        if self.name.len() > 32 {
+            return Err(
+                Error::invalid(format!("the instance name {} is too long", self.name))
+                    .hint("at most 32"),
+            );
+        }
+        let most = SOCKET_PATH - 1 - SOCKET_NAME.len();
+        for (option, path, why) in [
+            ("run", &self.run, "the path of a socket in it"),
+            ("state", &self.state, "that of the run directory, too"),
+        ] {
+            let length = path.as_os_str().len();
+            if length > most {
+                return Err(Error::invalid(format!(
+                    "--{option}: the path of {length} bytes is too long: {}",
+                    path.display()
+                ))
+                .hint(format!("at most {most} bytes, the limit of {why}")));
+            }
+        }
+        if self.run == self.state {
+            return Err(Error::invalid(format!(
+                "--run and --state are one directory: {}",
+                self.run.display()
+            ))
+            .hint("give two: what is in the one goes with a reboot, what is in the other stays"));
+        }
+        Ok(())
+    }
+
     /// `/sys/fs/bpf/netd/<instance>`; below it one directory for each ABI version.
     pub fn pin_root(&self) -> PathBuf {
         PathBuf::from("/sys/fs/bpf/netd").join(&self.name)
@@ -30,7 +116,7 @@ impl Instance {
 }
 
 /// The configuration file (TOML). Every field has a default.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Pools that automatic subnets are cut from, in order.
@@ -41,35 +127,14 @@ pub struct Config {
     pub limits: Limits,
     /// The resolver.
     pub dns: Dns,
-}
-
-/// The resolver of the sandboxes.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Dns {
-    /// How long others may keep an answer about a sandbox, seconds.
-    pub ttl: u32,
-    /// The file that names the host's resolvers, resolv.conf(5); followed as it changes.
-    pub resolv_conf: PathBuf,
-    /// How long one server is waited for before the next is asked, milliseconds.
-    pub timeout_ms: u64,
-    /// Questions of one sandbox that are with servers at a time; further ones wait.
-    pub in_flight: u32,
-}
-
-impl Default for Dns {
-    fn default() -> Self {
-        Self {
-            ttl: 5,
-            resolv_conf: "/etc/resolv.conf".into(),
-            timeout_ms: 2000,
-            in_flight: 256,
-        }
-    }
+    /// Where the API is served, beside `RUN/netd.sock`.
+    pub listen: Listen,
+    /// Who may use the API over TCP.
+    pub access: Vec<Client>,
 }
 
 /// One base from which automatic subnets are cut.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pool {
     /// CIDR.
@@ -79,7 +144,7 @@ pub struct Pool {
 }
 
 /// Sizes of the data plane's maps, entries.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
     /// Entries of the flow table; a flow takes two.
@@ -114,6 +179,8 @@ impl Default for Config {
             nat: Nat::default(),
             limits: Limits::default(),
             dns: Dns::default(),
+            listen: Listen::default(),
+            access: Vec::new(),
         }
     }
 }
@@ -148,9 +215,10 @@ impl Config {
     }
 
     /// Refuses values that could not work.
-    pub fn check(&self) -> crate::error::Result<()> {
-        use crate::error::Error;
+    pub fn check(&self) -> Result<()> {
         self.nat.check()?;
+        self.listen.check()?;
+        listen::check_access(&self.access)?;
         for pool in &self.pools {
             if !pool.base.is_ipv4() || pool.size < pool.base.prefix() || pool.size > 30 {
                 return Err(Error::invalid(format!(
@@ -182,18 +250,6 @@ impl Config {
                     .hint("at most 1048576"),
             );
         }
-        let dns = &self.dns;
-        for (key, value) in [
-            ("timeout_ms", dns.timeout_ms),
-            ("in_flight", dns.in_flight.into()),
-        ] {
-            if value == 0 {
-                return Err(Error::invalid(format!(
-                    "dns: with {key} = 0 no name of others would ever be found"
-                ))
-                .hint("1 or more"));
-            }
-        }
-        Ok(())
+        self.dns.check()
     }
 }

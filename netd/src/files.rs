@@ -1,4 +1,4 @@
-//! The texts of a sandbox' resolv.conf, hosts and hostname files. Pure: no I/O.
+//! The texts of a sandbox's resolv.conf, hosts and hostname files. Pure: no I/O.
 
 use std::{fmt::Write as _, net::IpAddr};
 

@@ -1,41 +1,82 @@
 //! The netd daemon: command line, start, stop.
 
-use std::{path::PathBuf, process::ExitCode};
+mod log;
 
-use clap::Parser;
+use std::{
+    io::IsTerminal as _,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::{Args, Parser, Subcommand};
 use netd::{
-    config::{Config, Instance},
+    config::{DEFAULT, Instance, Listen, Source},
     daemon,
     dns::keeper,
     error::{Error, Result},
-    purge,
+    pki, purge,
 };
 
 /// Container networks in the kernel, without iptables.
 #[derive(Parser)]
-#[command(name = "netd", version)]
+#[command(name = "netd", version, args_conflicts_with_subcommands = true)]
 struct Arguments {
     /// Name of this instance; several on one host are kept apart by it.
     #[arg(long, default_value = "default")]
     instance: String,
-    /// Directory of the stored state.
-    #[arg(long, default_value = "/var/lib/netd")]
-    state: PathBuf,
-    /// Directory of the socket, the namespaces and the files for names.
-    #[arg(long, default_value = "/run/netd")]
-    run: PathBuf,
+    /// Directory of the stored state; default: /var/lib/netd, for another instance /var/lib/netd@INSTANCE.
+    #[arg(long)]
+    state: Option<PathBuf>,
+    /// Directory of the socket, the namespaces and the files for names; default: /run/netd, for another instance
+    /// /run/netd@INSTANCE.
+    #[arg(long)]
+    run: Option<PathBuf>,
     /// cgroup v2 directory whose processes reach published ports; default: the root of the hierarchy.
     #[arg(long)]
     cgroup: Option<PathBuf>,
-    /// Configuration file (TOML).
+    /// Configuration file (TOML), read anew at SIGHUP; default: /etc/netd/netd.toml, if it exists and the instance has no
+    /// name of its own.
     #[arg(long)]
     config: Option<PathBuf>,
+    #[command(flatten)]
+    listen: Flags,
     /// Remove every trace of the instance: links, programs, pins, namespaces, files, state.
     #[arg(long)]
     purge: bool,
     /// What to log: error, warn, info, debug, trace, or a filter such as netd::engine=debug.
     #[arg(long, env = "NETD_LOG", default_value = "info")]
     log: String,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// Where the API is served, beside RUN/netd.sock; outweighs [listen] of the configuration.
+#[derive(Args)]
+struct Flags {
+    /// Serve the API over TCP as well, by mutual TLS; clients and their roles stand in [[access]] of the configuration.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<SocketAddr>,
+    /// The server's certificate, PEM; read anew when it changes.
+    #[arg(long, value_name = "FILE")]
+    tls_cert: Option<PathBuf>,
+    /// The key of that certificate, PEM.
+    #[arg(long, value_name = "FILE")]
+    tls_key: Option<PathBuf>,
+    /// The authorities whose client certificates are accepted, PEM.
+    #[arg(long, value_name = "FILE")]
+    tls_client_ca: Option<PathBuf>,
+    /// Group whose members may use the socket, by name or number.
+    #[arg(long, value_name = "GROUP")]
+    socket_group: Option<String>,
+}
+
+/// What netd does beside running.
+#[derive(Subcommand)]
+enum Command {
+    /// Certificates for the API over TCP, of an authority of one's own.
+    #[command(subcommand)]
+    Pki(pki::Command),
 }
 
 fn main() -> ExitCode {
@@ -52,12 +93,15 @@ fn main() -> ExitCode {
         };
     }
     let arguments = Arguments::parse();
-    let filter = tracing_subscriber::EnvFilter::try_new(&arguments.log).unwrap_or_default();
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .init();
-    match start(arguments) {
+    if let Some(Command::Pki(command)) = &arguments.command {
+        return ended(pki::run(command).map(|made| print!("{made}")));
+    }
+    let begun = begin_log(&arguments.log);
+    ended(begun.and_then(|()| start(arguments)))
+}
+
+fn ended(outcome: Result<()>) -> ExitCode {
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             eprintln!("netd: {e}");
@@ -66,54 +110,53 @@ fn main() -> ExitCode {
     }
 }
 
+/// Begins to log to standard error; in colours where they are seen and wanted.
+fn begin_log(wanted: &str) -> Result<()> {
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    tracing_subscriber::fmt()
+        .with_env_filter(log::filter(wanted)?)
+        .with_writer(std::io::stderr)
+        .with_ansi(!plain && std::io::stderr().is_terminal())
+        .init();
+    Ok(())
+}
+
 fn start(arguments: Arguments) -> Result<()> {
-    netd::model::check_name("instance", &arguments.instance)?;
-    // The name becomes a directory of bpffs, which knows no dots.
-    if arguments.instance.contains('.') {
-        return Err(Error::invalid(format!(
-            "the instance name {} has a dot, which bpffs refuses",
-            arguments.instance
-        ))
-        .hint("only [a-zA-Z0-9][a-zA-Z0-9_-]*"));
-    }
-    if arguments.instance.len() > 32 {
-        return Err(Error::invalid(format!(
-            "the instance name {} is too long",
-            arguments.instance
-        ))
-        .hint("at most 32"));
-    }
+    let instance = Instance::new(
+        &arguments.instance,
+        arguments.state,
+        arguments.run,
+        arguments.cgroup,
+    )?;
     if !nix::unistd::geteuid().is_root() {
         return Err(Error::invalid(
             "netd must run as root: it loads eBPF programs and makes interfaces",
         )
         .hint("use sudo"));
     }
-    let config = match &arguments.config {
-        None => Config::default(),
-        Some(path) => {
-            let text = std::fs::read_to_string(path).map_err(|e| {
-                Error::invalid(format!("configuration file {}: {e}", path.display()))
-            })?;
-            toml::from_str(&text).map_err(|e| {
-                Error::invalid(format!("configuration file {}: {e}", path.display()))
-            })?
-        }
-    };
-    let instance = Instance {
-        name: arguments.instance,
-        state: arguments.state,
-        run: arguments.run,
-        cgroup: arguments.cgroup,
+    let file = arguments.config.or_else(|| {
+        let default = instance.name == "default" && Path::new(DEFAULT).exists();
+        default.then(|| DEFAULT.into())
+    });
+    let flags = arguments.listen;
+    let source = Source {
+        file,
+        listen: Listen {
+            address: flags.listen,
+            tls_cert: flags.tls_cert,
+            tls_key: flags.tls_key,
+            tls_client_ca: flags.tls_client_ca,
+            group: flags.socket_group,
+        },
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|e| Error::internal("starting the runtime", e))?;
     if arguments.purge {
+        // It needs nothing that the configuration says, which may be gone.
         runtime.block_on(purge::run(&instance))
     } else {
-        config.check()?;
-        runtime.block_on(daemon::run(instance, config))
+        runtime.block_on(daemon::run(instance, source))
     }
 }

@@ -1,4 +1,4 @@
-//! `netd --purge`: removes every trace of an instance.
+//! `netd --purge`: removes every trace of an instance, and nothing that it has not made.
 
 use std::fs;
 
@@ -6,50 +6,59 @@ use crate::{
     config::Instance,
     daemon,
     dataplane::Dataplane,
+    directories::{self, Cleaned},
     dns::keeper::{self, Keeper},
+    engine::{self, Stored},
     error::{Error, Result},
-    kernel::{Netlink, Netns, Reaper, sysctl},
-    model::Sandbox,
-    store::Store,
+    kernel::{Netlink, Netns, Reaper, sandbox as namespace, sysctl},
+    model::{Origin, Run},
+    store,
 };
 
 /// Removes links, programs, pins, namespaces, files and state of an instance that no daemon runs.
 pub async fn run(instance: &Instance) -> Result<()> {
-    let lock = daemon::lock(instance)?;
+    let held = directories::hold_existing(instance)?;
     let netlink = Netlink::new()?;
     let reaper = Reaper::start(netlink.clone());
     let links = netlink.find_links(&instance.name).await?;
     futures::future::try_join_all(links.iter().map(|link| reaper.remove(link.ifindex))).await?;
     let was_there = instance.pin_root().exists();
-    Dataplane::purge(instance)?;
+    Dataplane::purge(instance, &netlink).await?;
     // Opened once: it is one process' at a time, and its writer lets go of it a moment after it is dropped. One that is not there
     // is not made.
-    let there = Store::exists(&instance.state);
-    let store = there.then(|| Store::open(&instance.state));
-    if let Some(Ok(store)) = &store {
-        leave_namespaces(store);
+    let there = store::exists(&instance.state);
+    let stored = there.then(|| {
+        let snapshot = store::open(&instance.state)?.snapshot()?;
+        Ok::<_, Error>(engine::stored(&snapshot, instance))
+    });
+    if let Some(Ok(stored)) = &stored {
+        leave_namespaces(stored).await;
     }
     if let Some(keeper) = Keeper::find(&instance.run)? {
         keeper.quit()?;
     }
-    let namespaces = instance.run.join("netns");
-    if let Ok(found) = fs::read_dir(&namespaces) {
-        for entry in found.flatten() {
-            Netns::remove(&entry.path())?;
+    let namespaces = directories::namespaces(&instance.run);
+    let files = directories::files(&instance.run);
+    let names = stored.as_ref().and_then(|s| s.as_ref().ok());
+    let names = names.map(|stored| &stored.namespaces);
+    // Without a store there is only the mark of the directory that they are in.
+    let known = |name: &str| names.as_ref().is_none_or(|names| names.contains(name));
+    let cleaned = directories::clean_namespaces(&namespaces, known, |_| false);
+    for done in cleaned
+        .into_iter()
+        .chain(directories::clean_files(&files, |_| false))
+    {
+        if let Cleaned::Left(why) = done {
+            tracing::warn!("{why}");
         }
-    }
-    let files = instance.run.join("files");
-    match fs::remove_dir_all(&files) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-            return Err(Error::internal(format!("removing {}", files.display()), e));
-        }
-        _ => {}
     }
     // A store that cannot be read goes all the same, but then the sysctl's old value is not known.
-    let before = store.map(|s| s.and_then(|s| s.get::<String>("meta/reserved_ports")));
+    let before = stored
+        .as_ref()
+        .map(|s| s.as_ref().map(|s| s.reserved_ports.as_ref()));
     let unknown = match before {
         Some(Ok(Some(before))) => {
-            sysctl::set_reserved_ports(&sysctl::parse_ports(&before).unwrap_or_default())?;
+            sysctl::set_reserved_ports(&sysctl::parse_ports(before).unwrap_or_default())?;
             None
         }
         Some(Err(e)) => Some(e.to_string()),
@@ -65,36 +74,38 @@ pub async fn run(instance: &Instance) -> Result<()> {
             sysctl::format_ports(&now)
         );
     }
-    for path in [
-        daemon::socket(&instance.run),
-        keeper::path(&instance.run),
-        instance.state.join("netd.redb"),
-        instance.state.join("netd.lock"),
-    ] {
-        match fs::remove_file(&path) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                return Err(Error::internal(format!("removing {}", path.display()), e));
-            }
-            _ => {}
-        }
+    for path in [daemon::socket(&instance.run), keeper::path(&instance.run)] {
+        directories::remove_socket(&path)
+            .map_err(|e| Error::internal(format!("removing {}", path.display()), e))?;
     }
-    // Directories of the operator's own making may hold other things and stay then.
-    for directory in [&namespaces, &instance.run, &instance.state] {
+    let file = instance.state.join("netd.redb");
+    match fs::remove_file(&file) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            return Err(Error::internal(format!("removing {}", file.display()), e));
+        }
+        _ => {}
+    }
+    for directory in [&namespaces, &files] {
+        // What others put there stays, and was told.
         let _ = fs::remove_dir(directory);
     }
-    drop(lock);
-    Ok(())
+    held.remove()
 }
 
-/// Takes the way to the resolver out of namespaces that others made.
-fn leave_namespaces(store: &Store) {
-    let sandboxes = store.list::<Sandbox>("sandbox").unwrap_or_default();
-    for sandbox in sandboxes.iter().filter(|s| !s.owned && !s.host) {
-        let left = sandbox.netns.as_deref().map(|path| {
-            // One that is gone needs nothing.
-            Netns::open(path).map_or(Ok(()), |netns| Dataplane::detach_resolver(&netns))
-        });
-        if let Some(Err(e)) = left {
+/// Takes what netd put there out of namespaces that others made.
+async fn leave_namespaces(stored: &Stored) {
+    for sandbox in &stored.sandboxes {
+        let Some(Run {
+            netns,
+            origin: Origin::Foreign { identity, .. },
+        }) = &sandbox.run
+        else {
+            continue;
+        };
+        // One that is gone, or another one by now, needs nothing.
+        if let Ok(Some(netns)) = Netns::open_same(netns, identity)
+            && let Err(e) = namespace::leave(&netns).await
+        {
             tracing::warn!("sandbox {}: {e}", sandbox.name);
         }
     }

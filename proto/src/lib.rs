@@ -2,6 +2,11 @@
 //!
 //! This crate knows nothing of the daemon; the comments in the `.proto` files are the reference.
 
+pub mod bounds;
+pub mod text;
+
+pub use prost::Message;
+
 /// Version 1 of the API.
 pub mod v1 {
     #![allow(

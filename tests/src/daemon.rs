@@ -62,7 +62,7 @@ impl World {
     /// # Errors
     /// As [`World::start`].
     pub fn start_with(&mut self, environment: &[(&str, &str)]) -> Result<()> {
-        let words = self.daemon_words(&[]);
+        let words = [self.wrapper.clone(), self.daemon_words(&[])].concat();
         let log = self.log_path();
         let file = fs::OpenOptions::new()
             .create(true)
@@ -168,7 +168,7 @@ impl World {
             }
             thread::sleep(Duration::from_millis(20));
         }
-        if self.programs.is_some() {
+        if self.programs.is_some() && self.wrapper.is_empty() {
             // Another build, which is measured: what it leaves behind is no fault of this one.
             return Ok(());
         }
@@ -211,17 +211,7 @@ impl World {
     /// # Errors
     /// When bpftool cannot read it.
     pub fn empty_map(&self, name: &str) -> Result<usize> {
-        let root = Path::new("/sys/fs/bpf/netd").join(&self.instance);
-        let version = fs::read_dir(&root)?
-            .flatten()
-            .next()
-            .context("no pinned maps")?;
-        let path = version.path().join(name).display().to_string();
-        let dump = self
-            .host_scope()
-            .run(&["bpftool", "-j", "map", "dump", "pinned", &path])?;
-        ensure!(dump.ok, "bpftool: {}", dump.text());
-        let entries: Vec<serde_json::Value> = serde_json::from_str(&dump.stdout)?;
+        let (path, entries) = self.map(name)?;
         for entry in &entries {
             let bytes = entry["key"].as_array().context("an entry without a key")?;
             let mut words = vec!["bpftool", "map", "delete", "pinned", &path, "key", "hex"];
@@ -232,5 +222,28 @@ impl World {
             ensure!(done.ok, "bpftool: {}", done.text());
         }
         Ok(entries.len())
+    }
+
+    /// How many entries one of the data plane's maps has.
+    ///
+    /// # Errors
+    /// When bpftool cannot read it.
+    pub fn map_entries(&self, name: &str) -> Result<u64> {
+        Ok(self.map(name)?.1.len() as u64)
+    }
+
+    /// Path and entries of one of the data plane's maps.
+    fn map(&self, name: &str) -> Result<(String, Vec<serde_json::Value>)> {
+        let root = Path::new("/sys/fs/bpf/netd").join(&self.instance);
+        let version = fs::read_dir(&root)?
+            .flatten()
+            .next()
+            .context("no pinned maps")?;
+        let path = version.path().join(name).display().to_string();
+        let dump = self
+            .host_scope()
+            .run(&["bpftool", "-j", "map", "dump", "pinned", &path])?;
+        ensure!(dump.ok, "bpftool: {}", dump.text());
+        Ok((path, serde_json::from_str(&dump.stdout)?))
     }
 }

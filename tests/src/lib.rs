@@ -6,12 +6,16 @@
 
 pub mod cgroup;
 mod daemon;
+pub mod disk;
 pub mod dns;
 pub mod docker;
 pub mod load;
 pub mod nat;
 pub mod netns;
+pub mod picture;
+pub mod pki;
 pub mod probe;
+pub mod records;
 pub mod residue;
 pub mod run;
 pub mod sandbox;

@@ -2,6 +2,7 @@
 
 use std::{
     fs::File,
+    io::Read as _,
     os::fd::AsFd,
     path::{Path, PathBuf},
     thread,
@@ -75,7 +76,14 @@ impl Netns {
     /// As the kernel says.
     pub fn read_sysctl(&self, key: &str) -> Result<String> {
         let path = format!("/proc/sys/{key}");
-        self.enter(move || std::fs::read_to_string(&path).with_context(|| path.clone()))?
+        self.enter(move || -> Result<String> {
+            // In one go: some of them end where the first read ends.
+            let mut buffer = vec![0; 1 << 16];
+            let mut file = File::open(&path).with_context(|| path.clone())?;
+            let length = file.read(&mut buffer).with_context(|| path.clone())?;
+            buffer.truncate(length);
+            Ok(String::from_utf8_lossy(&buffer).into_owned())
+        })?
     }
 
     /// Its name.

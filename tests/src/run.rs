@@ -159,7 +159,7 @@ pub struct Process {
 }
 
 impl Process {
-    fn start(command: &mut Command, words: &[&str]) -> Result<Self> {
+    pub(crate) fn start(command: &mut Command, words: &[&str]) -> Result<Self> {
         let name = words.join(" ");
         let mut child = command
             .stdin(Stdio::piped())

@@ -14,6 +14,7 @@ use tempfile::TempDir;
 
 use crate::{
     cgroup::Cgroup,
+    disk::SmallDisk,
     netns::Netns,
     run::{Output, Process, Scope},
     sandbox::Sandbox,
@@ -55,6 +56,8 @@ pub struct World {
     pub lan: Netns,
     /// Name of netd's instance.
     pub instance: String,
+    /// Holds the state directory, if that has little room; goes before the directory that it is mounted in.
+    pub(crate) disk: Option<SmallDisk>,
     pub(crate) directory: TempDir,
     /// Holds netd's run directory: in memory, as /run is on a host.
     pub(crate) memory: TempDir,
@@ -65,6 +68,8 @@ pub struct World {
     pub(crate) closed: bool,
     /// The daemon and its command line, if they are not those built beside the running program.
     pub(crate) programs: Option<[PathBuf; 2]>,
+    /// What starts the daemon, in front of its command line.
+    pub(crate) wrapper: Vec<String>,
 }
 
 impl World {
@@ -111,6 +116,12 @@ impl World {
         Ok(world)
     }
 
+    /// From now on the daemon is this build's, started by another program with these words.
+    pub fn wrap(&mut self, words: &[&str], [netd, netctl]: [&Path; 2]) {
+        self.wrapper = words.iter().map(|&word| word.to_owned()).collect();
+        self.programs = Some([netd.to_owned(), netctl.to_owned()]);
+    }
+
     /// The path of netd (0) or netctl (1).
     pub(crate) fn program(&self, which: usize) -> String {
         let given = self.programs.as_ref().and_then(|paths| paths.get(which));
@@ -146,6 +157,7 @@ impl World {
         let world = Self {
             host: Netns::create(&format!("{instance}-host"))?,
             lan: Netns::create(&format!("{instance}-lan"))?,
+            disk: None,
             directory: tempfile::Builder::new().prefix("netd-").tempdir()?,
             memory: tempfile::Builder::new()
                 .prefix("netd-")
@@ -156,6 +168,7 @@ impl World {
             config: None,
             closed: false,
             programs: None,
+            wrapper: Vec::new(),
             instance,
         };
         world.join_lan()?;

@@ -1,6 +1,8 @@
-//! Formatting and lints, of the workspace and of the eBPF programs.
+//! Formatting and lints, of the workspace, of the eBPF programs and of the API; what they depend on.
 
-use anyhow::Result;
+use std::fs;
+
+use anyhow::{Context, Result};
 
 use crate::{run, setup};
 
@@ -19,7 +21,58 @@ pub fn lint() -> Result<()> {
         "-D",
         "warnings",
     ])?;
-    ebpf()
+    ebpf()?;
+    dependencies()?;
+    api()
+}
+
+/// Licences, sources and doubles of all dependencies (deny.toml); known faults, where their list can be had; dependencies
+/// that nobody uses.
+fn dependencies() -> Result<()> {
+    // By itself: below `cargo run` it would take the name of cargo's command for a path.
+    run::checked(&mut run::command(&["cargo-machete", "--skip-target-dir"]))?;
+    run::cargo(&["deny", "--locked", "check", "bans", "licenses", "sources"])?;
+    if run::cargo(&["deny", "--log-level", "off", "fetch", "db"]).is_err() {
+        println!("lint: the list of known faults cannot be fetched: advisories are not checked");
+        return Ok(());
+    }
+    run::cargo(&["deny", "--locked", "--offline", "check", "advisories"])
+}
+
+/// The branch whose API others may have built on, here or where this clone is from.
+const BRANCH: [&str; 2] = ["refs/heads/main", "refs/remotes/origin/main"];
+
+/// The API's files by buf.yaml, and against those of the last commit on the branch.
+pub fn api() -> Result<()> {
+    let program = setup::buf_program().display().to_string();
+    run::checked(&mut run::command(&[&program, "lint"]))?;
+    // Before its first commit with a buf.yaml, or in a clone without the branch, there is nothing to compare with.
+    let known = BRANCH.into_iter().find(|name| {
+        run::output(&["git", "cat-file", "-e", &format!("{name}:buf.yaml")]).is_some()
+    });
+    let Some(commit) = known else {
+        println!("lint: no buf.yaml on the branch main; the API is not compared");
+        return Ok(());
+    };
+    // A tree of its own: buf reads no branch of a worktree's repository by itself.
+    let directory = run::target().join("api-before");
+    let _ = fs::remove_dir_all(&directory);
+    fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;
+    let (archive, place) = (
+        directory.join("api.tar").display().to_string(),
+        directory.display().to_string(),
+    );
+    let pack = [
+        "git", "archive", "--output", &archive, commit, "buf.yaml", "proto",
+    ];
+    run::checked(&mut run::command(&pack))?;
+    run::checked(&mut run::command(&["tar", "-xf", &archive, "-C", &place]))?;
+    run::checked(&mut run::command(&[
+        &program,
+        "breaking",
+        "--against",
+        &place,
+    ]))
 }
 
 /// clippy with the compiler that builds the programs: only that one has their target's core library.

@@ -4,6 +4,7 @@
 //! cargo and the package manager.
 
 mod check;
+mod package;
 mod run;
 mod setup;
 mod soak;
@@ -29,7 +30,9 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   test               set-up, checks, build and all tests
   vm [--kernel 6.1|6.12]
      [--keep]        the daemon on other kernels, in virtual machines (qemu)
-  lint               rustfmt and clippy, of the eBPF programs too
+  package            a Debian package: binaries, unit, settings, manual pages, completions; of binaries that are built
+                     already: [--built debug|release]; into another directory: [--output DIR]
+  lint               rustfmt and clippy, of the eBPF programs too; licences, doubles and known faults of dependencies; buf, of the API
   tidy               rules for files that no compiler knows";
 
 fn main() -> ExitCode {
@@ -46,7 +49,10 @@ fn dispatch() -> Result<()> {
     let words: Vec<String> = env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words[..] {
-        ["setup"] => setup::setup(),
+        ["setup"] => {
+            setup::setup()?;
+            setup::checks()
+        }
         ["build"] => {
             setup::setup()?;
             run::cargo(&["build", "-p", "netd", "-p", "netctl"])
@@ -69,8 +75,10 @@ fn dispatch() -> Result<()> {
         }
         ["test"] => test::test(),
         ["vm", ref more @ ..] => vm::vm(more),
+        ["package", ref more @ ..] => package::package(more),
         ["lint"] => {
             setup::setup()?;
+            setup::checks()?;
             check::lint()
         }
         ["tidy"] => tidy::tidy(),

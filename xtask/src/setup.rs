@@ -1,6 +1,10 @@
 //! What the build and the tests need, installed where it is missing.
 
-use std::{env, path::Path};
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context, Result, ensure};
 
@@ -43,6 +47,15 @@ const COMPILER: [&str; 8] = [
 /// The version that is known to build the programs.
 const LINKER: &str = "0.13.0";
 
+/// What looks at dependencies, and what makes the Debian package.
+const CHECKS: [(&str, &str); 3] = [
+    ("cargo-deny", "0.20.2"),
+    ("cargo-machete", "0.9.2"),
+    ("cargo-deb", "3.8.0"),
+];
+/// The version of buf that lints the API.
+const BUF: &str = "1.75.0";
+
 /// Installs what is missing and says what.
 pub fn setup() -> Result<()> {
     let nightly = nightly_llvm();
@@ -59,7 +72,41 @@ pub fn setup() -> Result<()> {
         );
     }
     components()?;
+    buf()?;
     linker(nightly)
+}
+
+/// The program that lints the API.
+pub fn buf_program() -> PathBuf {
+    run::target().join("tools/node_modules/.bin/buf")
+}
+
+/// Installs it from npm into the target directory.
+fn buf() -> Result<()> {
+    let program = buf_program().display().to_string();
+    if run::output(&[&program, "--version"]).is_some_and(|version| version.trim() == BUF) {
+        return Ok(());
+    }
+    if run::output(&["npm", "--version"]).is_none() {
+        packages(&["npm"])?;
+    }
+    println!("setup: installing buf {BUF} from npm");
+    let directory = run::target().join("tools");
+    std::fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;
+    let (place, package) = (
+        directory.display().to_string(),
+        format!("@bufbuild/buf@{BUF}"),
+    );
+    run::checked(&mut run::command(&[
+        "npm",
+        "install",
+        "--silent",
+        "--no-audit",
+        "--no-fund",
+        "--prefix",
+        &place,
+        &package,
+    ]))
 }
 
 /// Whether the eBPF programs are built by rustup's nightly: its LLVM's major version.
@@ -139,15 +186,10 @@ fn components() -> Result<()> {
 }
 
 fn linker(nightly: Option<u32>) -> Result<()> {
-    let home =
-        env::var("CARGO_HOME").or_else(|_| env::var("HOME").map(|home| format!("{home}/.cargo")));
-    let path =
-        Path::new(&home.context("neither CARGO_HOME nor HOME is set")?).join("bin/bpf-linker");
-    if path.exists() || run::output(&["bpf-linker", "--version"]).is_some() {
+    if has_tool("bpf-linker")? {
         return Ok(());
     }
     let llvm = nightly.unwrap_or(22);
-    println!("setup: installing bpf-linker {LINKER} for LLVM {llvm} (some minutes)");
     let packages_of_llvm = [
         &format!("llvm-{llvm}-dev"),
         "libzstd-dev",
@@ -156,21 +198,34 @@ fn linker(nightly: Option<u32>) -> Result<()> {
     ];
     packages(&packages_of_llvm)?;
     let feature = format!("llvm-{llvm}");
-    let version = [
-        "--version",
-        LINKER,
-        "--locked",
-        "--no-default-features",
-        "--features",
-        feature.as_str(),
-    ];
-    let cargo = env::var("CARGO").unwrap_or_else(|_| "cargo".into());
-    let mut install = run::command(
-        &[
-            &[cargo.as_str(), "install", "bpf-linker"],
-            version.as_slice(),
-        ]
-        .concat(),
-    );
+    let more = ["--no-default-features", "--features", feature.as_str()];
+    let mut install = tool("bpf-linker", LINKER, &more);
     run::checked(install.env("LLVM_PREFIX", format!("/usr/lib/llvm-{llvm}")))
+}
+
+/// Installs what lint and package take beside the build's own tools, where it is missing, and says what.
+pub fn checks() -> Result<()> {
+    for (name, version) in CHECKS {
+        if !has_tool(name)? {
+            run::checked(&mut tool(name, version, &[]))?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a program that cargo installs is there.
+fn has_tool(name: &str) -> Result<bool> {
+    let home =
+        env::var("CARGO_HOME").or_else(|_| env::var("HOME").map(|home| format!("{home}/.cargo")));
+    let home = home.context("neither CARGO_HOME nor HOME is set")?;
+    let path = Path::new(&home).join("bin").join(name);
+    Ok(path.exists() || run::output(&[name, "--version"]).is_some())
+}
+
+/// What installs a program of crates.io in this version; says so.
+fn tool(name: &str, version: &str, more: &[&str]) -> Command {
+    println!("setup: installing {name} {version} (some minutes)");
+    let cargo = env::var("CARGO").unwrap_or_else(|_| "cargo".into());
+    let words = ["install", name, "--version", version, "--locked"];
+    run::command(&[&[cargo.as_str()], words.as_slice(), more].concat())
 }

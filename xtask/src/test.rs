@@ -20,6 +20,7 @@ pub fn test() -> Result<()> {
         "the tests make network namespaces and load eBPF: run cargo xtask test as root"
     );
     setup::setup()?;
+    setup::checks()?;
     tidy::tidy()?;
     check::lint()?;
     // The tests drive these binaries, which cargo test alone does not build.

@@ -1,16 +1,19 @@
 //! The command line: commands and flags. Knows neither the daemon nor how answers look.
 
+pub mod connection;
+pub mod endpoint;
 pub mod flow;
+pub mod names;
 pub mod network;
 pub mod sandbox;
 pub mod values;
 
-use std::path::PathBuf;
+use std::{collections::HashMap, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-use crate::{address::Address, spec::Spec};
+use crate::spec::Spec;
 
 /// Container networks in the kernel, without iptables: the client of netd.
 #[derive(Parser, Debug)]
@@ -22,14 +25,9 @@ use crate::{address::Address, spec::Spec};
 )]
 #[command(after_help = "Exit codes: 0; 1 refused, with a message; 2 usage.")]
 pub struct Cli {
-    /// Where netd listens.
-    #[arg(
-        long,
-        env = "NETD_ADDRESS",
-        default_value = "unix:///run/netd/netd.sock"
-    )]
-    #[arg(global = true, value_name = "unix://PATH")]
-    pub address: Address,
+    /// How the daemon is reached.
+    #[command(flatten)]
+    pub connection: connection::Connection,
     /// How answers are printed.
     #[arg(long, value_enum, default_value_t = Output::Text, global = true)]
     pub output: Output,
@@ -56,6 +54,12 @@ pub enum Command {
     /// Sandboxes: network namespaces that networks are connected to.
     #[command(subcommand)]
     Sandbox(sandbox::Command),
+    /// Endpoints: interfaces of sandboxes on networks.
+    #[command(subcommand)]
+    Endpoint(endpoint::Command),
+    /// Names, as the resolvers of sandboxes answer them.
+    #[command(subcommand)]
+    Names(names::Command),
     /// Ports of the host that lead to sandboxes.
     #[command(subcommand)]
     Port(PortCommand),
@@ -103,6 +107,64 @@ pub struct Events {
 pub enum SystemCommand {
     /// Compares the kernel with what is wanted, mends the difference as a start does, and says what it mended.
     Reconcile,
+    /// Prints every change of networks, sandboxes and endpoints, a line each, until interrupted.
+    Watch(Watch),
+}
+
+/// Flags of `system watch`.
+#[derive(Args, Debug)]
+pub struct Watch {
+    /// Changes after this revision first.
+    #[arg(long, value_name = "REVISION", conflicts_with = "snapshot")]
+    pub from: Option<u64>,
+    /// What is there first.
+    #[arg(long)]
+    pub snapshot: bool,
+    /// Events, too.
+    #[arg(long)]
+    pub events: bool,
+    /// Only objects of these types.
+    #[arg(long = "type", value_name = "TYPE", value_enum)]
+    pub types: Vec<ObjectType>,
+    /// Only objects that match, as in 'name="front" AND label.tier!="test"'.
+    #[arg(long, value_name = "FILTER")]
+    pub filter: Option<String>,
+}
+
+/// A type of objects.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ObjectType {
+    /// Networks.
+    Network,
+    /// Sandboxes, with their published ports.
+    Sandbox,
+    /// Endpoints.
+    Endpoint,
+}
+
+/// Labels to change.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Labels {
+    /// Sets a label; others stay.
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = values::label)]
+    pub set: Vec<(String, String)>,
+    /// Removes a label.
+    #[arg(long = "label-rm", value_name = "KEY")]
+    pub removed: Vec<String>,
+}
+
+impl Labels {
+    /// Whether none is to change.
+    pub fn is_empty(&self) -> bool {
+        self.set.is_empty() && self.removed.is_empty()
+    }
+
+    /// The labels afterwards.
+    pub fn applied(self, mut labels: HashMap<String, String>) -> HashMap<String, String> {
+        labels.retain(|key, _| !self.removed.contains(key));
+        labels.extend(self.set);
+        labels
+    }
 }
 
 /// Commands for published ports.
@@ -113,6 +175,9 @@ pub enum PortCommand {
     /// Lists published ports.
     #[command(visible_alias = "list")]
     Ls {
+        /// Only those that match, as in 'protocol="udp" AND label.tier="web"'.
+        #[arg(short, long, value_name = "FILTER")]
+        filter: Option<String>,
         /// Those of one sandbox.
         sandbox: Option<String>,
     },

@@ -3,8 +3,12 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use clap::{Args, Subcommand};
+use netd_proto::v1::Link;
 
-use super::values::{boolean, filter, label, link};
+use super::{
+    Labels,
+    values::{boolean, filter, label, link},
+};
 
 /// Commands for networks.
 #[derive(Subcommand, Debug)]
@@ -26,11 +30,18 @@ pub enum Command {
         #[arg(required = true, value_name = "NETWORK")]
         networks: Vec<String>,
     },
+    /// Changes the labels of a network.
+    Update {
+        #[command(flatten)]
+        labels: Labels,
+        /// Name, id or unique prefix of an id.
+        network: String,
+    },
     /// Connects a sandbox to a network.
     Connect(Connect),
     /// Disconnects a sandbox from a network.
     Disconnect {
-        /// Also clears an endpoint whose namespace is gone.
+        /// What does not exist, or is not connected, is no error.
         #[arg(short, long)]
         force: bool,
         /// Name, id or unique prefix of an id.
@@ -160,7 +171,7 @@ pub struct Connect {
     pub aliases: Vec<String>,
     /// A further name for another sandbox, for this one only; the other need not exist yet.
     #[arg(long = "link", value_name = "SANDBOX[:ALIAS]", value_parser = link)]
-    pub links: Vec<String>,
+    pub links: Vec<Link>,
     /// Additional address of 169.254.0.0/16 or fe80::/10.
     #[arg(long = "link-local-ip", value_name = "ADDRESS", value_delimiter = ',')]
     pub link_local_ips: Vec<IpAddr>,

@@ -3,8 +3,12 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use netd_proto::v1::ExtraHost;
 
-use super::values::{extra_host, ip_address, label, search_domain};
+use super::{
+    Labels,
+    values::{extra_host, ip_address, label, search_domain},
+};
 use crate::{
     attachment::Attachment,
     spec::{Exposed, Spec},
@@ -18,6 +22,9 @@ pub enum Command {
     /// Lists sandboxes.
     #[command(visible_alias = "list")]
     Ls {
+        /// Only those that match, as in 'state="running" AND label.tier="web"'.
+        #[arg(short, long, value_name = "FILTER")]
+        filter: Option<String>,
         /// Ids only.
         #[arg(short, long)]
         quiet: bool,
@@ -34,6 +41,15 @@ pub enum Command {
         #[arg(required = true, value_name = "SANDBOX")]
         sandboxes: Vec<String>,
     },
+    /// Gives a sandbox another name.
+    Rename {
+        /// Name, id or unique prefix of an id.
+        sandbox: String,
+        /// The new name.
+        name: String,
+    },
+    /// Changes a sandbox, running or stopped; what is not given stays.
+    Update(Box<Update>),
     /// Starts a stopped sandbox: makes or takes its namespace, connects it, publishes its ports.
     Start {
         /// An existing network namespace; without this and --pid, netd makes one.
@@ -82,6 +98,9 @@ pub enum Command {
 pub struct Create {
     /// Its name.
     pub name: String,
+    /// Its id, 64 hexadecimal digits in lower case; else netd chooses one.
+    #[arg(long)]
+    pub id: Option<String>,
     /// An existing network namespace; without this and --pid, netd makes one.
     #[arg(long, value_name = "PATH", conflicts_with = "pid")]
     pub netns: Option<PathBuf>,
@@ -91,21 +110,8 @@ pub struct Create {
     /// Its host name.
     #[arg(long, value_name = "NAME")]
     pub hostname: Option<String>,
-    /// Its domain name.
-    #[arg(long, value_name = "NAME")]
-    pub domainname: Option<String>,
-    /// Name servers that are asked, from the sandbox, instead of the host's.
-    #[arg(long = "dns", value_name = "IP", value_parser = ip_address)]
-    pub dns: Vec<String>,
-    /// Search domains instead of the host's; a single dot for none.
-    #[arg(long = "dns-search", value_name = "DOMAIN", value_parser = search_domain)]
-    pub dns_search: Vec<String>,
-    /// Options of resolv.conf(5), besides the host's.
-    #[arg(long = "dns-option", alias = "dns-opt", value_name = "OPTION")]
-    pub dns_options: Vec<String>,
-    /// Lines of /etc/hosts: NAME:IP or NAME=IP; host-gateway for the host's address.
-    #[arg(long = "add-host", value_name = "NAME:IP", value_parser = extra_host)]
-    pub extra_hosts: Vec<String>,
+    #[command(flatten)]
+    pub names: Names,
     /// Labels.
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
     pub labels: Vec<(String, String)>,
@@ -125,4 +131,46 @@ pub struct Create {
     /// name=NETWORK[,ip=,ip6=,mac-address=,alias=,link=,link-local-ip=,driver-opt=,gw-priority=,interface=].
     #[arg(long = "network", value_name = "NETWORK")]
     pub networks: Vec<Attachment>,
+}
+
+/// How names are looked up in a sandbox.
+#[derive(Args, Debug, Default)]
+pub struct Names {
+    /// Its domain name.
+    #[arg(long, value_name = "NAME")]
+    pub domainname: Option<String>,
+    /// Name servers that are asked, from the sandbox, instead of the host's.
+    #[arg(long = "dns", value_name = "IP", value_parser = ip_address)]
+    pub dns: Vec<String>,
+    /// Search domains instead of the host's; a single dot for none.
+    #[arg(long = "dns-search", value_name = "DOMAIN", value_parser = search_domain)]
+    pub dns_search: Vec<String>,
+    /// Options of resolv.conf(5), besides the host's.
+    #[arg(long = "dns-option", alias = "dns-opt", value_name = "OPTION")]
+    pub dns_options: Vec<String>,
+    /// Lines of /etc/hosts: NAME:IP or NAME=IP; host-gateway for the host's address.
+    #[arg(long = "add-host", value_name = "NAME:IP", value_parser = extra_host)]
+    pub extra_hosts: Vec<ExtraHost>,
+}
+
+/// Flags of `sandbox update`.
+#[derive(Args, Debug)]
+pub struct Update {
+    /// Its host name.
+    #[arg(long, value_name = "NAME")]
+    pub hostname: Option<String>,
+    /// In place of those that it has.
+    #[command(flatten)]
+    pub names: Names,
+    /// Labels.
+    #[command(flatten)]
+    pub labels: Labels,
+    /// Published ports in place of those that it has, as docker -p.
+    #[arg(short, long = "publish", value_name = "SPEC")]
+    pub ports: Vec<Spec>,
+    /// Ports that its software listens on, in place of those that it has.
+    #[arg(long = "expose", value_name = "PORT[-PORT][/PROTOCOL]")]
+    pub exposed: Vec<Exposed>,
+    /// Name, id or unique prefix of an id.
+    pub sandbox: String,
 }

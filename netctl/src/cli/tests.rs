@@ -61,11 +61,13 @@ fn s06_sandboxes_take_the_name_flags_of_docker_run() {
     let Command::Sandbox(sandbox::Command::Create(create)) = parse(line).unwrap().command else {
         panic!("another command")
     };
-    assert_eq!(create.domainname.as_deref(), Some("a.example"));
-    assert_eq!(create.dns, ["192.0.2.1", "2001:db8::1"]);
-    assert_eq!(create.dns_search, ["b", "."]);
-    assert_eq!(create.dns_options, ["ndots:2", "rotate"]);
-    assert_eq!(create.extra_hosts, ["db:::1", "h:host-gateway"]);
+    let names = create.names;
+    assert_eq!(names.domainname.as_deref(), Some("a.example"));
+    assert_eq!(names.dns, ["192.0.2.1", "2001:db8::1"]);
+    assert_eq!(names.dns_search, ["b", "."]);
+    assert_eq!(names.dns_options, ["ndots:2", "rotate"]);
+    let hosts: Vec<&str> = names.extra_hosts.iter().map(|h| &*h.name).collect();
+    assert_eq!(hosts, ["db", "h"]);
 }
 
 #[test]
@@ -113,6 +115,12 @@ fn p02_usage_errors() {
         ("sandbox create --add-host db a", ErrorKind::ValueValidation),
         ("--address nosuch status", ErrorKind::ValueValidation),
         ("flows rm", ErrorKind::MissingRequiredArgument),
+        (
+            "system watch --from 7 --snapshot",
+            ErrorKind::ArgumentConflict,
+        ),
+        ("system watch --type port", ErrorKind::InvalidValue),
+        ("sandbox rename web", ErrorKind::MissingRequiredArgument),
         ("flows rm --all --sandbox web", ErrorKind::ArgumentConflict),
         ("flows --sandbox web rm --all", ErrorKind::ArgumentConflict),
         ("flows --protocol 0", ErrorKind::ValueValidation),

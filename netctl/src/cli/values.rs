@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use netd_proto::v1::{ExtraHost, Link, extra_host::Target};
+
 /// `key=value`; without `=` the value is empty.
 ///
 /// # Errors
@@ -30,25 +32,24 @@ pub fn filter(text: &str) -> Result<(String, String), String> {
 /// # Errors
 /// Any other word.
 pub fn boolean(text: &str) -> Result<bool, String> {
-    match text {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-        _ => Err("neither true nor false".to_owned()),
-    }
+    netd_proto::text::boolean(text).ok_or_else(|| "neither true nor false".to_owned())
 }
 
-/// `SANDBOX[:ALIAS]` as `SANDBOX:ALIAS`; without an alias it is the sandbox's own name.
+/// `SANDBOX[:ALIAS]`; without an alias it is the sandbox's own name.
 ///
 /// # Errors
 /// An empty part, or more than two.
-pub fn link(text: &str) -> Result<String, String> {
+pub fn link(text: &str) -> Result<Link, String> {
     let (target, alias) = text.split_once(':').unwrap_or((text, text));
     if target.is_empty() || alias.is_empty() || alias.contains(':') {
         return Err(format!(
             "bad format for links: {text:?}; the form is sandbox[:alias]"
         ));
     }
-    Ok(format!("{target}:{alias}"))
+    Ok(Link {
+        target: target.to_owned(),
+        alias: alias.to_owned(),
+    })
 }
 
 /// An IP address.
@@ -84,25 +85,31 @@ pub fn search_domain(text: &str) -> Result<String, String> {
     }
 }
 
-/// `NAME:IP` or `NAME=IP`, as `NAME:IP`; instead of an address `host-gateway`; an address may stand in brackets.
+/// `NAME:IP` or `NAME=IP`; instead of an address `host-gateway`; an address may stand in brackets.
 ///
 /// # Errors
 /// Docker's words for another form.
-pub fn extra_host(text: &str) -> Result<String, String> {
+pub fn extra_host(text: &str) -> Result<ExtraHost, String> {
     // IPv6 addresses have colons, too: the first one divides.
     let divided = text.split_once('=').or_else(|| text.split_once(':'));
     let (name, address) = divided
         .filter(|(name, _)| !name.is_empty() && !name.contains(':'))
         .ok_or_else(|| format!("bad format for add-host: {text:?}"))?;
-    if address == "host-gateway" {
-        return Ok(format!("{name}:{address}"));
-    }
-    let bare = address
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-        .unwrap_or(address);
-    ip_address(bare).map_err(|_| format!("invalid IP address in add-host: {bare:?}"))?;
-    Ok(format!("{name}:{}", bare.trim()))
+    let target = if address == "host-gateway" {
+        Target::HostGateway(true)
+    } else {
+        let bare = address
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'))
+            .unwrap_or(address);
+        let address =
+            ip_address(bare).map_err(|_| format!("invalid IP address in add-host: {bare:?}"))?;
+        Target::Address(address)
+    };
+    Ok(ExtraHost {
+        name: name.to_owned(),
+        target: Some(target),
+    })
 }
 
 #[cfg(test)]
@@ -111,20 +118,24 @@ mod tests {
 
     #[test]
     fn s06_extra_hosts() {
-        for (given, wanted) in [
-            ("db:192.0.2.7", "db:192.0.2.7"),
-            ("db=192.0.2.7", "db:192.0.2.7"),
-            ("db:2001:db8::7", "db:2001:db8::7"),
-            ("db:[2001:db8::7]", "db:2001:db8::7"),
-            ("db=[::1]", "db:::1"),
-            ("db:[192.0.2.7]", "db:192.0.2.7"),
+        let address = |text: &str| Some(Target::Address(text.to_owned()));
+        let gateway = Some(Target::HostGateway(true));
+        for (given, name, target) in [
+            ("db:192.0.2.7", "db", address("192.0.2.7")),
+            ("db=192.0.2.7", "db", address("192.0.2.7")),
+            ("db:2001:db8::7", "db", address("2001:db8::7")),
+            ("db:[2001:db8::7]", "db", address("2001:db8::7")),
+            ("db=[::1]", "db", address("::1")),
+            ("db:[192.0.2.7]", "db", address("192.0.2.7")),
             (
                 "host.docker.internal:host-gateway",
-                "host.docker.internal:host-gateway",
+                "host.docker.internal",
+                gateway.clone(),
             ),
-            ("h=host-gateway", "h:host-gateway"),
+            ("h=host-gateway", "h", gateway),
         ] {
-            assert_eq!(extra_host(given).as_deref(), Ok(wanted), "{given}");
+            let name = name.to_owned();
+            assert_eq!(extra_host(given), Ok(ExtraHost { name, target }), "{given}");
         }
         for (given, said) in [
             ("db", "bad format for add-host: \"db\""),

@@ -56,19 +56,22 @@ fn template(flags: &Events) -> Result<Option<Template>> {
 pub async fn run(client: &Client, flags: &Events, output: Output) -> Result<()> {
     let template = template(flags)?;
     let lines = output == Output::Json || flags.format.as_deref() == Some("json");
-    let mut stream = client.events().watch(WatchRequest {}).await?.into_inner();
+    let request = WatchRequest {
+        events: true,
+        ..Default::default()
+    };
+    let mut stream = client.events().watch(request).await?.into_inner();
     let filters = with_ids(client, &flags.filters).await;
-    while let Some(event) = stream.message().await? {
-        if !wanted(&event, &filters) {
-            continue;
-        }
-        match &template {
-            Some(template) => {
-                let text = template.render(&json::event(&event), EVENT);
-                print(&(text.map_err(Failure::new)? + "\n"))?;
+    while let Some(commit) = stream.message().await? {
+        for event in commit.events.iter().filter(|e| wanted(e, &filters)) {
+            match &template {
+                Some(template) => {
+                    let text = template.render(&json::event(event), EVENT);
+                    print(&(text.map_err(Failure::new)? + "\n"))?;
+                }
+                None if lines => print(&format!("{}\n", json::event(event)))?,
+                None => print(&line(event))?,
             }
-            None if lines => print(&format!("{}\n", json::event(&event)))?,
-            None => print(&line(&event))?,
         }
     }
     Ok(())
@@ -128,7 +131,7 @@ fn matches(event: &Event, name: &str, value: &str) -> bool {
 }
 
 /// As `docker events` prints it.
-fn line(event: &Event) -> String {
+pub fn line(event: &Event) -> String {
     let mut attributes: Vec<String> = event
         .attributes
         .iter()

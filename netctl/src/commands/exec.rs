@@ -7,10 +7,11 @@ use std::{
 
 use netd_proto::v1::Sandbox;
 use nix::{
+    errno::Errno,
     mount::{MsFlags, mount},
     sched::{CloneFlags, setns, unshare},
+    unistd::sethostname,
 };
-use rustix::system::{setdomainname, sethostname};
 
 use crate::failure::{Failure, Result};
 
@@ -39,6 +40,11 @@ pub fn exec(sandbox: &Sandbox, command: &[OsString]) -> Failure {
 
 fn enter(sandbox: &Sandbox) -> Result<()> {
     let (name, path) = (&sandbox.name, &sandbox.netns_path);
+    if path.is_empty() {
+        return Err(Failure::new(format!("sandbox {name} is stopped"))
+            .hint(format!("start it first: netctl sandbox start {name}")));
+    }
+    // The daemon's own name for it, which leads to no other namespace, whatever becomes of the path or process given.
     let file = File::open(path).map_err(|error| {
         Failure::new(format!(
             "cannot open the namespace {path} of sandbox {name}: {error}"
@@ -46,11 +52,14 @@ fn enter(sandbox: &Sandbox) -> Result<()> {
         .hint("a namespace that is gone comes back with its process, or the sandbox is removed and made anew")
     })?;
     setns(&file, CloneFlags::CLONE_NEWNET).map_err(|error| {
-        Failure::new(format!(
+        let failure = Failure::new(format!(
             "cannot enter the namespace {path} of sandbox {name}: {}",
             error.desc()
-        ))
-        .hint("entering a namespace takes root (CAP_SYS_ADMIN)")
+        ));
+        failure.hint(match error {
+            Errno::EINVAL => "nothing is mounted there: run netctl where netd's mounts are seen",
+            _ => "entering a namespace takes root (CAP_SYS_ADMIN)",
+        })
     })?;
     // On the host network names are the host's.
     if sandbox.resolv_conf_path.is_empty() {
@@ -59,7 +68,7 @@ fn enter(sandbox: &Sandbox) -> Result<()> {
     take_names(sandbox)
 }
 
-/// Gives this process mounts and names of its own, with the sandbox' files in place of the host's.
+/// Gives this process mounts and names of its own, with the sandbox's files in place of the host's.
 fn take_names(sandbox: &Sandbox) -> Result<()> {
     let fail = |what: &str, error: &dyn std::fmt::Display| {
         Failure::new(format!("{what} for sandbox {}: {error}", sandbox.name))
@@ -100,7 +109,15 @@ fn take_names(sandbox: &Sandbox) -> Result<()> {
     }
     // The UTS namespace is this process' own.
     let domainname = sandbox.names.as_ref().map_or("", |names| &names.domainname);
-    sethostname(sandbox.hostname.as_bytes())
-        .map_err(|error| fail("cannot set the host name", &error))?;
-    setdomainname(domainname.as_bytes()).map_err(|error| fail("cannot set the domain name", &error))
+    sethostname(&sandbox.hostname)
+        .map_err(|error| fail("cannot set the host name", &error.desc()))?;
+    // SAFETY: the pointer and the length are those of a string that outlives the call.
+    let done = unsafe { libc::setdomainname(domainname.as_ptr().cast(), domainname.len()) };
+    match done {
+        0 => Ok(()),
+        _ => Err(fail(
+            "cannot set the domain name",
+            &io::Error::last_os_error(),
+        )),
+    }
 }

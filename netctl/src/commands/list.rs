@@ -170,7 +170,7 @@ fn matches(network: &Network, name: &str, value: &str) -> bool {
         },
         "type" => (value == "builtin") == builtin,
         "dangling" => {
-            let dangling = network.endpoints.is_empty() && !builtin;
+            let dangling = network.endpoint_count == 0 && !builtin;
             dangling == matches!(value, "true" | "1")
         }
         _ => false,

@@ -1,7 +1,5 @@
 //! N03: filters and formats of `network ls`.
 
-use netd_proto::v1::Endpoint;
-
 use super::*;
 
 fn networks() -> Vec<Network> {
@@ -14,7 +12,7 @@ fn networks() -> Vec<Network> {
     };
     let mut front = network("front", "bridge", "a");
     front.labels.insert("tier".into(), "web".into());
-    front.endpoints.push(Endpoint::default());
+    front.endpoint_count = 1;
     vec![
         network("none", "null", "1"),
         network("bridge", "bridge", "b"),

@@ -1,18 +1,22 @@
 //! Runs the commands: one call or a few of the API each, then print. Knows flags, API and formats; has no rules of its own.
 
 mod docs;
+mod endpoint;
 mod events;
 mod exec;
 mod flow;
 mod list;
+mod names;
 mod network;
 mod port;
 mod prune;
 mod sandbox;
 mod system;
+mod watch;
 
 use std::io::Write;
 
+use prost_types::FieldMask;
 use serde_json::Value;
 
 use crate::{
@@ -41,10 +45,12 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Events(flags) => events::check(flags)?,
         _ => {}
     }
-    let client = Client::connect(&cli.address).await?;
+    let client = Client::connect(&cli.connection).await?;
     match command {
         Command::Network(command) => network::run(&client, command, cli.output).await,
         Command::Sandbox(command) => sandbox::run(&client, command, cli.output).await,
+        Command::Endpoint(command) => endpoint::run(&client, command, cli.output).await,
+        Command::Names(command) => names::run(&client, command, cli.output).await,
         Command::Port(command) => port::run(&client, command, cli.output).await,
         Command::Flows(flags) => flow::run(&client, *flags, cli.output).await,
         Command::Drops(flags) if flags.follow => system::follow(&client, flags, cli.output).await,
@@ -52,6 +58,9 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Stats => system::stats(&client, cli.output).await,
         Command::Status => system::status(&client, cli.output).await,
         Command::Events(flags) => events::run(&client, &flags, cli.output).await,
+        Command::System(SystemCommand::Watch(flags)) => {
+            watch::run(&client, flags, cli.output).await
+        }
         Command::System(SystemCommand::Reconcile) => system::reconcile(&client, cli.output).await,
         Command::Completions { .. } | Command::Man { .. } => Ok(()),
     }
@@ -62,6 +71,28 @@ fn print(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
     out.write_all(text.as_bytes())?;
     Ok(out.flush()?)
+}
+
+/// All pages of a list; `page` asks for one by its token, and gives what is on it and the next one's token.
+async fn pages<T, F>(page: impl Fn(String) -> F) -> Result<Vec<T>>
+where
+    F: Future<Output = std::result::Result<(Vec<T>, String), tonic::Status>>,
+{
+    let (mut all, mut token) = (Vec::new(), String::new());
+    loop {
+        let (more, next) = page(token).await?;
+        all.extend(more);
+        if next.is_empty() {
+            return Ok(all);
+        }
+        token = next;
+    }
+}
+
+/// The fields that an update sets.
+fn mask(paths: &[&str]) -> Option<FieldMask> {
+    let paths = paths.iter().map(|path| (*path).to_owned()).collect();
+    Some(FieldMask { paths })
 }
 
 /// Prints the text, or the JSON if that is wanted.

@@ -1,17 +1,18 @@
-//! `network`: create, inspect, connect, disconnect, rm. `ls` and `prune` have files of their own.
+//! `network`: create, inspect, update, connect, disconnect, rm. `ls` and `prune` have files of their own.
 
 use std::net::IpAddr;
 
 use netd_proto::v1::{
-    ConnectRequest, CreateNetworkRequest, DisconnectRequest, GetNetworkRequest, Ipam,
-    ListNetworksRequest, RemoveNetworkRequest,
+    ConnectSandboxRequest, CreateNetworkRequest, DisconnectSandboxRequest, EndpointSpec,
+    GetNetworkRequest, Ipam, ListNetworksRequest, NetworkUpdate, NetworkView, RemoveNetworkRequest,
+    UpdateNetworkRequest,
 };
 use serde_json::json;
 
-use super::{answer, done, inspected, list, print, prune, wanted};
+use super::{answer, done, inspected, list, mask, pages, print, prune, wanted};
 use crate::{
     cli::{
-        Output,
+        Labels, Output,
         network::{Command, Connect, Create},
     },
     client::Client,
@@ -45,10 +46,23 @@ pub async fn run(client: &Client, command: Command, output: Output) -> Result<()
     match command {
         Command::Create(flags) => create(client, *flags, output).await,
         Command::Ls(flags) => {
-            let request = ListNetworksRequest {};
-            let networks = client.networks().list_networks(request).await?.into_inner();
-            print(&list::show(networks.networks, &flags, output)?)
+            // As JSON a network is shown with what stands on it.
+            let view = match output {
+                Output::Text => NetworkView::Basic,
+                Output::Json => NetworkView::Full,
+            };
+            let networks = pages(|page_token| async {
+                let request = ListNetworksRequest {
+                    page_token,
+                    view: view.into(),
+                    ..Default::default()
+                };
+                let page = client.networks().list_networks(request).await?.into_inner();
+                Ok((page.networks, page.next_page_token))
+            });
+            print(&list::show(networks.await?, &flags, output)?)
         }
+        Command::Update { labels, network } => update(client, network, labels, output).await,
         Command::Inspect {
             format, networks, ..
         } => inspect(client, format, networks, output).await,
@@ -58,10 +72,10 @@ pub async fn run(client: &Client, command: Command, output: Output) -> Result<()
             network,
             sandbox,
         } => {
-            let request = DisconnectRequest {
+            let request = DisconnectSandboxRequest {
                 network,
                 sandbox,
-                force,
+                allow_missing: force,
             };
             let mut service = client.endpoints();
             let id = service.disconnect_sandbox(request).await?.into_inner();
@@ -78,6 +92,7 @@ pub async fn run(client: &Client, command: Command, output: Output) -> Result<()
             for network in networks {
                 let request = RemoveNetworkRequest {
                     network: network.clone(),
+                    allow_missing: false,
                 };
                 let outcome = service.remove_network(request).await;
                 outcomes.push((network, outcome.map(|_| ()).map_err(Failure::from)));
@@ -122,6 +137,7 @@ async fn create(client: &Client, create: Create, output: Output) -> Result<()> {
         config_from: create.config_from.unwrap_or_default(),
         options: create.options.into_iter().collect(),
         labels: create.labels.into_iter().collect(),
+        request_id: String::new(),
     };
     let network = client
         .networks()
@@ -145,7 +161,11 @@ async fn inspect(
     let mut service = client.networks();
     let (mut found, mut failures) = (Vec::new(), Vec::new());
     for network in names {
-        match service.get_network(GetNetworkRequest { network }).await {
+        let view = NetworkView::Full.into();
+        match service
+            .get_network(GetNetworkRequest { network, view })
+            .await
+        {
             Ok(network) => found.push(docker::inspect(network.get_ref())),
             Err(status) => failures.push(Failure::from(status)),
         }
@@ -153,10 +173,34 @@ async fn inspect(
     inspected(output, &found, &failures, template.as_ref())
 }
 
+/// Reads the labels and writes them back changed, unless somebody else has changed the network meanwhile.
+async fn update(client: &Client, network: String, labels: Labels, output: Output) -> Result<()> {
+    if labels.is_empty() {
+        return Err(Failure::new("nothing is to change").hint("--label or --label-rm"));
+    }
+    let mut service = client.networks();
+    let view = NetworkView::Basic.into();
+    let request = GetNetworkRequest { network, view };
+    let found = service.get_network(request).await?.into_inner();
+    let request = UpdateNetworkRequest {
+        network: found.id,
+        update: Some(NetworkUpdate {
+            labels: labels.applied(found.labels),
+        }),
+        update_mask: mask(&["labels"]),
+        expected_revision: found.revision,
+    };
+    let network = service.update_network(request).await?.into_inner();
+    answer(
+        output,
+        || format!("{}\n", network.name),
+        || docker::inspect(&network),
+    )
+}
+
 async fn connect(client: &Client, flags: Connect, output: Output) -> Result<()> {
-    let request = ConnectRequest {
+    let spec = EndpointSpec {
         network: flags.network,
-        sandbox: flags.sandbox,
         ipv4_address: flags.ip.map(|ip| ip.to_string()).unwrap_or_default(),
         ipv6_address: flags.ip6.map(|ip| ip.to_string()).unwrap_or_default(),
         mac_address: flags.mac_address.unwrap_or_default(),
@@ -166,6 +210,11 @@ async fn connect(client: &Client, flags: Connect, output: Output) -> Result<()> 
         links: flags.links,
         link_local_addresses: flags.link_local_ips.iter().map(IpAddr::to_string).collect(),
         interface_name: flags.interface.unwrap_or_default(),
+    };
+    let request = ConnectSandboxRequest {
+        sandbox: flags.sandbox,
+        spec: Some(spec),
+        request_id: String::new(),
     };
     let mut service = client.endpoints();
     let endpoint = service.connect_sandbox(request).await?.into_inner();

@@ -3,7 +3,7 @@
 use netd_proto::v1::{ListPublicationsRequest, Publication, PublishRequest, UnpublishRequest};
 use serde_json::Value;
 
-use super::answer;
+use super::{answer, pages};
 use crate::{
     cli::{Output, PortCommand},
     client::Client,
@@ -22,23 +22,36 @@ pub async fn run(client: &Client, command: PortCommand, output: Output) -> Resul
             let request = PublishRequest {
                 sandbox: flags.sandbox,
                 specs: flags.specs.into_iter().map(Into::into).collect(),
+                request_id: String::new(),
             };
             let done = service.publish(request).await?.into_inner().publications;
             // The host ports are chosen now: show them as `docker port` does.
             answer(output, || lines(&done), || array(&done))
         }
-        PortCommand::Ls { sandbox } => {
-            let request = ListPublicationsRequest {
-                sandbox: sandbox.unwrap_or_default(),
-            };
-            let answered = service.list_publications(request).await?.into_inner();
-            let all = answered.publications;
+        PortCommand::Ls { filter, sandbox } => {
+            let (filter, sandbox) = (filter.unwrap_or_default(), sandbox.unwrap_or_default());
+            let all = pages(|page_token| async {
+                let request = ListPublicationsRequest {
+                    sandbox: sandbox.clone(),
+                    filter: filter.clone(),
+                    page_token,
+                    ..Default::default()
+                };
+                let page = client
+                    .ports()
+                    .list_publications(request)
+                    .await?
+                    .into_inner();
+                Ok((page.publications, page.next_page_token))
+            });
+            let all = all.await?;
             answer(output, || list(&all), || array(&all))
         }
         PortCommand::Unpublish(flags) => {
             let request = UnpublishRequest {
                 sandbox: flags.sandbox,
                 specs: flags.specs.into_iter().map(Into::into).collect(),
+                allow_missing: false,
             };
             service.unpublish(request).await?;
             answer(output, String::new, || Value::Array(Vec::new()))

@@ -2,7 +2,7 @@
 
 use std::{io::BufRead, time::SystemTime};
 
-use netd_proto::v1::PruneNetworksRequest;
+use netd_proto::v1::{LabelSelector, PruneNetworksRequest};
 use serde_json::json;
 
 use super::{answer, print};
@@ -26,8 +26,8 @@ pub fn request(filters: &[(String, String)]) -> Result<PruneNetworksRequest> {
     let mut request = PruneNetworksRequest::default();
     for (name, value) in filters {
         match name.as_str() {
-            "label" => request.labels.push(value.clone()),
-            "label!" => request.excluded_labels.push(value.clone()),
+            "label" => request.labels.push(selector(value)),
+            "label!" => request.excluded_labels.push(selector(value)),
             "until" if request.created_before.is_some() => {
                 return Err(Failure::new("more than one until filter specified"));
             }
@@ -42,6 +42,18 @@ pub fn request(filters: &[(String, String)]) -> Result<PruneNetworksRequest> {
         }
     }
     Ok(request)
+}
+
+/// `key` or `key=value`.
+fn selector(text: &str) -> LabelSelector {
+    let (key, value) = match text.split_once('=') {
+        Some((key, value)) => (key, Some(value.to_owned())),
+        None => (text, None),
+    };
+    LabelSelector {
+        key: key.to_owned(),
+        value,
+    }
 }
 
 /// Asks the user, then the daemon.

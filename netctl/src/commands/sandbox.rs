@@ -1,19 +1,22 @@
-//! `sandbox`: create, ls, inspect, start, stop, rm. `exec` has a file of its own.
+//! `sandbox`: create, ls, inspect, rename, update, start, stop, rm. `exec` has a file of its own.
 
-use std::path::Path;
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+};
 
 use netd_proto::v1::{
-    ConnectRequest, CreateSandboxRequest, GetSandboxRequest, ListSandboxesRequest, NameOptions,
-    RemoveSandboxRequest, Sandbox, StartSandboxRequest, StopSandboxRequest, create_sandbox_request,
-    start_sandbox_request,
+    CreateSandboxRequest, GetSandboxRequest, ListSandboxesRequest, NameOptions, Namespace,
+    RemoveSandboxRequest, Sandbox, SandboxUpdate, StartSandboxRequest, StopSandboxRequest,
+    UpdateSandboxRequest, namespace::Source,
 };
 use serde_json::Value;
 
-use super::{answer, done, exec, inspected, wanted};
+use super::{answer, done, exec, inspected, mask, pages, wanted};
 use crate::{
     cli::{
         Output,
-        sandbox::{Command, Create},
+        sandbox::{Command, Create, Names, Update},
     },
     client::Client,
     failure::{Failure, Result},
@@ -27,14 +30,23 @@ use crate::{
 pub async fn run(client: &Client, command: Command, output: Output) -> Result<()> {
     match command {
         Command::Create(flags) => create(client, *flags, output).await,
-        Command::Ls { quiet, no_trunc } => {
-            let request = ListSandboxesRequest {};
-            let mut service = client.sandboxes();
-            let all = service
-                .list_sandboxes(request)
-                .await?
-                .into_inner()
-                .sandboxes;
+        Command::Ls {
+            filter,
+            quiet,
+            no_trunc,
+        } => {
+            let filter = filter.unwrap_or_default();
+            let all = pages(|page_token| async {
+                let request = ListSandboxesRequest {
+                    filter: filter.clone(),
+                    page_token,
+                    ..Default::default()
+                };
+                let page = client.sandboxes().list_sandboxes(request).await?;
+                let page = page.into_inner();
+                Ok((page.sandboxes, page.next_page_token))
+            });
+            let all = all.await?;
             answer(
                 output,
                 || list(&all, quiet, no_trunc),
@@ -42,17 +54,31 @@ pub async fn run(client: &Client, command: Command, output: Output) -> Result<()
             )
         }
         Command::Inspect { format, sandboxes } => inspect(client, format, sandboxes, output).await,
+        Command::Rename { sandbox, name } => {
+            let update = SandboxUpdate {
+                name,
+                ..Default::default()
+            };
+            let request = UpdateSandboxRequest {
+                sandbox,
+                update: Some(update),
+                update_mask: mask(&["name"]),
+                expected_revision: 0,
+            };
+            updated(client, request, output).await
+        }
+        Command::Update(flags) => update(client, *flags, output).await,
         Command::Start {
             netns,
             pid,
             sandbox,
         } => {
-            let namespace = match (netns, pid) {
-                (Some(path), _) => Some(start_sandbox_request::Namespace::NetnsPath(whole(&path)?)),
-                (None, pid) => pid.map(start_sandbox_request::Namespace::Pid),
-            };
             let name = sandbox.clone();
-            let request = StartSandboxRequest { sandbox, namespace };
+            let request = StartSandboxRequest {
+                sandbox,
+                namespace: namespace(netns, pid)?,
+                request_id: String::new(),
+            };
             let started = client
                 .sandboxes()
                 .start_sandbox(request)
@@ -78,6 +104,7 @@ pub async fn run(client: &Client, command: Command, output: Output) -> Result<()
             for sandbox in sandboxes {
                 let request = RemoveSandboxRequest {
                     sandbox: sandbox.clone(),
+                    allow_missing: false,
                 };
                 let outcome = service.remove_sandbox(request).await;
                 outcomes.push((sandbox, outcome.map(|_| ()).map_err(Failure::from)));
@@ -102,36 +129,43 @@ fn whole(path: &Path) -> Result<String> {
         .map_err(|path| Failure::new(format!("the namespace {} is not UTF-8", path.display())))
 }
 
-async fn create(client: &Client, flags: Create, output: Output) -> Result<()> {
-    let namespace = match (flags.netns, flags.pid) {
-        (Some(path), _) => Some(create_sandbox_request::Namespace::NetnsPath(whole(&path)?)),
-        (None, pid) => pid.map(create_sandbox_request::Namespace::Pid),
+/// Where the namespace comes from; nothing: netd makes it.
+fn namespace(netns: Option<PathBuf>, pid: Option<u32>) -> Result<Option<Namespace>> {
+    let source = match (netns, pid) {
+        (Some(path), _) => Source::Path(whole(&path)?),
+        (None, Some(pid)) => Source::Pid(pid),
+        (None, None) => return Ok(None),
     };
-    let networks = flags.networks.into_iter().map(|attachment| ConnectRequest {
-        sandbox: flags.name.clone(),
-        ..attachment.0
-    });
+    let source = Some(source);
+    Ok(Some(Namespace { source }))
+}
+
+impl From<Names> for NameOptions {
+    fn from(names: Names) -> Self {
+        Self {
+            domainname: names.domainname.unwrap_or_default(),
+            dns: names.dns,
+            dns_search: names.dns_search,
+            dns_options: names.dns_options,
+            extra_hosts: names.extra_hosts,
+        }
+    }
+}
+
+async fn create(client: &Client, flags: Create, output: Output) -> Result<()> {
     let request = CreateSandboxRequest {
-        networks: networks.collect(),
+        endpoints: flags.networks.into_iter().map(|one| one.0).collect(),
         name: flags.name,
-        namespace,
+        id: flags.id.unwrap_or_default(),
+        namespace: namespace(flags.netns, flags.pid)?,
         hostname: flags.hostname.unwrap_or_default(),
         labels: flags.labels.into_iter().collect(),
         ports: flags.ports.into_iter().map(Into::into).collect(),
         stopped: flags.stopped,
-        exposed: flags
-            .exposed
-            .into_iter()
-            .map(|port| port.0.into())
-            .collect(),
+        exposed: flags.exposed.into_iter().map(Into::into).collect(),
         publish_all: flags.publish_all,
-        names: Some(NameOptions {
-            domainname: flags.domainname.unwrap_or_default(),
-            dns: flags.dns,
-            dns_search: flags.dns_search,
-            dns_options: flags.dns_options,
-            extra_hosts: flags.extra_hosts,
-        }),
+        names: Some(flags.names.into()),
+        request_id: String::new(),
     };
     let mut service = client.sandboxes();
     let sandbox = service.create_sandbox(request).await?.into_inner();
@@ -142,12 +176,68 @@ async fn create(client: &Client, flags: Create, output: Output) -> Result<()> {
     )
 }
 
-/// A sandbox whose namespace went away by itself is neither running nor stopped.
-fn state(sandbox: &Sandbox) -> &'static str {
-    match (sandbox.running, sandbox.netns_path.as_str()) {
-        (true, _) => "running",
-        (false, "") => "stopped",
-        (false, _) => "gone",
+/// What is given is set; labels are added to those that there are, unless somebody else has changed them meanwhile.
+async fn update(client: &Client, flags: Update, output: Output) -> Result<()> {
+    let names = &flags.names;
+    let given = [
+        ("hostname", flags.hostname.is_some()),
+        ("names.domainname", names.domainname.is_some()),
+        ("names.dns", !names.dns.is_empty()),
+        ("names.dns_search", !names.dns_search.is_empty()),
+        ("names.dns_options", !names.dns_options.is_empty()),
+        ("names.extra_hosts", !names.extra_hosts.is_empty()),
+        ("labels", !flags.labels.is_empty()),
+        ("ports", !flags.ports.is_empty()),
+        ("exposed", !flags.exposed.is_empty()),
+    ];
+    let paths: Vec<&str> = given
+        .iter()
+        .filter(|(_, given)| *given)
+        .map(|(path, _)| *path)
+        .collect();
+    if paths.is_empty() {
+        return Err(Failure::new("nothing is to change").hint("give what is to be different"));
+    }
+    let (mut labels, mut expected_revision) = (HashMap::new(), 0);
+    if !flags.labels.is_empty() {
+        let sandbox = flags.sandbox.clone();
+        let request = GetSandboxRequest { sandbox };
+        let found = client.sandboxes().get_sandbox(request).await?.into_inner();
+        labels = flags.labels.applied(found.labels);
+        expected_revision = found.revision;
+    }
+    let update = SandboxUpdate {
+        name: String::new(),
+        hostname: flags.hostname.unwrap_or_default(),
+        labels,
+        names: Some(flags.names.into()),
+        ports: flags.ports.into_iter().map(Into::into).collect(),
+        exposed: flags.exposed.into_iter().map(Into::into).collect(),
+    };
+    let request = UpdateSandboxRequest {
+        sandbox: flags.sandbox,
+        update: Some(update),
+        update_mask: mask(&paths),
+        expected_revision,
+    };
+    updated(client, request, output).await
+}
+
+async fn updated(client: &Client, request: UpdateSandboxRequest, output: Output) -> Result<()> {
+    let mut service = client.sandboxes();
+    let sandbox = service.update_sandbox(request).await?.into_inner();
+    answer(
+        output,
+        || format!("{}\n", sandbox.name),
+        || json::sandbox(&sandbox),
+    )
+}
+
+/// As lists show it.
+fn state(sandbox: &Sandbox) -> String {
+    match sandbox.degraded.is_empty() {
+        true => json::state(sandbox.state()).to_owned(),
+        false => format!("{} (degraded)", json::state(sandbox.state())),
     }
 }
 
@@ -194,7 +284,7 @@ fn list(sandboxes: &[Sandbox], quiet: bool, no_trunc: bool) -> String {
         table.row([
             id(sandbox),
             sandbox.name.clone(),
-            state(sandbox).to_owned(),
+            state(sandbox),
             if sandbox.endpoints.is_empty() {
                 asked.collect::<Vec<_>>().join(",")
             } else {

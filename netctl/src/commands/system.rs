@@ -177,10 +177,23 @@ fn status_text(status: &GetStatusResponse) -> String {
         }
         text = text + "\n" + &table.render();
     }
+    for reason in &status.not_serving {
+        text = text + "\nNot serving: " + reason;
+    }
+    for object in &status.degraded {
+        let kind = json::object_type(object.r#type());
+        let reasons = object.reasons.join("; ");
+        text = text + &format!("\nDegraded: {kind} {}: {reasons}", object.name);
+    }
     for warning in &status.warnings {
         text = text + "\nWarning: " + warning;
     }
-    if !status.warnings.is_empty() {
+    let said = [
+        status.warnings.len(),
+        status.degraded.len(),
+        status.not_serving.len(),
+    ];
+    if said.iter().any(|count| *count > 0) {
         text.push('\n');
     }
     text

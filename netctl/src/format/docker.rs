@@ -37,7 +37,7 @@ pub fn inspect(network: &Network) -> Value {
     } else {
         map(&ipam.options)
     };
-    json!({
+    let mut object = json!({
         "Name": network.name,
         "Id": network.id,
         "Created": time::rfc3339(network.created.as_ref()),
@@ -58,7 +58,12 @@ pub fn inspect(network: &Network) -> Value {
         "Containers": containers(&network.endpoints),
         "Options": map(&network.options),
         "Labels": map(&network.labels),
-    })
+    });
+    // Docker has no such field: it is there only when there is something to say.
+    if let (Some(fields), false) = (object.as_object_mut(), network.degraded.is_empty()) {
+        fields.insert("Degraded".to_owned(), network.degraded.clone().into());
+    }
+    object
 }
 
 /// Empty fields are left out.

@@ -97,6 +97,17 @@ fn n04_predefined_networks_have_no_ipam_options() {
 }
 
 #[test]
+fn b06_a_degraded_network_says_why() {
+    let mut network = front();
+    assert!(inspect(&network).get("Degraded").is_none());
+    network
+        .degraded
+        .push("an interface named foo0 is there".into());
+    let shown = inspect(&network);
+    assert_eq!(shown["Degraded"][0], "an interface named foo0 is there");
+}
+
+#[test]
 fn n03_rows_are_text_in_the_order_of_the_columns() {
     let row = row(&front(), false);
     assert_eq!(

@@ -1,8 +1,8 @@
 //! netd's own objects as JSON: names in Docker's manner, times as RFC 3339. Networks are in `docker`.
 
 use netd_proto::v1::{
-    ConnectRequest, Drop, Endpoint, EndpointStats, Event, GetStatusResponse, PortSpec, Publication,
-    Sandbox,
+    Drop, Endpoint, EndpointSpec, EndpointStats, Event, ExposedPort, ExtraHost, GetStatusResponse,
+    Link, ObjectType, PortSpec, Publication, Sandbox, extra_host::Target, sandbox::State,
 };
 use serde::Serialize;
 use serde_json::{Value, json, ser::PrettyFormatter};
@@ -43,8 +43,10 @@ pub fn endpoint(endpoint: &Endpoint) -> Value {
         "GwPriority": endpoint.gateway_priority,
         "DefaultRoute": endpoint.default_route,
         "DefaultRouteIPv6": endpoint.default_route_v6,
-        "Links": endpoint.links,
+        "Links": endpoint.links.iter().map(link).collect::<Vec<_>>(),
         "LinkLocalIPs": endpoint.link_local_addresses,
+        "Degraded": endpoint.degraded,
+        "Revision": endpoint.revision,
     })
 }
 
@@ -60,30 +62,68 @@ pub fn sandbox(sandbox: &Sandbox) -> Value {
         "Dns": names.dns,
         "DnsSearch": names.dns_search,
         "DnsOptions": names.dns_options,
-        "ExtraHosts": names.extra_hosts,
+        "ExtraHosts": names.extra_hosts.iter().map(extra_host).collect::<Vec<_>>(),
         "ResolvConfPath": sandbox.resolv_conf_path,
         "HostsPath": sandbox.hosts_path,
         "HostnamePath": sandbox.hostname_path,
         "Labels": map(&sandbox.labels),
         "NetnsPath": sandbox.netns_path,
         "Owned": sandbox.owned,
-        "Running": sandbox.running,
+        "Pid": sandbox.pid,
+        "State": state(sandbox.state()),
+        "Running": sandbox.state() == State::Running,
         "Endpoints": sandbox.endpoints.iter().map(endpoint).collect::<Vec<_>>(),
         "Ports": sandbox.publications.iter().map(publication).collect::<Vec<_>>(),
         "Attachments": sandbox.attachments.iter().map(attachment).collect::<Vec<_>>(),
-        "Exposed": sandbox.exposed.iter().map(sandbox_side).collect::<Vec<_>>(),
+        "Exposed": sandbox.exposed.iter().map(exposed).collect::<Vec<_>>(),
+        "Degraded": sandbox.degraded,
+        "Revision": sandbox.revision,
     })
 }
 
+/// A sandbox's state in a word.
+pub fn state(state: State) -> &'static str {
+    match state {
+        State::Running => "running",
+        State::Stopped => "stopped",
+        State::Gone => "gone",
+        State::Unspecified => "unknown",
+    }
+}
+
+/// A type of objects in a word.
+pub fn object_type(kind: ObjectType) -> &'static str {
+    match kind {
+        ObjectType::Network => "network",
+        ObjectType::Sandbox => "sandbox",
+        ObjectType::Endpoint => "endpoint",
+        ObjectType::Unspecified => "unknown",
+    }
+}
+
+/// `target:alias`, as Docker writes it.
+fn link(link: &Link) -> String {
+    format!("{}:{}", link.target, link.alias)
+}
+
+/// `name:address`, as `--add-host` takes it.
+fn extra_host(host: &ExtraHost) -> String {
+    let address = match &host.target {
+        Some(Target::Address(address)) => address,
+        _ => "host-gateway",
+    };
+    format!("{}:{address}", host.name)
+}
+
 /// How a sandbox was asked to be on a network.
-fn attachment(request: &ConnectRequest) -> Value {
+fn attachment(request: &EndpointSpec) -> Value {
     json!({
         "Network": request.network,
         "IPv4Address": request.ipv4_address,
         "IPv6Address": request.ipv6_address,
         "MacAddress": request.mac_address,
         "Aliases": request.aliases,
-        "Links": request.links,
+        "Links": request.links.iter().map(link).collect::<Vec<_>>(),
         "LinkLocalIPs": request.link_local_addresses,
         "DriverOpts": map(&request.driver_options),
         "GwPriority": request.gateway_priority,
@@ -99,11 +139,8 @@ pub fn publication(publication: &Publication) -> Value {
         "SandboxId": publication.sandbox_id,
         "HostIp": spec.host_ip,
         // Nothing until one is chosen, as in Docker.
-        "HostPort": match spec.host_port_first {
-            0 => String::new(),
-            first => range(first, spec.host_port_last),
-        },
-        "Port": range(spec.port_first, spec.port_last),
+        "HostPort": spec.host_port.map(|first| range(first, spec.count)).unwrap_or_default(),
+        "Port": range(spec.port, spec.count),
         "Protocol": protocol_name(spec.protocol()),
         "Active": publication.active,
     })
@@ -111,9 +148,9 @@ pub fn publication(publication: &Publication) -> Value {
 
 /// Host side of a publication: `8080`, `127.0.0.1:8080-8082`, `[::1]:80`; `auto` until a port is chosen.
 pub fn host_side(spec: &PortSpec) -> String {
-    let ports = match spec.host_port_first {
-        0 => "auto".to_owned(),
-        first => range(first, spec.host_port_last),
+    let ports = match spec.host_port {
+        None => "auto".to_owned(),
+        Some(first) => range(first, spec.count),
     };
     match spec.host_ip.as_str() {
         "" => ports,
@@ -124,15 +161,19 @@ pub fn host_side(spec: &PortSpec) -> String {
 
 /// Sandbox side of a publication: `80/tcp`.
 pub fn sandbox_side(spec: &PortSpec) -> String {
-    let ports = range(spec.port_first, spec.port_last);
+    let ports = range(spec.port, spec.count);
     format!("{ports}/{}", protocol_name(spec.protocol()))
 }
 
-fn range(first: u32, last: u32) -> String {
-    if last <= first {
-        first.to_string()
-    } else {
-        format!("{first}-{last}")
+fn exposed(port: &ExposedPort) -> String {
+    let ports = range(port.port, port.count);
+    format!("{ports}/{}", protocol_name(port.protocol()))
+}
+
+fn range(first: u32, count: u32) -> String {
+    match count {
+        0 | 1 => first.to_string(),
+        count => format!("{first}-{}", first.saturating_add(count - 1)),
     }
 }
 
@@ -181,7 +222,8 @@ pub fn status(status: &GetStatusResponse) -> Value {
         .map(|map| json!({ "Name": map.name, "Entries": map.entries, "Capacity": map.capacity }));
     let flows = status.flows.unwrap_or_default();
     json!({
-        "Health": "serving",
+        "Health": if status.not_serving.is_empty() { "serving" } else { "not serving" },
+        "NotServing": status.not_serving,
         "Version": status.version,
         "Instance": status.instance,
         "Pid": status.pid,
@@ -208,6 +250,14 @@ pub fn status(status: &GetStatusResponse) -> Value {
             "EndedEarly": flows.ended_early,
         },
         "Warnings": status.warnings,
+        "Degraded": status.degraded.iter().map(|object| json!({
+            "Type": object_type(object.r#type()),
+            "Id": object.id,
+            "Name": object.name,
+            "Reasons": object.reasons,
+        })).collect::<Vec<_>>(),
+        "Revision": status.revision,
+        "OldestRevision": status.oldest_revision,
     })
 }
 

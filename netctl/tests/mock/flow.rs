@@ -1,16 +1,13 @@
-//! Flows and refused packets: a daemon of memory with three flows on two pages, and what netctl makes of them.
+//! Flows and refused packets: pages, streams, and what netctl makes of them.
 
 use netd_proto::v1::{
-    DeleteFlowsRequest, DeleteFlowsResponse, Flow, FlowAddresses, FlowChange, FlowEnd,
-    ListFlowsRequest, ListFlowsResponse, WatchFlowsRequest, flow::State, flow_change::Kind,
-    flow_service_server::FlowService,
+    DeleteFlowsRequest, DeleteFlowsResponse, DroppedPacket, Flow, FlowAddresses, FlowChange,
+    FlowEnd, ListFlowsRequest, ListFlowsResponse, WatchDropsRequest, flow::State,
+    flow_change::Kind,
 };
-use tonic::{Request, Response, Status};
+use serde_json::Value;
 
-use crate::daemon::{Answer, Daemon, Shared};
-
-/// Three flows.
-pub struct Flows(pub Shared);
+use crate::recorder::Daemon;
 
 fn flow(sandbox: &str, port: u32) -> Flow {
     let addresses = |source: &str| FlowAddresses {
@@ -32,60 +29,20 @@ fn flow(sandbox: &str, port: u32) -> Flow {
     }
 }
 
-#[tonic::async_trait]
-impl FlowService for Flows {
-    async fn list_flows(&self, request: Request<ListFlowsRequest>) -> Answer<ListFlowsResponse> {
-        let request = request.into_inner();
-        let page = match request.page_token.as_str() {
-            "" => ListFlowsResponse {
-                flows: vec![flow("web", 1), flow("db", 2)],
-                next_page_token: "more".into(),
-            },
-            _ => ListFlowsResponse {
-                flows: vec![flow("web", 3)],
-                next_page_token: String::new(),
-            },
-        };
-        self.0.lock().unwrap().flows.push(request);
-        Ok(Response::new(page))
-    }
-
-    type WatchFlowsStream = tokio_stream::Iter<std::vec::IntoIter<Result<FlowChange, Status>>>;
-
-    async fn watch_flows(&self, _: Request<WatchFlowsRequest>) -> Answer<Self::WatchFlowsStream> {
-        let change = |kind: Kind, flow| {
-            Ok(FlowChange {
-                kind: kind.into(),
-                flow,
-                ..Default::default()
-            })
-        };
-        let changes = vec![
-            change(Kind::Present, Some(flow("web", 1))),
-            change(Kind::Synced, None),
-            change(Kind::Ended, Some(flow("web", 1))),
-        ];
-        Ok(Response::new(tokio_stream::iter(changes)))
-    }
-
-    async fn delete_flows(
-        &self,
-        request: Request<DeleteFlowsRequest>,
-    ) -> Answer<DeleteFlowsResponse> {
-        let mut seen = self.0.lock().unwrap();
-        seen.deletes.push(request.into_inner());
-        let count = seen.deletes.len() as u64;
-        Ok(Response::new(DeleteFlowsResponse { count }))
-    }
-}
-
-fn json(text: &str) -> serde_json::Value {
-    serde_json::from_str(text).unwrap()
-}
-
 #[test]
 fn p02_flows_of_all_pages_by_sandbox() {
     let daemon = Daemon::start();
+    let ready = || {
+        daemon.will(ListFlowsResponse {
+            flows: vec![flow("web", 1), flow("db", 2)],
+            next_page_token: "more".into(),
+        });
+        daemon.will(ListFlowsResponse {
+            flows: vec![flow("web", 3)],
+            next_page_token: String::new(),
+        });
+    };
+    ready();
     assert_eq!(
         daemon.ok("flows --network front --protocol udp --ip 10.0.0.0/8 --port 53"),
         "\
@@ -95,17 +52,16 @@ web       tcp       opening   10.0.0.2:1 -> 198.51.100.2:80   198.51.100.1:1 -> 
 web       tcp       opening   10.0.0.2:3 -> 198.51.100.2:80   198.51.100.1:3 ->   0s        0s        0/0       0B/0B
 "
     );
-    {
-        let seen = daemon.seen.lock().unwrap();
-        let filter = seen.flows[1].filter.clone().unwrap();
-        assert_eq!(seen.flows[1].page_token, "more");
-        assert_eq!(
-            (filter.network.as_str(), filter.address.as_str()),
-            ("front", "10.0.0.0/8")
-        );
-        assert_eq!((filter.protocol, filter.port), (17, 53));
-    }
-    let shown = json(&daemon.ok("--output json flows"));
+    let seen = daemon.seen::<ListFlowsRequest>();
+    let filter = seen[1].filter.clone().unwrap();
+    assert_eq!(seen[1].page_token, "more");
+    assert_eq!(
+        (filter.network.as_str(), filter.address.as_str()),
+        ("front", "10.0.0.0/8")
+    );
+    assert_eq!((filter.protocol, filter.port), (17, 53));
+    ready();
+    let shown = daemon.json("flows");
     assert_eq!(shown.as_array().unwrap().len(), 3);
     assert_eq!(shown[0]["Translated"]["SourceAddress"], "198.51.100.1");
 }
@@ -113,54 +69,79 @@ web       tcp       opening   10.0.0.2:3 -> 198.51.100.2:80   198.51.100.1:3 -> 
 #[test]
 fn p02_flows_as_they_change() {
     let daemon = Daemon::start();
+    let ready = || {
+        let change = |kind: Kind, flow| FlowChange {
+            kind: kind.into(),
+            flow,
+            ..Default::default()
+        };
+        daemon.will(vec![
+            change(Kind::Present, Some(flow("web", 1))),
+            change(Kind::Synced, None),
+            change(Kind::Ended, Some(flow("web", 1))),
+        ]);
+    };
+    ready();
     let lines = daemon.ok("flows --watch");
     let lines: Vec<&str> = lines.lines().collect();
     assert_eq!(lines.len(), 3);
     assert!(lines[0].contains(" present web tcp opening 10.0.0.2:1 -> 198.51.100.2:80 "));
     assert!(lines[1].ends_with(" synced"));
+    ready();
     let lines = daemon.ok("flows --watch --output json");
-    let kinds: Vec<_> = lines.lines().map(|l| json(l)["Kind"].clone()).collect();
+    let kind = |line: &str| serde_json::from_str::<Value>(line).unwrap()["Kind"].clone();
+    let kinds: Vec<_> = lines.lines().map(kind).collect();
     assert_eq!(kinds, ["present", "synced", "ended"]);
 }
 
 #[test]
 fn p02_flows_rm_says_how_many() {
     let daemon = Daemon::start();
+    for count in [1, 2, 3] {
+        daemon.will(DeleteFlowsResponse { count });
+    }
     assert_eq!(daemon.ok("flows rm --sandbox web"), "1 flow ended\n");
     assert_eq!(daemon.ok("flows rm --all"), "2 flows ended\n");
-    let shown = json(&daemon.ok("--output json flows rm --published"));
-    assert_eq!(shown["Ended"], 3);
-    let (_, said) = daemon.fails(2, "flows rm");
-    assert!(said.contains("--all"), "{said}");
-    let seen = daemon.seen.lock().unwrap();
-    assert!(!seen.deletes[0].all && seen.deletes[1].all);
-    assert_eq!(seen.deletes.len(), 3);
+    assert_eq!(daemon.json("flows rm --published")["Ended"], 3);
+    let seen = daemon.seen::<DeleteFlowsRequest>();
+    assert!(!seen[0].all && seen[1].all);
+    assert_eq!(seen.len(), 3);
 }
 
 #[test]
 fn x03_drops_as_they_come() {
     let daemon = Daemon::start();
+    let ready = || {
+        let packet = DroppedPacket {
+            reason_name: "isolated".into(),
+            description: "The address belongs to another network.".into(),
+            sandbox_name: "web".into(),
+            source_address: "10.0.0.2".into(),
+            source_port: 4000,
+            destination_address: "10.1.0.2".into(),
+            destination_port: 53,
+            protocol: 17,
+            ..Default::default()
+        };
+        let second = DroppedPacket {
+            left_out: 5,
+            ..packet.clone()
+        };
+        daemon.will(vec![packet, second]);
+    };
+    ready();
     let lines = daemon.ok("drops --follow --sandbox web --reason isolated");
     let lines: Vec<&str> = lines.lines().collect();
     assert!(lines[0].ends_with(
         " web udp 10.0.0.2:4000 -> 10.1.0.2:53 isolated: The address belongs to another network."
     ));
     assert!(lines[1].ends_with(" (5 before it not told)"));
+    ready();
     let lines = daemon.ok("--output json drops --follow");
-    let left_out: Vec<_> = lines.lines().map(|l| json(l)["LeftOut"].clone()).collect();
+    let left_out = |line: &str| serde_json::from_str::<Value>(line).unwrap()["LeftOut"].clone();
+    let left_out: Vec<_> = lines.lines().map(left_out).collect();
     assert_eq!(left_out, [0, 5]);
-    let seen = daemon.seen.lock().unwrap();
-    assert_eq!(seen.drops[0].sandbox, "web");
-    assert_eq!(seen.drops[0].reasons, ["isolated"]);
-}
-
-#[test]
-fn p02_status_shows_flows() {
-    let daemon = Daemon::start();
-    let text = daemon.ok("status");
-    for part in ["24 of 262144", "7 were over, 2 of them early"] {
-        assert!(text.contains(part), "{part}: {text}");
-    }
-    let shown = json(&daemon.ok("--output json status"));
-    assert_eq!(shown["Flows"]["EndedEarly"], 2);
+    let seen = daemon.seen::<WatchDropsRequest>();
+    assert_eq!(seen[0].sandbox, "web");
+    assert_eq!(seen[0].reasons, ["isolated"]);
 }

@@ -1,4 +1,4 @@
-//! The way to a sandbox' resolver on its loopback device.
+//! The way to a sandbox's resolver on its loopback device.
 
 use netd_common::{
     addr::Addr,

@@ -1,14 +1,16 @@
-//! Between the engine's objects and the API's messages.
+//! From the engine's objects to the API's messages.
 
-use std::{net::IpAddr, path::PathBuf, str::FromStr as _};
+use std::path::PathBuf;
 
 use netd_proto::v1;
 use prost_types::Timestamp;
 
 use crate::{
-    engine::{Connected, FilePaths, Model, NetworkRequest, PoolRequest, PruneRequest},
+    driver::Network,
+    engine::{Connected, FilePaths, View},
     error::{Error, Result},
-    model::{Attachment, Endpoint, EndpointRequest, Network, PortBinding, Sandbox},
+    model::{Attachment, Endpoint, Origin, PoolSpec, PortBinding, Sandbox},
+    observed::{Degraded, ObjectId},
 };
 
 /// From nanoseconds since 1970.
@@ -26,13 +28,27 @@ fn mac(m: [u8; 6]) -> String {
         .join(":")
 }
 
-pub fn network(model: &Model, n: &Network) -> v1::Network {
-    let running = |e: &&Endpoint| model.running.contains_key(&e.sandbox);
+/// How much of a network is told: in a list less than alone.
+pub fn is_full(view: v1::NetworkView, usual: v1::NetworkView) -> bool {
+    let view = match view {
+        v1::NetworkView::Unspecified => usual,
+        view => view,
+    };
+    view == v1::NetworkView::Full
+}
+
+/// A network, `full`: with its endpoints.
+pub fn network(model: &View, n: &Network, full: bool) -> v1::Network {
+    let object = ObjectId::Network(n.id.clone());
+    let endpoints = || {
+        let all = model.endpoints_on(&n.id).map(|e| &**e);
+        all.filter(|e| model.observed.running.contains_key(&e.sandbox))
+    };
     v1::Network {
         id: n.id.clone(),
         name: n.name.clone(),
         created: Some(timestamp(n.created)),
-        driver: n.driver.clone(),
+        driver: n.driver_name().to_owned(),
         scope: n.scope.clone(),
         enable_ipv4: n.enable_ipv4,
         enable_ipv6: n.enable_ipv6,
@@ -65,18 +81,86 @@ pub fn network(model: &Model, n: &Network) -> v1::Network {
         config_from: n.config_from.clone(),
         options: n.options.clone().into_iter().collect(),
         labels: n.labels.clone().into_iter().collect(),
-        endpoints: model
-            .endpoints_on(&n.id)
-            .filter(running)
-            .map(|e| endpoint(model, e))
-            .collect(),
+        endpoints: if full {
+            endpoints().map(|e| endpoint(model, e)).collect()
+        } else {
+            Vec::new()
+        },
+        endpoint_count: u32::try_from(endpoints().count()).unwrap_or(u32::MAX),
         device: n.device.clone(),
         mtu: if n.device.is_empty() { 0 } else { model.mtu(n) },
+        ipam_requested: Some(v1::Ipam {
+            driver: n.ipam_driver.clone(),
+            options: n.ipam_options.clone().into_iter().collect(),
+            pools: n.requested_pools.iter().map(requested_pool).collect(),
+        }),
+        degraded: degraded(model, &object),
+        revision: model.revision_of(&object),
     }
 }
 
-pub fn endpoint(model: &Model, e: &Endpoint) -> v1::Endpoint {
-    let network = model.networks.get(&e.network);
+fn requested_pool(p: &PoolSpec) -> v1::IpamPool {
+    v1::IpamPool {
+        subnet: p.subnet.clone(),
+        ip_range: p.ip_range.clone(),
+        gateway: p.gateway.clone(),
+        aux_addresses: p.aux.clone().into_iter().collect(),
+    }
+}
+
+/// Why an object is not as it is desired.
+fn degraded(model: &View, object: &ObjectId) -> Vec<String> {
+    let reason = model.degraded(object).map(str::to_owned);
+    reason.into_iter().collect()
+}
+
+/// Everything that is not as it is desired.
+pub fn degraded_objects(model: &View) -> Vec<v1::DegradedObject> {
+    let all = model.observed.degraded.iter();
+    let one = |(object, degraded): (&ObjectId, &Degraded)| {
+        let (kind, id, name) = match object {
+            ObjectId::Network(id) => {
+                let name = model.networks().get(id).map(|n| n.name.clone());
+                (v1::ObjectType::Network, id, name)
+            }
+            ObjectId::Sandbox(id) => {
+                let name = model.sandboxes().get(id).map(|s| s.name.clone());
+                (v1::ObjectType::Sandbox, id, name)
+            }
+            ObjectId::Endpoint(id) => {
+                let endpoint = model.endpoints().get(id);
+                let owner = endpoint.and_then(|e| model.sandboxes().get(&e.sandbox));
+                (v1::ObjectType::Endpoint, id, owner.map(|s| s.name.clone()))
+            }
+            ObjectId::Record(key) => (v1::ObjectType::Unspecified, key, Some(key.clone())),
+        };
+        v1::DegradedObject {
+            r#type: kind.into(),
+            id: id.clone(),
+            name: name.unwrap_or_default(),
+            reasons: vec![degraded.reason.clone()],
+        }
+    };
+    all.map(one).collect()
+}
+
+/// The endpoint that a stopped sandbox will have on a network, by their ids.
+pub fn waiting(model: &View, network: &str, sandbox: &str) -> Result<v1::Endpoint> {
+    let (network, sandbox) = (model.network(network)?, model.sandbox(sandbox)?);
+    let mut attachments = sandbox.attachments.iter();
+    let found = attachments.find(|a| a.spec.network == network.name);
+    let found = found.ok_or_else(|| {
+        Error::not_found(format!(
+            "sandbox {} has no endpoint on network {}",
+            sandbox.name, network.name
+        ))
+    })?;
+    let waiting = Connected::AtStart(Box::new(Sandbox::clone(sandbox)), Box::new(found.clone()));
+    Ok(connected(model, &waiting))
+}
+
+pub fn endpoint(model: &View, e: &Endpoint) -> v1::Endpoint {
+    let network = model.networks().get(&e.network);
     let gateway = |v4: bool| network?.route_via(v4).map(|a| a.to_string());
     let default = |v4: bool| {
         let holder = model.gateway_endpoint(&e.sandbox, v4);
@@ -88,7 +172,7 @@ pub fn endpoint(model: &Model, e: &Endpoint) -> v1::Endpoint {
         network_name: network.map(|n| n.name.clone()).unwrap_or_default(),
         sandbox_id: e.sandbox.clone(),
         sandbox_name: model
-            .sandboxes
+            .sandboxes()
             .get(&e.sandbox)
             .map(|s| s.name.clone())
             .unwrap_or_default(),
@@ -108,17 +192,31 @@ pub fn endpoint(model: &Model, e: &Endpoint) -> v1::Endpoint {
         gateway_priority: e.priority,
         default_route: default(true),
         default_route_v6: default(false),
-        links: e.links.clone(),
+        links: links(&e.links),
         link_local_addresses: e.link_local.iter().map(ToString::to_string).collect(),
+        degraded: degraded(model, &ObjectId::Endpoint(e.id.clone())),
+        revision: model.revision_of(&ObjectId::Endpoint(e.id.clone())),
     }
 }
 
+/// `target:alias`, as they are stored.
+fn links(stored: &[String]) -> Vec<v1::Link> {
+    let link = |text: &String| {
+        let (target, alias) = text.split_once(':').unwrap_or((text, text));
+        v1::Link {
+            target: target.to_owned(),
+            alias: alias.to_owned(),
+        }
+    };
+    stored.iter().map(link).collect()
+}
+
 /// What connecting gave; for a stopped sandbox what it will ask for.
-pub fn connected(model: &Model, made: &Connected) -> v1::Endpoint {
+pub fn connected(model: &View, made: &Connected) -> v1::Endpoint {
     match made {
         Connected::Now(e) => endpoint(model, e),
         Connected::AtStart(sandbox, attachment) => {
-            let r = &attachment.request;
+            let r = &attachment.spec;
             let network = model.network(&r.network).ok();
             v1::Endpoint {
                 network_id: network.map(|n| n.id.clone()).unwrap_or_default(),
@@ -129,7 +227,7 @@ pub fn connected(model: &Model, made: &Connected) -> v1::Endpoint {
                 ipv4_address: r.ipv4.clone(),
                 ipv6_address: r.ipv6.clone(),
                 aliases: r.aliases.clone(),
-                links: r.links.clone(),
+                links: links(&r.links),
                 link_local_addresses: r.link_local.clone(),
                 driver_options: r.driver_options.clone().into_iter().collect(),
                 gateway_priority: r.priority,
@@ -140,35 +238,45 @@ pub fn connected(model: &Model, made: &Connected) -> v1::Endpoint {
     }
 }
 
-fn attachment(a: &Attachment) -> v1::ConnectRequest {
-    let r = a.request.clone();
-    v1::ConnectRequest {
+fn attachment(a: &Attachment) -> v1::EndpointSpec {
+    let r = a.spec.clone();
+    v1::EndpointSpec {
         network: r.network,
-        sandbox: r.sandbox,
         ipv4_address: r.ipv4,
         ipv6_address: r.ipv6,
         mac_address: r.mac,
         aliases: r.aliases,
         driver_options: r.driver_options.into_iter().collect(),
         gateway_priority: r.priority,
-        links: r.links,
+        links: links(&r.links),
         link_local_addresses: r.link_local,
         interface_name: r.interface,
     }
 }
 
+fn count((first, last): (u16, u16)) -> u32 {
+    u32::from(last.saturating_sub(first)) + 1
+}
+
 fn port_spec(b: &PortBinding) -> v1::PortSpec {
     v1::PortSpec {
         host_ip: b.host_ip.map(|ip| ip.to_string()).unwrap_or_default(),
-        host_port_first: b.host.0.into(),
-        host_port_last: b.host.1.into(),
-        port_first: b.target.0.into(),
-        port_last: b.target.1.into(),
+        host_port: (b.host.0 != 0).then(|| b.host.0.into()),
+        port: b.target.0.into(),
+        count: count(b.target),
         protocol: b.protocol.into(),
     }
 }
 
-pub fn sandbox(model: &Model, s: &Sandbox) -> v1::Sandbox {
+fn exposed(b: &PortBinding) -> v1::ExposedPort {
+    v1::ExposedPort {
+        port: b.target.0.into(),
+        count: count(b.target),
+        protocol: b.protocol.into(),
+    }
+}
+
+pub fn sandbox(model: &View, s: &Sandbox) -> v1::Sandbox {
     let files = model.files(s);
     let path = |path: fn(&FilePaths) -> &PathBuf| {
         let path = files.as_ref().map(|f| path(f).display().to_string());
@@ -181,142 +289,66 @@ pub fn sandbox(model: &Model, s: &Sandbox) -> v1::Sandbox {
         hostname: s.hostname.clone(),
         labels: s.labels.clone().into_iter().collect(),
         netns_path: s
-            .netns
+            .run
             .as_ref()
-            .map(|p| p.display().to_string())
+            .map(|r| r.netns.display().to_string())
             .unwrap_or_default(),
-        owned: s.owned,
-        running: model.running.contains_key(&s.id),
+        owned: s.owned(),
+        state: state(model, s).into(),
         endpoints: model
             .endpoints_of(&s.id)
             .map(|e| endpoint(model, e))
             .collect(),
-        publications: publications(model, s),
+        publications: bindings(s)
+            .iter()
+            .map(|b| publication(model, s, b))
+            .collect(),
         attachments: s.attachments.iter().map(attachment).collect(),
-        exposed: s.exposed.iter().map(port_spec).collect(),
+        exposed: s.exposed.iter().map(exposed).collect(),
         names: Some(super::names::message(&s.names)),
         resolv_conf_path: path(|f| &f.resolv_conf),
         hosts_path: path(|f| &f.hosts),
         hostname_path: path(|f| &f.hostname),
+        pid: match s.run.as_ref().map(|r| &r.origin) {
+            Some(Origin::Foreign {
+                process: Some(process),
+                ..
+            }) => process.pid,
+            _ => 0,
+        },
+        degraded: degraded(model, &ObjectId::Sandbox(s.id.clone())),
+        revision: model.revision_of(&ObjectId::Sandbox(s.id.clone())),
+    }
+}
+
+/// A namespace that went away by itself leaves a sandbox that neither runs nor is stopped.
+pub fn state(model: &View, s: &Sandbox) -> v1::sandbox::State {
+    match (model.observed.running.contains_key(&s.id), &s.run) {
+        (true, _) => v1::sandbox::State::Running,
+        (false, None) => v1::sandbox::State::Stopped,
+        (false, Some(_)) => v1::sandbox::State::Gone,
     }
 }
 
 /// Of a stopped sandbox those that it will ask for.
-pub fn publications(model: &Model, s: &Sandbox) -> Vec<v1::Publication> {
-    let bindings = if s.netns.is_some() {
+pub fn bindings(s: &Sandbox) -> &[PortBinding] {
+    if s.running() {
         &s.ports
     } else {
         &s.wanted_ports
-    };
-    let one = |b| publication(model, s, b);
-    bindings.iter().map(one).collect()
+    }
 }
 
-pub fn publication(model: &Model, s: &Sandbox, b: &PortBinding) -> v1::Publication {
+pub fn publication(model: &View, s: &Sandbox, b: &PortBinding) -> v1::Publication {
     let linked = |v4| {
         let holder = model.gateway_endpoint(&s.id, v4);
-        holder.is_some_and(|e| model.links.contains_key(&e.id))
+        holder.is_some_and(|e| model.observed.links.contains_key(&e.id))
     };
     v1::Publication {
         sandbox_id: s.id.clone(),
         sandbox_name: s.name.clone(),
         spec: Some(port_spec(b)),
-        active: s.netns.is_some() && (linked(true) || linked(false)),
-    }
-}
-
-pub fn binding(spec: &v1::PortSpec) -> Result<PortBinding> {
-    let port = |n: u32| {
-        u16::try_from(n).map_err(|_| Error::invalid(format!("invalid port {n}")).hint("0 to 65535"))
-    };
-    let or = |n: u32, other: u32| if n == 0 { other } else { n };
-    let host_ip = match spec.host_ip.as_str() {
-        "" => None,
-        text => Some(IpAddr::from_str(text).map_err(|_| {
-            Error::invalid(format!("invalid host address {text:?} of a published port"))
-        })?),
-    };
-    let protocol = match spec.protocol {
-        0 | 6 => 6,
-        17 => 17,
-        132 => 132,
-        other => {
-            return Err(
-                Error::invalid(format!("invalid protocol {other}")).hint("tcp, udp or sctp")
-            );
-        }
-    };
-    Ok(PortBinding {
-        host_ip,
-        host: (
-            port(spec.host_port_first)?,
-            port(or(spec.host_port_last, spec.host_port_first))?,
-        ),
-        target: (
-            port(spec.port_first)?,
-            port(or(spec.port_last, spec.port_first))?,
-        ),
-        protocol,
-    })
-}
-
-pub fn endpoint_request(r: v1::ConnectRequest) -> EndpointRequest {
-    EndpointRequest {
-        network: r.network,
-        sandbox: r.sandbox,
-        ipv4: r.ipv4_address,
-        ipv6: r.ipv6_address,
-        mac: r.mac_address,
-        aliases: r.aliases,
-        driver_options: r.driver_options.into_iter().collect(),
-        priority: r.gateway_priority,
-        links: r.links,
-        link_local: r.link_local_addresses,
-        interface: r.interface_name,
-    }
-}
-
-pub fn prune_request(r: v1::PruneNetworksRequest) -> PruneRequest {
-    let nanoseconds = |t: Timestamp| {
-        let seconds = u64::try_from(t.seconds).unwrap_or(0);
-        let nanos = u64::try_from(t.nanos).unwrap_or(0);
-        seconds.saturating_mul(1_000_000_000).saturating_add(nanos)
-    };
-    PruneRequest {
-        created_before: r.created_before.map(nanoseconds),
-        labels: r.labels,
-        excluded_labels: r.excluded_labels,
-    }
-}
-
-pub fn network_request(r: v1::CreateNetworkRequest) -> NetworkRequest {
-    let ipam = r.ipam.unwrap_or_default();
-    let pool = |p: v1::IpamPool| PoolRequest {
-        subnet: p.subnet,
-        ip_range: p.ip_range,
-        gateway: p.gateway,
-        aux: p.aux_addresses.into_iter().collect(),
-    };
-    NetworkRequest {
-        name: r.name,
-        driver: if r.driver.is_empty() {
-            "bridge".into()
-        } else {
-            r.driver
-        },
-        scope: r.scope,
-        enable_ipv4: r.enable_ipv4.unwrap_or(true),
-        enable_ipv6: r.enable_ipv6,
-        internal: r.internal,
-        attachable: r.attachable,
-        ingress: r.ingress,
-        config_only: r.config_only,
-        config_from: r.config_from,
-        options: r.options.into_iter().collect(),
-        labels: r.labels.into_iter().collect(),
-        ipam_driver: ipam.driver,
-        ipam_options: ipam.options.into_iter().collect(),
-        pools: ipam.pools.into_iter().map(pool).collect(),
+        active: s.running() && (linked(true) || linked(false)),
     }
 }
 

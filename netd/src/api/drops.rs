@@ -32,7 +32,7 @@ struct Watched {
 pub fn watch(engine: &Arc<Engine>, request: &v1::WatchDropsRequest) -> Result<Stream> {
     let sandbox = match request.sandbox.as_str() {
         "" => None,
-        wanted => Some(engine.read().sandbox(wanted)?.id.clone()),
+        wanted => Some(engine.view().sandbox(wanted)?.id.clone()),
     };
     let watched = Watched {
         engine: Arc::clone(engine),

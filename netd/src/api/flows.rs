@@ -13,7 +13,7 @@ use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, async_trait};
 
 use super::{
-    Api,
+    Answer, Api, bounds,
     convert::Clock,
     flow_message::{change, ends, flow},
     flow_watch::Known,
@@ -25,7 +25,6 @@ use crate::{
     error::{Error, Kind, Result},
 };
 
-type Answer<T> = std::result::Result<Response<T>, Status>;
 type Message = std::result::Result<v1::FlowChange, Status>;
 
 /// Flows on a page that does not say how many.
@@ -70,7 +69,7 @@ struct Wanted {
 impl Wanted {
     fn new(engine: &Engine, filter: Option<v1::FlowFilter>) -> Result<Self> {
         let filter = filter.unwrap_or_default();
-        let model = engine.read();
+        let model = engine.view();
         let id = |text: &str, find: &dyn Fn(&str) -> Result<String>| match text {
             "" => Ok(None),
             text => find(text).map(Some),
@@ -95,7 +94,7 @@ impl Wanted {
     /// With the numbers that the endpoints have now.
     fn filter(&self, engine: &Engine) -> FlowFilter {
         let mut filter = self.rest.clone();
-        let model = engine.read();
+        let model = engine.view();
         if let Some(id) = &self.sandbox {
             let numbers = model.endpoints_of(id).map(|e| e.number);
             filter.ends.push(numbers.collect());
@@ -219,7 +218,7 @@ impl FlowService for Api {
         &self,
         request: Request<v1::ListFlowsRequest>,
     ) -> Answer<v1::ListFlowsResponse> {
-        let request = request.into_inner();
+        let request = bounds::open(request)?;
         let wanted = Wanted::new(&self.engine, request.filter)?;
         let after = match request.page_token.as_str() {
             "" => None,
@@ -255,7 +254,7 @@ impl FlowService for Api {
         &self,
         request: Request<v1::WatchFlowsRequest>,
     ) -> Answer<Self::WatchFlowsStream> {
-        let request = request.into_inner();
+        let request = bounds::open(request)?;
         let wanted = Wanted::new(&self.engine, request.filter)?;
         let interval = interval(request.interval)?;
         let place = Arc::clone(&self.flows.watchers).try_acquire_owned();
@@ -276,7 +275,7 @@ impl FlowService for Api {
         &self,
         request: Request<v1::DeleteFlowsRequest>,
     ) -> Answer<v1::DeleteFlowsResponse> {
-        let request = request.into_inner();
+        let request = bounds::open(request)?;
         let wanted = Wanted::new(&self.engine, request.filter)?;
         if wanted.is_nothing() != request.all {
             return Err(Error::invalid("which flows are to end?")

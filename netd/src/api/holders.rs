@@ -43,13 +43,16 @@ impl Holders {
         if missing.is_empty() {
             return;
         }
-        let model = engine.read();
-        for e in model.endpoints().values() {
-            if !missing.remove(&e.number) {
-                continue;
-            }
-            let sandbox = model.sandboxes.get(&e.sandbox);
-            let network = model.networks.get(&e.network);
+        // Also what is just being made, or was not taken back yet.
+        let model = engine.state();
+        let known: Vec<_> = missing
+            .iter()
+            .filter_map(|number| model.endpoint_numbered(*number).cloned())
+            .collect();
+        for e in known {
+            missing.remove(&e.number);
+            let sandbox = model.sandboxes().get(&e.sandbox);
+            let network = model.networks().get(&e.network);
             let holder = Holder {
                 sandbox_id: e.sandbox.clone(),
                 sandbox_name: sandbox.map(|s| s.name.clone()).unwrap_or_default(),

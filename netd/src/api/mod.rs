@@ -1,34 +1,62 @@
 //! The gRPC services: requests in, engine calls, messages out. No decision is made here.
 
+pub mod access;
+mod audit;
+mod bounds;
 mod convert;
 mod drops;
+mod endpoints;
+mod filter;
 mod flow_message;
 mod flow_watch;
 mod flows;
+pub mod health;
 mod holders;
+pub mod listen;
+mod listen_limits;
+mod mask;
 mod names;
-mod objects;
+mod networks;
+mod page;
+mod ports;
+mod reasons;
+mod requests;
+mod resolve;
+mod sandboxes;
 mod status;
+mod subject;
 mod system;
+pub mod tls;
+mod watch;
 
 pub use system::note_start;
 
-use std::{path::Path, sync::Arc};
+use std::{sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
+use futures::FutureExt as _;
 use netd_proto::v1::{
     self, endpoint_service_server::EndpointServiceServer, event_service_server::EventServiceServer,
-    flow_service_server::FlowServiceServer, network_service_server::NetworkServiceServer,
-    port_service_server::PortServiceServer, sandbox_service_server::SandboxServiceServer,
-    system_service_server::SystemServiceServer,
+    flow_service_server::FlowServiceServer, name_service_server::NameServiceServer,
+    network_service_server::NetworkServiceServer, port_service_server::PortServiceServer,
+    sandbox_service_server::SandboxServiceServer, system_service_server::SystemServiceServer,
 };
-use tokio::net::UnixListener;
-use tokio_stream::wrappers::UnixListenerStream;
-use tonic::transport::Server;
+use tokio::net::{TcpListener, UnixListener};
+use tonic::{service::Routes, transport::Server};
+
+use self::{
+    access::Access,
+    audit::{Door, LONGEST},
+    health::HealthState,
+};
 
 use crate::{
     engine::Engine,
     error::{Error, Result},
 };
+
+/// Result of a call.
+type Answer<T> = std::result::Result<tonic::Response<T>, tonic::Status>;
 
 /// All services over one engine.
 #[derive(Clone)]
@@ -50,70 +78,89 @@ impl Api {
     }
 }
 
-/// Binds the socket: mode 0660, in place of a stale one (the instance's lock is held).
-pub fn bind(path: &Path) -> Result<UnixListener> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let fail = |e: std::io::Error| Error::internal(format!("socket {}", path.display()), e);
-    match std::fs::remove_file(path) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(fail(e)),
-        _ => {}
-    }
-    // Between bind and chmod the mode is the umask's: nobody else may come in even then.
-    let old = nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o117));
-    let bound = UnixListener::bind(path);
-    nix::sys::stat::umask(old);
-    let listener = bound.map_err(fail)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).map_err(fail)?;
-    Ok(listener)
+/// Where the API is served.
+#[derive(Debug)]
+pub struct Listeners {
+    /// The socket.
+    pub local: UnixListener,
+    /// TCP, always with TLS.
+    pub remote: Option<(TcpListener, Arc<tls::Tls>)>,
 }
+
+/// What of the API changes while it is served.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Who may do what over TCP.
+    pub access: Arc<ArcSwap<Access>>,
+    /// What the health service answers.
+    pub health: HealthState,
+}
+
+/// How often a connection is asked whether its client is still there, and how long the answer may take.
+const KEEPALIVE: [Duration; 2] = [Duration::from_secs(30), Duration::from_secs(20)];
+/// Requests of one connection over TCP that are worked on at once; a client's further ones wait.
+const STREAMS_REMOTE: u32 = 64;
+/// The same of a local one.
+const STREAMS_LOCAL: u32 = 1024;
+/// Bytes of a request's headers: netd reads none but gRPC's own.
+const HEADERS: u32 = 8 << 10;
 
 /// Serves until `shutdown` ends.
 pub async fn serve(
     engine: Arc<Engine>,
-    listener: UnixListener,
+    listeners: Listeners,
+    settings: Settings,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<()> {
     let api = Api {
         engine,
         flows: flows::Limits::default(),
     };
-    let (health, health_service) = tonic_health::server::health_reporter();
-    health
-        .set_service_status("", tonic_health::ServingStatus::Serving)
-        .await;
+    let (reporter, health) = tonic_health::server::health_reporter();
+    tokio::spawn(health::report(settings.health.watch(), reporter));
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(v1::FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()
         .map_err(|e| Error::internal("starting server reflection", e))?;
-    Server::builder()
-        .layer(tonic::service::InterceptorLayer::new(log_peer))
-        .add_service(health_service)
+    let mut routes = Routes::builder();
+    routes
+        .add_service(health)
         .add_service(reflection)
-        .add_service(NetworkServiceServer::new(api.clone()))
-        .add_service(EndpointServiceServer::new(api.clone()))
-        .add_service(SandboxServiceServer::new(api.clone()))
-        .add_service(PortServiceServer::new(api.clone()))
-        .add_service(FlowServiceServer::new(api.clone()))
-        .add_service(SystemServiceServer::new(api.clone()))
-        .add_service(EventServiceServer::new(api))
-        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), shutdown)
-        .await
+        .add_service(NetworkServiceServer::new(api.clone()).max_decoding_message_size(LONGEST))
+        .add_service(EndpointServiceServer::new(api.clone()).max_decoding_message_size(LONGEST))
+        .add_service(SandboxServiceServer::new(api.clone()).max_decoding_message_size(LONGEST))
+        .add_service(PortServiceServer::new(api.clone()).max_decoding_message_size(LONGEST))
+        .add_service(FlowServiceServer::new(api.clone()).max_decoding_message_size(LONGEST))
+        .add_service(NameServiceServer::new(api.clone()).max_decoding_message_size(LONGEST))
+        .add_service(SystemServiceServer::new(api.clone()).max_decoding_message_size(LONGEST))
+        .add_service(EventServiceServer::new(api).max_decoding_message_size(LONGEST));
+    let routes = routes.routes();
+    let door = Door::new(settings.access);
+    let server = |streams: u32| {
+        let [every, patience] = KEEPALIVE;
+        Server::builder()
+            .max_concurrent_streams(streams)
+            .http2_max_header_list_size(HEADERS)
+            .http2_keepalive_interval(Some(every))
+            .http2_keepalive_timeout(Some(patience))
+            .layer(door.clone())
+            .add_routes(routes.clone())
+    };
+    let shutdown = shutdown.shared();
+    let local = server(STREAMS_LOCAL)
+        .serve_with_incoming_shutdown(listen::local(listeners.local), shutdown.clone());
+    let remote = async {
+        match listeners.remote {
+            None => Ok(()),
+            Some((listener, tls)) => {
+                server(STREAMS_REMOTE)
+                    .serve_with_incoming_shutdown(listen::remote(listener, tls), shutdown.clone())
+                    .await
+            }
+        }
+    };
+    tokio::try_join!(local, remote)
+        .map(drop)
         .map_err(|e| Error::internal("serving gRPC", e))
-}
-
-/// Who asks, by SO_PEERCRED.
-#[allow(
-    clippy::result_large_err,
-    reason = "tonic's interceptors have this signature"
-)]
-fn log_peer(request: tonic::Request<()>) -> std::result::Result<tonic::Request<()>, tonic::Status> {
-    if let Some(peer) = request
-        .extensions()
-        .get::<tonic::transport::server::UdsConnectInfo>()
-        && let Some(cred) = peer.peer_cred
-    {
-        tracing::debug!(uid = cred.uid(), pid = cred.pid(), "request");
-    }
-    Ok(request)
 }

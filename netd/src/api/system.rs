@@ -1,22 +1,20 @@
-//! The services of the daemon itself: state, counters, events.
+//! The service of the daemon itself: state and counters.
 
-use std::{collections::HashMap, pin::Pin, sync::OnceLock};
+use std::{
+    collections::HashMap,
+    sync::{Arc, OnceLock},
+};
 
 use netd_common::{abi, drop_reason::DropReason};
-use netd_proto::v1::{
-    self, event_service_server::EventService, system_service_server::SystemService,
-};
-use tokio_stream::{Stream, StreamExt as _, wrappers::BroadcastStream};
-use tonic::{Request, Response, Status, async_trait};
+use netd_proto::v1::{self, system_service_server::SystemService};
+use tonic::{Request, Response, async_trait};
 
-use super::{Api, convert, drops, holders::Holders};
+use super::{Answer, Api, bounds, convert, drops, holders::Holders};
 use crate::{
-    dataplane::{Dataplane, object},
+    dataplane::{Dataplane, MapRow, ProgramRow, object},
     error::{Error, Result},
     model,
 };
-
-type Answer<T> = std::result::Result<Response<T>, Status>;
 
 /// When this process began, nanoseconds since 1970.
 static STARTED: OnceLock<u64> = OnceLock::new();
@@ -39,27 +37,51 @@ fn totals(dataplane: &Dataplane) -> Result<v1::FlowTotals> {
     })
 }
 
+impl Api {
+    /// Reads many counters, without holding up the runtime.
+    async fn reading<R: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Dataplane) -> Result<R> + Send + 'static,
+    ) -> Result<R> {
+        let dataplane = Arc::clone(&self.engine.dataplane);
+        tokio::task::spawn_blocking(move || read(&dataplane))
+            .await
+            .unwrap_or_else(|e| Err(Error::internal("reading counters", e)))
+    }
+}
+
 #[async_trait]
 impl SystemService for Api {
     async fn get_status(&self, _: Request<v1::GetStatusRequest>) -> Answer<v1::GetStatusResponse> {
         let uname = nix::sys::utsname::uname().map_err(|e| Error::internal("uname", e))?;
         let instance = &self.engine.instance;
         let dataplane = &self.engine.dataplane;
-        let (programs, maps) = (dataplane.programs()?, dataplane.maps());
+        let (programs, loose): (Vec<_>, Vec<_>) = dataplane
+            .programs()
+            .await?
+            .into_iter()
+            .partition(ProgramRow::hangs);
+        let maps = dataplane.maps();
         let flows = totals(dataplane)?;
-        let row = |p: crate::dataplane::ProgramRow| v1::AttachedProgram {
+        let row = |p: ProgramRow| v1::AttachedProgram {
             name: p.name,
             target: p.target,
             hook: p.hook.to_owned(),
             program_id: p.program_id,
         };
-        let usage = |m: crate::dataplane::MapRow| v1::MapUsage {
+        let usage = |m: MapRow| v1::MapUsage {
             name: m.name.to_owned(),
             entries: m.entries,
             capacity: m.capacity,
         };
-        let warnings = self.engine.warnings();
-        let model = self.engine.read();
+        let mut warnings = self.engine.warnings();
+        warnings.extend(loose.iter().map(|p| {
+            format!(
+                "program {} does not hang on {} any more; netctl system reconcile hangs it again",
+                p.name, p.target
+            )
+        }));
+        let model = self.engine.view();
         Ok(Response::new(v1::GetStatusResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             instance: instance.name.clone(),
@@ -72,17 +94,33 @@ impl SystemService for Api {
             pin_directory: object::pin_directory(instance).display().to_string(),
             cgroup: programs
                 .iter()
+                .chain(&loose)
                 .find(|p| p.hook == "cgroup")
                 .map(|p| p.target.clone())
                 .unwrap_or_default(),
-            networks: model.networks.len() as u32,
-            sandboxes: model.sandboxes.len() as u32,
+            networks: model.networks().len() as u32,
+            sandboxes: model.sandboxes().len() as u32,
             endpoints: model.endpoints().len() as u32,
-            publications: model.sandboxes.values().map(|s| s.ports.len() as u32).sum(),
+            publications: model
+                .sandboxes()
+                .values()
+                .map(|s| s.ports.len() as u32)
+                .sum(),
             programs: programs.into_iter().map(row).collect(),
             maps: maps.into_iter().map(usage).collect(),
             warnings,
             flows: Some(flows),
+            degraded: convert::degraded_objects(&model),
+            revision: model.revision,
+            oldest_revision: model.oldest,
+            not_serving: self
+                .engine
+                .health()
+                .borrow()
+                .clone()
+                .err()
+                .into_iter()
+                .collect(),
         }))
     }
 
@@ -92,7 +130,7 @@ impl SystemService for Api {
     }
 
     async fn list_drops(&self, _: Request<v1::ListDropsRequest>) -> Answer<v1::ListDropsResponse> {
-        let rows = self.engine.dataplane.drops()?;
+        let rows = self.reading(Dataplane::drops).await?;
         let holders = Holders::these(&self.engine, rows.iter().filter_map(|row| row.endpoint));
         let mut drops = Vec::new();
         for row in rows {
@@ -119,17 +157,14 @@ impl SystemService for Api {
         &self,
         request: Request<v1::WatchDropsRequest>,
     ) -> Answer<Self::WatchDropsStream> {
-        Ok(Response::new(drops::watch(
-            &self.engine,
-            &request.into_inner(),
-        )?))
+        let request = bounds::open(request)?;
+        Ok(Response::new(drops::watch(&self.engine, &request)?))
     }
 
     async fn list_stats(&self, _: Request<v1::ListStatsRequest>) -> Answer<v1::ListStatsResponse> {
-        let (rows, drops) = (
-            self.engine.dataplane.stats()?,
-            self.engine.dataplane.drops()?,
-        );
+        let (rows, drops) = self
+            .reading(|dataplane| Ok((dataplane.stats()?, dataplane.drops()?)))
+            .await?;
         let holders = Holders::these(&self.engine, rows.iter().map(|row| row.endpoint));
         let mut dropped: HashMap<u32, u64> = HashMap::new();
         for row in &drops {
@@ -153,26 +188,5 @@ impl SystemService for Api {
             });
         }
         Ok(Response::new(v1::ListStatsResponse { stats }))
-    }
-}
-
-#[async_trait]
-impl EventService for Api {
-    type WatchStream = Pin<Box<dyn Stream<Item = std::result::Result<v1::Event, Status>> + Send>>;
-
-    async fn watch(&self, _: Request<v1::WatchRequest>) -> Answer<Self::WatchStream> {
-        let events = BroadcastStream::new(self.engine.subscribe()).map(|event| match event {
-            Ok(e) => Ok(v1::Event {
-                time: Some(e.time.into()),
-                r#type: e.kind.to_owned(),
-                action: e.action.to_owned(),
-                id: e.id,
-                attributes: e.attributes.into_iter().collect(),
-            }),
-            Err(lag) => Err(Status::data_loss(format!(
-                "events were lost: {lag}; watch again"
-            ))),
-        });
-        Ok(Response::new(Box::pin(events)))
     }
 }

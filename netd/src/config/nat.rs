@@ -7,7 +7,7 @@ use serde::Deserialize;
 use crate::error::{Error, Result};
 
 /// Masquerading.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Nat {
     /// First port of the pool that masqueraded flows take; above 1023.
@@ -37,7 +37,7 @@ impl Default for Nat {
 }
 
 /// How long a flow may be silent, seconds, by its state; see [`abi::Lifetimes`].
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Lifetimes {
     /// TCP, established.

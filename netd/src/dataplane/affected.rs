@@ -16,7 +16,7 @@ pub struct Withdrawn {
     pub ports: (u16, u16),
     /// The endpoint's port that the block's first one led to.
     pub target_port: u16,
-    /// The endpoint that it led to, and its sandbox' other ones, where clients of their networks were led.
+    /// The endpoint that it led to, and its sandbox's other ones, where clients of their networks were led.
     pub targets: Vec<u32>,
 }
 

@@ -3,13 +3,8 @@
 
 use std::{
     collections::BTreeSet,
-    ffi::CString,
     fs::{self, File},
-    io,
-    os::{
-        fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
-        unix::ffi::OsStrExt as _,
-    },
+    os::fd::AsFd as _,
     path::{Path, PathBuf},
 };
 
@@ -17,20 +12,32 @@ use aya::{
     Ebpf,
     maps::MapData,
     programs::{
-        CgroupAttachMode, CgroupSockAddr, LinkOrder, ProgramError, SchedClassifier, TcAttachType,
+        CgroupAttachMode, CgroupSockAddr, LinkOrder, ProgramError, ProgramFd, SchedClassifier,
+        TcAttachType,
         links::{FdLink, PinnedLink},
         loaded_programs,
-        tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle},
+        tc::{SchedClassifierLink, TcAttachOptions},
+    },
+};
+use nix::{
+    libc,
+    sys::statfs::{CGROUP2_SUPER_MAGIC, fstatfs},
+};
+
+use super::{link::Link, object};
+use crate::{
+    error::{Error, Kind, Result, chain},
+    kernel::{
+        Netlink,
+        filters::{Filter, Hanging, Side},
     },
 };
 
-use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, fstatfs};
-
-use super::object;
-use crate::{
-    error::{Error, Kind, Result, chain},
-    kernel::filters::{self, Filter, Side},
-};
+/// The program of a container's veth.
+pub const CONTAINER_PROGRAM: &str = "from_container";
+/// The program of the inner end of a network's device pair.
+pub const GATEWAY_PROGRAM: &str = "from_host";
+pub use crate::kernel::sandbox::RESOLVER_PROGRAM;
 
 /// The cgroup programs; each is its link's name too.
 pub const CGROUP_PROGRAMS: [&str; 10] = [
@@ -55,13 +62,6 @@ pub const LATE_PROGRAMS: [&str; 2] = [UPLINK_PROGRAMS[1], LOOPBACK_PROGRAM];
 /// The program of the host's loopback device.
 pub const LOOPBACK_PROGRAM: &str = "from_loopback";
 
-/// Priority of our filters where nobody else's stands.
-const PRIORITY: u16 = 1;
-
-fn handle() -> TcHandle {
-    TcHandle::from(1u32)
-}
-
 /// A classifier of the object, loaded.
 fn classifier<'a>(object: &'a mut Ebpf, name: &str) -> Result<&'a mut SchedClassifier> {
     let program = object
@@ -85,84 +85,6 @@ pub fn name_of(ifindex: u32) -> Result<String> {
 /// The loopback device's index in every namespace.
 pub const LOOPBACK: u32 = netd_common::loopback::IFINDEX;
 
-/// A clsact filter on one of our own veths, on the loopback device of a sandbox, or on an uplink where there is no TCX.
-/// The one for which `own` says so is replaced in place; others' stay, and ours takes another priority. It costs nothing
-/// to attach, where a TCX link waits for an RCU grace period, and lives as long as the device.
-/// Says whether none of ours hung there.
-pub fn filter(
-    object: &mut Ebpf,
-    program: &str,
-    ifindex: u32,
-    side: Side,
-    own: impl Fn(&Filter) -> bool,
-) -> Result<bool> {
-    let name = name_of(ifindex)?;
-    let fail = |e: &dyn std::error::Error| {
-        Error::internal(format!("attaching {program} to {name}"), chain(e))
-    };
-    match tc::qdisc_add_clsact(&name) {
-        Ok(()) | Err(tc::TcError::AlreadyAttached) => {}
-        Err(tc::TcError::NetlinkError(e)) if e.raw_os_error() == Some(libc::EEXIST) => {}
-        Err(e) if e.to_string().contains("File exists") => {}
-        Err(e) => return Err(fail(&e)),
-    }
-    let classifier = classifier(object, program)?;
-    let hook = hook(side);
-    let mut create = |priority| {
-        let options = TcAttachOptions::Netlink(NlOptions {
-            priority,
-            handle: handle(),
-            classid: None,
-        });
-        let link = classifier.attach_with_options(&name, hook, options)?;
-        // Dropped, the link would take the filter with it.
-        std::mem::forget(classifier.take_link(link)?);
-        Ok::<(), ProgramError>(())
-    };
-    let Err(refusal) = create(PRIORITY) else {
-        return Ok(true);
-    };
-    let there = filters::list(ifindex, side)?;
-    if let Some(found) = there.iter().find(|f| own(f)) {
-        let link = attached(&name, hook, found).map_err(|e| fail(&e))?;
-        let link = classifier.attach_to_link(link).map_err(|e| fail(&e))?;
-        std::mem::forget(classifier.take_link(link).map_err(|e| fail(&e))?);
-        return Ok(false);
-    }
-    if there.is_empty() {
-        return Err(fail(&refusal));
-    }
-    let taken = |priority: &u16| there.iter().any(|f| f.priority == *priority);
-    let free = (PRIORITY..u16::MAX).find(|priority| !taken(priority));
-    create(free.unwrap_or(u16::MAX)).map_err(|e| fail(&e))?;
-    Ok(true)
-}
-
-fn hook(side: Side) -> TcAttachType {
-    match side {
-        Side::Ingress => TcAttachType::Ingress,
-        Side::Egress => TcAttachType::Egress,
-    }
-}
-
-/// A filter that hangs there, as what takes it away when it is dropped.
-fn attached(name: &str, hook: TcAttachType, found: &Filter) -> io::Result<SchedClassifierLink> {
-    SchedClassifierLink::attached(name, hook, found.priority, found.handle.into(), None)
-}
-
-/// Takes away the filters of which `own` says so; an interface that is gone has none.
-pub fn no_filter(ifindex: u32, side: Side, own: impl Fn(&Filter) -> bool) {
-    let Ok(name) = name_of(ifindex) else {
-        return;
-    };
-    for found in filters::list(ifindex, side).unwrap_or_default() {
-        if own(&found) {
-            // It goes with the link.
-            let _ = attached(&name, hook(side), &found);
-        }
-    }
-}
-
 /// Whether a filter holds this program; enough on devices that are netd's own.
 pub fn is(program: &str) -> impl Fn(&Filter) -> bool {
     move |filter| {
@@ -173,81 +95,114 @@ pub fn is(program: &str) -> impl Fn(&Filter) -> bool {
     }
 }
 
-/// Leads questions to the resolver's sockets, in the namespace of the calling thread. Says whether nothing did.
-pub fn resolver(object: &mut Ebpf) -> Result<bool> {
-    let program = "to_resolver";
-    filter(object, program, LOOPBACK, Side::Egress, is(program))
-}
-
-/// Takes away what [`resolver`] hung there; nothing is fine.
-pub fn no_resolver() -> Result<()> {
-    name_of(LOOPBACK)?;
-    no_filter(LOOPBACK, Side::Egress, is("to_resolver"));
-    Ok(())
-}
-
-/// A pinned TCX link on the ingress of an uplink, where other programs may live too; before Linux 6.6 a filter, of which
-/// `own` says whether it is this instance's.
-pub fn uplink(
+/// A pinned TCX link on the ingress of an uplink, where other programs may live too. Before Linux 6.6 the program comes back, to be
+/// hung by [`uplink_filter`].
+pub fn tcx_or(
     object: &mut Ebpf,
     program: &str,
     ifindex: u32,
     pin: &Path,
-    own: impl Fn(&Filter) -> bool,
-) -> Result<()> {
+) -> Result<Option<ProgramFd>> {
     let name = name_of(ifindex)?;
     let fail = |e: &dyn std::error::Error| {
         Error::internal(format!("attaching {program} to uplink {name}"), chain(e))
     };
-    fail::fail_point!("uplink-refused", name == "refused", |_| Err(
-        Error::internal(
-            format!("attaching {program} to uplink {name}"),
-            "a test says so"
-        )
-    ));
+    #[cfg(feature = "failpoints")]
+    if name == "refused" && crate::failpoints::reach("uplink-refused").is_err() {
+        let text = format!("attaching {program} to uplink {name}");
+        return Err(Error::internal(text, "a test says so"));
+    }
     let classifier = classifier(object, program)?;
     if pin.exists() {
-        let updated = PinnedLink::from_pin(pin)
-            .map_err(|e| e.to_string())
-            .and_then(|pinned| {
-                SchedClassifierLink::try_from(FdLink::from(pinned)).map_err(|e| e.to_string())
-            })
-            .and_then(|link| classifier.attach_to_link(link).map_err(|e| e.to_string()));
-        if let Ok(id) = updated {
-            // The pin goes on holding the link; ours is only a second descriptor.
-            drop(classifier.take_link(id).map_err(|e| fail(&e))?);
-            return Ok(());
+        match update(classifier, pin) {
+            Ok(()) => return Ok(None),
+            // The link of an interface that is gone cannot be updated, nor one that others have detached: it is of no use to anybody.
+            Err(e) => tracing::debug!("the link pinned at {}: {e}", pin.display()),
         }
-        // The link of an interface that is gone cannot be updated: it is of no use to anybody.
         let _ = fs::remove_file(pin);
     }
     match tcx(classifier, &name) {
-        Ok(link) => link.pin(pin).map(drop).map_err(|e| fail(&e)),
+        Ok(link) => link.pin(pin).map(|_| None).map_err(|e| fail(&e)),
         // A kernel before TCX knows no such attachment. The filter belongs to the device and needs no pin.
         Err(ProgramError::SyscallError(e)) if e.io_error.raw_os_error() == Some(libc::EINVAL) => {
-            filter(object, program, ifindex, Side::Ingress, own).map(drop)
+            let fd = classifier.fd().and_then(|fd| Ok(fd.try_clone()?));
+            fd.map(Some).map_err(|e| fail(&e))
         }
         Err(e) => Err(fail(&e)),
     }
 }
 
+/// Gives a pinned link another program.
+fn update(classifier: &mut SchedClassifier, pin: &Path) -> std::result::Result<(), String> {
+    let pinned = PinnedLink::from_pin(pin).map_err(|e| chain(&e))?;
+    let link = SchedClassifierLink::try_from(FdLink::from(pinned)).map_err(|e| chain(&e))?;
+    let id = classifier.attach_to_link(link).map_err(|e| chain(&e))?;
+    // The pin goes on holding the link; ours is only a second descriptor.
+    classifier.take_link(id).map(drop).map_err(|e| chain(&e))
+}
+
+/// The filter on an uplink where there is no TCX; `own` says which is this instance's.
+pub async fn uplink_filter(
+    netlink: &Netlink,
+    program: &str,
+    fd: &ProgramFd,
+    ifindex: u32,
+    own: impl Fn(&Filter) -> bool,
+) -> Result<()> {
+    let hanging = Hanging {
+        name: program,
+        fd: fd.as_fd(),
+    };
+    let hung = netlink.hang(hanging, ifindex, Side::Ingress, own).await;
+    hung.map(drop)
+}
+
 fn tcx(classifier: &mut SchedClassifier, name: &str) -> std::result::Result<FdLink, ProgramError> {
-    fail::fail_point!("no-tcx", |_| Err(ProgramError::SyscallError(
-        aya::sys::SyscallError {
+    #[cfg(feature = "failpoints")]
+    if crate::failpoints::reach("no-tcx").is_err() {
+        return Err(ProgramError::SyscallError(aya::sys::SyscallError {
             call: "bpf_link_create",
-            io_error: io::Error::from_raw_os_error(libc::EINVAL),
-        }
-    )));
+            io_error: std::io::Error::from_raw_os_error(libc::EINVAL),
+        }));
+    }
     let last = TcAttachOptions::TcxOrder(LinkOrder::default());
     let id = classifier.attach_with_options(name, TcAttachType::Ingress, last)?;
     FdLink::try_from(classifier.take_link(id)?).map_err(|_| ProgramError::NotAttached)
 }
 
-/// Takes the program off what is no uplink any more.
-pub fn no_uplink(ifindex: u32, pin: &Path, own: impl Fn(&Filter) -> bool) {
-    detach(pin);
-    if fs::remove_file(pin).is_err() {
-        no_filter(ifindex, Side::Ingress, own);
+/// Takes the program off what is no uplink any more. Says whether a link was pinned there.
+pub fn no_tcx(pin: &Path) -> bool {
+    if let Ok(link) = Link::open(pin) {
+        link.detach();
+    }
+    fs::remove_file(pin).is_ok()
+}
+
+/// Programs that hang by filters on netd's own veths and on the loopback device of sandboxes. Each is held by itself, so that
+/// hanging it needs no lock.
+pub struct Own {
+    /// Of a container's veth.
+    pub container: ProgramFd,
+    /// Of the inner end of a network's device pair.
+    pub gateway: ProgramFd,
+    /// Of a sandbox's loopback device.
+    pub resolver: ProgramFd,
+}
+
+impl Own {
+    /// Takes hold of the loaded programs.
+    pub fn of(object: &mut Ebpf) -> Result<Self> {
+        let mut hold = |name: &str| {
+            let fd = classifier(object, name)?
+                .fd()
+                .and_then(|fd| Ok(fd.try_clone()?));
+            fd.map_err(|e| Error::internal(format!("program {name}"), chain(&e)))
+        };
+        Ok(Self {
+            container: hold(CONTAINER_PROGRAM)?,
+            gateway: hold(GATEWAY_PROGRAM)?,
+            resolver: hold(RESOLVER_PROGRAM)?,
+        })
     }
 }
 
@@ -340,44 +295,4 @@ pub fn check_cgroup(cgroup: &Path) -> Result<File> {
         return Err(refuse("not in a cgroup v2 hierarchy"));
     }
     Ok(directory)
-}
-
-/// Takes a pinned link's program off its hook at once (BPF_LINK_DETACH, Linux 5.9). When its last descriptor or pin goes, the
-/// kernel does so some time later, and the program could not be hung there again before.
-fn detach(pin: &Path) {
-    const BPF_OBJ_GET: libc::c_int = 7;
-    const BPF_LINK_DETACH: libc::c_int = 34;
-    let Ok(path) = CString::new(pin.as_os_str().as_bytes()) else {
-        return;
-    };
-    // The parts of `union bpf_attr` that the two commands read (include/uapi/linux/bpf.h).
-    let get: [u64; 2] = [path.as_ptr() as u64, 0];
-    // SAFETY: the path is of bytes that end with 0 and lives until the call returns; the size is that of the array.
-    let fd = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            BPF_OBJ_GET,
-            &raw const get,
-            size_of_val(&get),
-        )
-    };
-    let Ok(fd) = i32::try_from(fd) else {
-        return;
-    };
-    if fd < 0 {
-        // No pin: nothing hangs by it.
-        return;
-    }
-    // SAFETY: the kernel has just given out the descriptor.
-    let link = unsafe { OwnedFd::from_raw_fd(fd) };
-    let attr = link.as_raw_fd();
-    // SAFETY: the command reads the four bytes of the descriptor. One whose device is gone has been detached.
-    unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            BPF_LINK_DETACH,
-            &raw const attr,
-            size_of_val(&attr),
-        )
-    };
 }

@@ -10,6 +10,7 @@ use aya::{
     Pod,
     maps::{IterableMap, MapData, PerCpuValues},
 };
+use nix::libc;
 
 use crate::error::{Error, Result};
 

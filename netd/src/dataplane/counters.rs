@@ -1,11 +1,11 @@
-//! Reading what the programs counted.
+//! Reading what the programs counted, with handles of its own: no request waits for one who reads.
 
-use std::path::Path;
+use std::{collections::HashMap, path::Path};
 
-use aya::{Ebpf, programs::Program};
+use aya::maps::{MapData, PerCpuArray, PerCpuHashMap};
 use netd_common::abi::{Counters, DropCount, DropKey};
 
-use super::{attach, batch, tables::Tables};
+use super::{Dataplane, batch, flows, locked};
 use crate::error::{Error, Result};
 
 /// Packets of one endpoint that were refused for one reason.
@@ -30,19 +30,6 @@ pub struct StatsRow {
     pub counters: Counters,
 }
 
-/// A program on its hook.
-#[derive(Clone, Debug)]
-pub struct ProgramRow {
-    /// Its name.
-    pub name: String,
-    /// Interface or cgroup.
-    pub target: String,
-    /// tcx, clsact or cgroup.
-    pub hook: &'static str,
-    /// The kernel's number for it.
-    pub program_id: u32,
-}
-
 /// How full a map is.
 #[derive(Clone, Debug)]
 pub struct MapRow {
@@ -62,101 +49,68 @@ pub(super) fn usage(name: &'static str, entries: usize) -> MapRow {
     }
 }
 
-pub(super) fn drops(tables: &Tables) -> Result<Vec<DropRow>> {
-    let mut rows = Vec::new();
-    let endpoints = tables.endpoint_of_slots();
-    batch::for_each_per_cpu(
-        &tables.drops,
-        "DROPS",
-        |key: &DropKey, counts: &[DropCount]| {
+/// Handles of the maps that only look.
+pub struct CounterReader {
+    counters: PerCpuArray<MapData, Counters>,
+    drops: PerCpuHashMap<MapData, DropKey, DropCount>,
+}
+
+impl CounterReader {
+    /// Opens the maps where they are pinned.
+    pub fn open(pins: &Path) -> Result<Self> {
+        Ok(Self {
+            counters: flows::open(pins, "COUNTERS")?,
+            drops: flows::open(pins, "DROPS")?,
+        })
+    }
+
+    /// `endpoints`: who counts in each slot.
+    fn drops(&self, endpoints: &HashMap<u32, u32>) -> Result<Vec<DropRow>> {
+        let mut rows = Vec::new();
+        let row = |key: &DropKey, counts: &[DropCount]| {
             rows.push(DropRow {
                 endpoint: endpoints.get(&key.slot).copied(),
                 reason: key.reason,
                 packets: counts.iter().map(|c| c.packets).sum(),
                 bytes: counts.iter().map(|c| c.bytes).sum(),
             });
-        },
-    )?;
-    Ok(rows)
-}
-
-pub(super) fn stats(tables: &Tables) -> Result<Vec<StatsRow>> {
-    let mut rows = Vec::new();
-    for (_, device) in tables.devices.iter().filter_map(std::result::Result::ok) {
-        let values = tables
-            .counters
-            .get(&device.slot, 0)
-            .map_err(|e| Error::internal("reading map COUNTERS", e))?;
-        let mut counters = Counters::default();
-        for value in values.iter() {
-            counters.rx_packets += value.rx_packets;
-            counters.rx_bytes += value.rx_bytes;
-            counters.tx_packets += value.tx_packets;
-            counters.tx_bytes += value.tx_bytes;
-        }
-        rows.push(StatsRow {
-            endpoint: device.endpoint,
-            counters,
-        });
+        };
+        batch::for_each_per_cpu(&self.drops, "DROPS", row)?;
+        Ok(rows)
     }
-    Ok(rows)
-}
 
-/// The kernel's number for a program.
-fn id(object: &Ebpf, name: &str) -> u32 {
-    let info = match object.program(name) {
-        Some(Program::SchedClassifier(p)) => p.info().ok(),
-        Some(Program::CgroupSockAddr(p)) => p.info().ok(),
-        _ => None,
-    };
-    info.map_or(0, |i| i.id())
-}
-
-/// The loopback device's program.
-pub(super) fn loopback(object: &Ebpf, hook: &'static str) -> ProgramRow {
-    let name = attach::LOOPBACK_PROGRAM;
-    let target = attach::name_of(attach::LOOPBACK).unwrap_or_else(|_| "lo".to_owned());
-    ProgramRow {
-        name: name.to_owned(),
-        target,
-        hook,
-        program_id: id(object, name),
+    fn stats(&self, endpoints: &HashMap<u32, u32>) -> Result<Vec<StatsRow>> {
+        let row = |(slot, endpoint): (&u32, &u32)| {
+            let values = self
+                .counters
+                .get(slot, 0)
+                .map_err(|e| Error::internal("reading map COUNTERS", e))?;
+            let mut counters = Counters::default();
+            for value in values.iter() {
+                counters.rx_packets += value.rx_packets;
+                counters.rx_bytes += value.rx_bytes;
+                counters.tx_packets += value.tx_packets;
+                counters.tx_bytes += value.tx_bytes;
+            }
+            Ok(StatsRow {
+                endpoint: *endpoint,
+                counters,
+            })
+        };
+        endpoints.iter().map(row).collect()
     }
 }
 
-/// `hook`: what an uplink's program hangs on.
-pub(super) fn programs(
-    object: &Ebpf,
-    tables: &Tables,
-    cgroup: &Path,
-    hook: impl Fn(u32) -> &'static str,
-) -> Result<Vec<ProgramRow>> {
-    let mut rows = Vec::new();
-    let mut row = |name: &str, target: String, hook| {
-        rows.push(ProgramRow {
-            name: name.to_owned(),
-            target,
-            hook,
-            program_id: id(object, name),
-        });
-    };
-    for ifindex in tables.devices.keys().filter_map(std::result::Result::ok) {
-        row(
-            "from_container",
-            attach::name_of(ifindex).unwrap_or_else(|_| ifindex.to_string()),
-            "clsact",
-        );
+impl Dataplane {
+    /// Drops by endpoint and reason. Takes a system call for some hundred of them.
+    pub fn drops(&self) -> Result<Vec<DropRow>> {
+        let endpoints = locked(&self.tables).endpoint_of_slots();
+        self.counters.drops(&endpoints)
     }
-    for (ifindex, uplink) in tables.uplinks.iter().filter_map(std::result::Result::ok) {
-        let name = attach::UPLINK_PROGRAMS[usize::from(uplink.ethernet != 1)];
-        row(
-            name,
-            attach::name_of(ifindex).unwrap_or_else(|_| ifindex.to_string()),
-            hook(ifindex),
-        );
+
+    /// Packets and bytes by endpoint. Takes a system call for each.
+    pub fn stats(&self) -> Result<Vec<StatsRow>> {
+        let endpoints = locked(&self.tables).endpoint_of_slots();
+        self.counters.stats(&endpoints)
     }
-    for name in attach::CGROUP_PROGRAMS {
-        row(name, cgroup.display().to_string(), "cgroup");
-    }
-    Ok(rows)
 }

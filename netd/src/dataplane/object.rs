@@ -14,6 +14,7 @@ use aya::{
 };
 use netd_common::abi;
 use nix::{
+    libc,
     mount::{MsFlags, mount},
     sys::statfs::{BPF_FS_MAGIC, statfs},
 };
@@ -21,7 +22,7 @@ use nix::{
 use super::attach;
 use crate::{
     config::{Config, Instance},
-    error::{Error, Kind, Result},
+    error::{Error, Kind, Result, chain},
 };
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("NETD_EBPF_OBJECT"));
@@ -32,7 +33,7 @@ pub fn pin_directory(instance: &Instance) -> PathBuf {
 }
 
 /// Mounts bpffs where it is missing.
-fn ensure_bpffs() -> Result<()> {
+pub fn ensure_bpffs() -> Result<()> {
     let root = Path::new("/sys/fs/bpf");
     let is_bpffs = || statfs(root).is_ok_and(|s| s.filesystem_type() == BPF_FS_MAGIC);
     if is_bpffs() {
@@ -107,7 +108,7 @@ pub fn load(instance: &Instance, config: &Config) -> Result<Ebpf> {
     }
     let mut object = loader
         .load(OBJECT)
-        .map_err(|e| unsupported("loading the eBPF maps", &e))?;
+        .map_err(|e| refused("loading the eBPF maps", &e))?;
     load_programs(&mut object)?;
     Ok(object)
 }
@@ -161,26 +162,59 @@ pub fn load_program(name: &str, program: &mut Program) -> Result<()> {
             // The verifier gives up when a signal is on its way to the thread (`bpf_check`, since Linux 5.0).
             Err(e) if tries < TRIES && is_interrupted(&e) => {}
             done => {
-                return done
-                    .map_err(|e| unsupported(&format!("loading the eBPF program {name}"), &e));
+                return done.map_err(|e| refused(&format!("loading the eBPF program {name}"), &e));
             }
         }
     }
 }
 
-fn unsupported(what: &str, e: &dyn std::error::Error) -> Error {
-    let mut causes = e.to_string();
-    let mut source = e.source();
-    while let Some(inner) = source {
-        causes.push_str(&format!(": {inner}"));
-        source = inner.source();
+/// The system's own word for what failed, if it is among the causes.
+fn errno(e: &(dyn std::error::Error + 'static)) -> Option<i32> {
+    let mut at = Some(e);
+    while let Some(e) = at {
+        let code = e.downcast_ref::<std::io::Error>();
+        if let Some(code) = code.and_then(std::io::Error::raw_os_error) {
+            return Some(code);
+        }
+        at = e.source();
     }
-    let causes = ends(&causes);
-    let release = nix::sys::utsname::uname()
-        .map(|u| u.release().to_string_lossy().into_owned())
-        .unwrap_or_default();
-    Error::new(Kind::Unsupported, format!("{what}: {causes}"))
-        .hint(format!("netd needs Linux 6.1 or newer with BPF, BTF and cgroup v2, and root; this is Linux {release}"))
+    None
+}
+
+/// Why the kernel would not load something, and the way out: not everything is the fault of its version.
+fn refused(what: &str, e: &(dyn std::error::Error + 'static)) -> Error {
+    let (kind, hint) = match errno(e) {
+        Some(libc::EMFILE) => (
+            Kind::Exhausted,
+            "netd may not open as many files as it needs: raise its limit (ulimit -n, LimitNOFILE= of its unit)".into(),
+        ),
+        Some(libc::ENFILE) => (
+            Kind::Exhausted,
+            "the system has too many open files: raise fs.file-max".into(),
+        ),
+        Some(libc::ENOMEM) => (
+            Kind::Exhausted,
+            "the maps need more memory than netd may have: lower [limits] in the configuration file, or raise the memory \
+             limit of its cgroup (MemoryMax= of its unit)"
+                .into(),
+        ),
+        Some(libc::EPERM) => (
+            Kind::Forbidden,
+            "netd needs root in the first user namespace, with CAP_BPF, CAP_NET_ADMIN and CAP_SYS_ADMIN, and a kernel that \
+             is not locked down"
+                .into(),
+        ),
+        _ => {
+            let release = nix::sys::utsname::uname()
+                .map(|u| u.release().to_string_lossy().into_owned())
+                .unwrap_or_default();
+            (
+                Kind::Unsupported,
+                format!("netd needs Linux 6.1 or newer with BPF, BTF and cgroup v2; this is Linux {release}"),
+            )
+        }
+    };
+    Error::new(kind, format!("{what}: {}", ends(&chain(e)))).hint(hint)
 }
 
 /// How much of an error's end is shown, bytes, and of its first line, characters.
@@ -241,6 +275,32 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn low_limits_are_not_blamed_on_the_kernels_version() {
+        let of = |code| {
+            let source = std::io::Error::from_raw_os_error(code);
+            let create = aya::maps::MapError::CreateError {
+                name: "FLOWS".into(),
+                io_error: source,
+            };
+            refused("loading the eBPF maps", &aya::EbpfError::MapError(create))
+        };
+        for (code, kind, says) in [
+            (libc::EMFILE, Kind::Exhausted, "LimitNOFILE"),
+            (libc::ENFILE, Kind::Exhausted, "fs.file-max"),
+            (libc::ENOMEM, Kind::Exhausted, "[limits]"),
+            (libc::EPERM, Kind::Forbidden, "CAP_BPF"),
+            (libc::EINVAL, Kind::Unsupported, "Linux 6.1"),
+        ] {
+            let e = of(code);
+            assert_eq!(e.kind, kind, "{e}");
+            let cause = std::io::Error::from_raw_os_error(code).to_string();
+            let text = e.to_string();
+            assert!(text.contains(says) && text.contains(&cause), "{text}");
+            assert_eq!(text.contains("Linux 6.1"), code == libc::EINVAL, "{text}");
+        }
+    }
 
     #[test]
     fn the_end_of_a_long_error_is_shown() {

@@ -10,6 +10,7 @@ use aya::{
     Ebpf,
     programs::{ProgramFd, SchedClassifier},
 };
+use nix::libc;
 
 use crate::error::{Error, Result};
 

@@ -5,9 +5,11 @@ use std::os::fd::AsRawFd as _;
 use aya::{
     Ebpf,
     maps::{Array, MapData, lpm_trie},
+    util::KernelVersion,
 };
 use ipnetwork::IpNetwork;
 use netd_common::abi::{Settings, SubnetData};
+use nix::libc;
 
 use super::{object, tables::subnet_key};
 use crate::{
@@ -37,7 +39,7 @@ impl SettingsMap {
             generation: generation.wrapping_add(1),
             pool_first: config.nat.first_port,
             pool_last: config.nat.last_port,
-            fib_source: u32::from(kernel_at_least(6, 7)),
+            fib_source: u32::from(chooses_source()),
             // Above Linux' own choice (net.ipv4.ip_local_port_range) in the containers.
             shifted_first: 61000,
             shifted_last: 65535,
@@ -109,13 +111,7 @@ fn netns_cookie() -> Result<u64> {
     Ok(cookie)
 }
 
-fn kernel_at_least(major: u32, minor: u32) -> bool {
-    let Ok(uname) = nix::sys::utsname::uname() else {
-        return false;
-    };
-    let release = uname.release().to_string_lossy().into_owned();
-    let mut numbers = release
-        .split(|c: char| !c.is_ascii_digit())
-        .map(|n| n.parse::<u32>().unwrap_or(0));
-    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (major, minor)
+/// Whether `bpf_fib_lookup` says which source address a route has (BPF_FIB_LOOKUP_SRC, Linux 6.7).
+fn chooses_source() -> bool {
+    KernelVersion::current().is_ok_and(|kernel| kernel >= KernelVersion::new(6, 7, 0))
 }

@@ -77,7 +77,7 @@ pub struct EndpointPublications {
     pub endpoint: u32,
     /// What leads to it.
     pub specs: Vec<PublicationSpec>,
-    /// Where clients of its sandbox' other networks are led instead.
+    /// Where clients of its sandbox's other networks are led instead.
     pub homes: Vec<HomeSpec>,
     /// It answers clients that asked by a publication of another endpoint.
     pub is_home: bool,

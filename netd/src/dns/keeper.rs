@@ -1,23 +1,40 @@
 //! The keeper: a small process that holds the resolvers' sockets while the daemon is away, so that questions wait in
-//! them instead of being lost. The daemon hands it a copy of every socket and takes them back at its next start. Their
+//! them instead of being lost. The daemon gives it a copy of every socket and takes them back at its next start. Their
 //! messages are one byte for the operation, then a key; sockets travel beside them (unix(7), SCM_RIGHTS).
+//!
+//! Neither side waits for the other without end: the daemon ends a keeper that does not answer.
 
 use std::{
     collections::BTreeMap,
+    fs,
     io::{IoSlice, IoSliceMut},
-    mem::MaybeUninit,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
 };
 
-use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind,
-    connect, listen, recvmsg, sendmsg, socket_with,
+use nix::{
+    cmsg_space,
+    errno::Errno,
+    sys::{
+        prctl,
+        signal::{Signal, kill},
+        socket::{
+            AddressFamily, Backlog, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag,
+            SockType, UnixAddr, accept4, bind, connect, getsockopt, listen, recvmsg, sendmsg,
+            setsockopt, socket, sockopt,
+        },
+        stat::{Mode, fchmod},
+        time::{TimeVal, TimeValLike as _},
+    },
+    unistd::{Pid, geteuid},
 };
 
+use super::{
+    kept::{Kept, Store},
+    sockets::Descriptors,
+};
 use crate::error::{Error, Result};
 
 /// The hidden flag by which netd becomes the keeper; its standard input is the socket to listen on.
@@ -27,7 +44,7 @@ pub const FLAG: &str = "--keep-sockets";
 const KEEP: u8 = b'K';
 /// Forget this key.
 const FORGET: u8 = b'F';
-/// Tell all: an [`ENTRY`] for each, then [`END`].
+/// List all: an [`ENTRY`] for each, then [`END`].
 const LIST: u8 = b'L';
 /// A key with its sockets.
 const ENTRY: u8 = b'E';
@@ -39,58 +56,104 @@ const QUIT: u8 = b'Q';
 /// The longest key, bytes.
 const KEY: usize = 128;
 
-/// Sockets of one key.
-type Pair = [OwnedFd; 2];
+/// How long the other side may take for one message, seconds. It does nothing else, so this is for machines that are overloaded.
+const PATIENCE: i64 = 3;
+
+/// Daemons that wait to be served: one, and those that were killed while they waited.
+const BACKLOG: i32 = 16;
 
 /// Where the keeper of an instance listens.
 pub fn path(run: &Path) -> PathBuf {
     run.join("keeper.sock")
 }
 
-fn failed(e: rustix::io::Errno) -> Error {
-    Error::internal("the keeper of the resolvers' sockets", e)
+fn failed(e: Errno) -> Error {
+    let cause = match e {
+        Errno::EAGAIN => "it does not answer".to_owned(),
+        other => other.to_string(),
+    };
+    Error::internal("the keeper of the resolvers' sockets", cause)
 }
 
-fn send(to: impl AsFd, operation: u8, key: &str, pair: &[BorrowedFd<'_>]) -> Result<()> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
-    let mut beside = SendAncillaryBuffer::new(&mut space);
-    if !pair.is_empty() {
-        beside.push(SendAncillaryMessage::ScmRights(pair));
-    }
+/// A message waits for the other side for [`PATIENCE`] at most.
+fn be_impatient(socket: &OwnedFd) -> nix::Result<()> {
+    let patience = TimeVal::seconds(PATIENCE);
+    setsockopt(socket, sockopt::SendTimeout, &patience)?;
+    setsockopt(socket, sockopt::ReceiveTimeout, &patience)
+}
+
+fn send(to: &OwnedFd, operation: u8, key: &str, pair: &[BorrowedFd<'_>]) -> nix::Result<()> {
+    let descriptors: Vec<_> = pair.iter().map(|fd| fd.as_raw_fd()).collect();
+    let rights = [ControlMessage::ScmRights(&descriptors)];
+    let beside = if pair.is_empty() { &[][..] } else { &rights };
     let first = [operation];
     let parts = [IoSlice::new(&first), IoSlice::new(key.as_bytes())];
-    sendmsg(to, &parts, &mut beside, SendFlags::NOSIGNAL)
-        .map(drop)
-        .map_err(failed)
+    sendmsg::<UnixAddr>(to.as_raw_fd(), &parts, beside, MsgFlags::MSG_NOSIGNAL, None).map(drop)
 }
 
-/// A message: operation, key, and the sockets that came with it. `None`: the other side has gone.
-fn receive(from: impl AsFd) -> Result<Option<(u8, String, Option<Pair>)>> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
-    let mut beside = RecvAncillaryBuffer::new(&mut space);
+/// A message: operation, key, and the sockets that came with it.
+type Message = (u8, String, Option<Descriptors>);
+
+/// The next message. `None`: the other side has gone.
+fn receive(from: &OwnedFd) -> nix::Result<Option<Message>> {
+    let mut space = cmsg_space!([std::os::fd::RawFd; 2]);
     let mut bytes = [0; 1 + KEY];
-    let parts = &mut [IoSliceMut::new(&mut bytes)];
-    let got = recvmsg(from, parts, &mut beside, RecvFlags::CMSG_CLOEXEC).map_err(failed)?;
-    let fds = beside.drain().filter_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(fds) => Some(fds.collect::<Vec<_>>()),
-        _ => None,
-    });
-    let pair = Pair::try_from(fds.flatten().collect::<Vec<_>>()).ok();
-    let Some((operation, key)) = bytes[..got.bytes].split_first() else {
+    let (length, descriptors) = {
+        let parts = &mut [IoSliceMut::new(&mut bytes)];
+        let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+        let got = recvmsg::<UnixAddr>(from.as_raw_fd(), parts, Some(&mut space), flags)?;
+        let mut descriptors = Vec::new();
+        for message in got.cmsgs()? {
+            if let ControlMessageOwned::ScmRights(raw) = message {
+                // SAFETY: the kernel has just made these descriptors for this process, and nobody else knows them.
+                descriptors.extend(
+                    raw.into_iter()
+                        .map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }),
+                );
+            }
+        }
+        (got.bytes, descriptors)
+    };
+    let Some((operation, key)) = bytes.get(..length).and_then(<[u8]>::split_first) else {
         return Ok(None);
     };
     let key = String::from_utf8_lossy(key).into_owned();
-    Ok(Some((*operation, key, pair)))
+    Ok(Some((*operation, key, descriptors.try_into().ok())))
 }
 
-/// Is the keeper: serves one daemon after the other until it holds nothing when one goes, or is told to end.
+fn seqpacket() -> nix::Result<OwnedFd> {
+    let kind = SockType::SeqPacket;
+    let socket = socket(AddressFamily::Unix, kind, SockFlag::SOCK_CLOEXEC, None)?;
+    be_impatient(&socket)?;
+    Ok(socket)
+}
+
+/// The next daemon, if it is one: the socket's mode keeps others out, and so does this.
+fn accept(listener: &impl AsFd) -> nix::Result<Option<OwnedFd>> {
+    let raw = match accept4(listener.as_fd().as_raw_fd(), SockFlag::SOCK_CLOEXEC) {
+        Err(Errno::EINTR | Errno::ECONNABORTED) => return Ok(None),
+        other => other?,
+    };
+    // SAFETY: the kernel has just made this descriptor for this process, and nobody else knows it.
+    let daemon = unsafe { OwnedFd::from_raw_fd(raw) };
+    let who = getsockopt(&daemon, sockopt::PeerCredentials)?;
+    setsockopt(&daemon, sockopt::SendTimeout, &TimeVal::seconds(PATIENCE))?;
+    Ok((who.uid() == geteuid().as_raw()).then_some(daemon))
+}
+
+/// Is the keeper: serves one daemon after the other until it holds nothing when one goes, or is asked to end.
 pub fn run() -> Result<()> {
     // As ps(1) and top(1) show it; without a name it serves as well.
-    let _ = rustix::thread::set_name(c"netd-keeper");
+    let _ = prctl::set_name(c"netd-keeper");
     let listener = std::io::stdin();
-    let mut kept: BTreeMap<String, Pair> = BTreeMap::new();
+    let backlog = Backlog::new(BACKLOG).map_err(failed)?;
+    // Whoever connects learns from the kernel who listened last: so that a daemon can find this process.
+    listen(&listener, backlog).map_err(failed)?;
+    let mut kept: BTreeMap<String, Descriptors> = BTreeMap::new();
     loop {
-        let daemon = accept_with(&listener, SocketFlags::CLOEXEC).map_err(failed)?;
+        let Some(daemon) = accept(&listener).map_err(failed)? else {
+            continue;
+        };
         while let Ok(Some((operation, key, pair))) = receive(&daemon) {
             match (operation, pair) {
                 (KEEP, Some(pair)) => drop(kept.insert(key, pair)),
@@ -115,30 +178,44 @@ pub fn run() -> Result<()> {
     }
 }
 
-/// The daemon's side.
+/// The daemon's side of a keeper that runs.
 #[derive(Debug)]
 pub struct Keeper(OwnedFd);
 
 impl Keeper {
     /// Reaches the keeper that runs, if one does.
     pub fn find(run: &Path) -> Result<Option<Self>> {
-        let socket = seqpacket()?;
-        let address = SocketAddrUnix::new(path(run)).map_err(failed)?;
-        Ok(connect(&socket, &address).ok().map(|()| Self(socket)))
+        let socket = seqpacket().map_err(failed)?;
+        let address = UnixAddr::new(&path(run)).map_err(failed)?;
+        match connect(socket.as_raw_fd(), &address) {
+            Ok(()) => {}
+            Err(Errno::ENOENT | Errno::ECONNREFUSED) => return Ok(None),
+            Err(e) => return Err(failed(e)),
+        }
+        let who = getsockopt(&socket, sockopt::PeerCredentials).map_err(failed)?;
+        if who.uid() != geteuid().as_raw() {
+            let owner = format!("it is user {}'s process {}", who.uid(), who.pid());
+            return Err(
+                Error::internal("the keeper of the resolvers' sockets", owner)
+                    .hint(format!("remove {}", path(run).display())),
+            );
+        }
+        Ok(Some(Self(socket)))
     }
 
-    /// Reaches the keeper that runs, or starts one.
-    pub fn find_or_start(run: &Path) -> Result<Self> {
-        if let Some(found) = Self::find(run)? {
-            return Ok(found);
-        }
+    /// Starts one; whatever listened before does so no more.
+    fn start(run: &Path) -> Result<(Self, Child)> {
         let path = path(run);
-        // Left by a keeper that was killed.
-        let _ = std::fs::remove_file(&path);
-        let listener = seqpacket()?;
-        bind(&listener, &SocketAddrUnix::new(&path).map_err(failed)?).map_err(failed)?;
-        listen(&listener, 1).map_err(failed)?;
-        let fail = |e| Error::internal("starting the keeper of the resolvers' sockets", e);
+        // Left behind by a keeper that was killed.
+        let _ = fs::remove_file(&path);
+        let listener = seqpacket().map_err(failed)?;
+        // The mode of the name that bind makes is this one less the umask.
+        fchmod(&listener, Mode::S_IRUSR | Mode::S_IWUSR).map_err(failed)?;
+        let address = UnixAddr::new(&path).map_err(failed)?;
+        bind(listener.as_raw_fd(), &address).map_err(failed)?;
+        listen(&listener, Backlog::new(BACKLOG).map_err(failed)?).map_err(failed)?;
+        // The keeper waits for daemons as long as it lives.
+        setsockopt(&listener, sockopt::ReceiveTimeout, &TimeVal::seconds(0)).map_err(failed)?;
         // By this path it is this very program, also after its file was replaced.
         let mut child = Command::new("/proc/self/exe")
             .arg0("netd")
@@ -149,55 +226,122 @@ impl Keeper {
             .current_dir("/")
             .process_group(0)
             .spawn()
-            .map_err(fail)?;
-        // Whoever ends first: nothing of the other remains.
-        let reap = move || drop(child.wait());
-        std::thread::Builder::new()
-            .name("keeper".into())
-            .stack_size(64 << 10)
-            .spawn(reap)
-            .map_err(fail)?;
-        Self::find(run)?.ok_or_else(|| {
-            Error::internal("the keeper of the resolvers' sockets", "it does not answer")
-        })
-    }
-
-    /// Hands it a copy of a sandbox' sockets.
-    pub fn keep(&self, key: &str, pair: [BorrowedFd<'_>; 2]) -> Result<()> {
-        send(&self.0, KEEP, key, &pair)
-    }
-
-    /// It lets go of its copy.
-    pub fn forget(&self, key: &str) -> Result<()> {
-        send(&self.0, FORGET, key, &[])
+            .map_err(|e| Error::internal("starting the keeper of the resolvers' sockets", e))?;
+        match Self::find(run) {
+            Ok(Some(keeper)) => Ok((keeper, child)),
+            found => {
+                let _ = child.kill();
+                let _ = child.wait();
+                Err(found.err().unwrap_or_else(|| failed(Errno::ECONNREFUSED)))
+            }
+        }
     }
 
     /// Copies of all that it has.
-    pub fn list(&self) -> Result<BTreeMap<String, Pair>> {
-        send(&self.0, LIST, "", &[])?;
-        let mut all = BTreeMap::new();
-        while let Some((operation, key, pair)) = receive(&self.0)? {
+    pub fn list(&self) -> Result<Kept> {
+        send(&self.0, LIST, "", &[]).map_err(failed)?;
+        let mut all = Kept::new();
+        while let Some((operation, key, pair)) = receive(&self.0).map_err(failed)? {
             match (operation, pair) {
                 (ENTRY, Some(pair)) => drop(all.insert(key, pair)),
                 (END, _) => return Ok(all),
                 _ => {}
             }
         }
-        Err(Error::internal(
-            "the keeper of the resolvers' sockets",
-            "it ended",
-        ))
+        let ended = Error::internal("the keeper of the resolvers' sockets", "it ended");
+        Err(ended)
     }
 
-    /// Ends it, and waits until it has ended.
+    /// Ends it, and waits until it has ended; by force if it does not answer.
     pub fn quit(self) -> Result<()> {
-        send(&self.0, QUIT, "", &[])?;
-        while receive(&self.0).is_ok_and(|m| m.is_some()) {}
-        Ok(())
+        let asked = send(&self.0, QUIT, "", &[]);
+        match asked.and_then(|()| self.ended()) {
+            Ok(()) | Err(Errno::EPIPE | Errno::ECONNRESET) => Ok(()),
+            Err(_) => self.kill(),
+        }
+    }
+
+    /// Waits until its end of the connection is closed.
+    fn ended(&self) -> nix::Result<()> {
+        loop {
+            match receive(&self.0) {
+                Ok(Some(_)) => {}
+                Ok(None) | Err(Errno::ECONNRESET) => return Ok(()),
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    /// Ends one that does not answer, also if it is stopped.
+    fn kill(self) -> Result<()> {
+        let who = getsockopt(&self.0, sockopt::PeerCredentials).map_err(failed)?;
+        let words = fs::read(format!("/proc/{}/cmdline", who.pid())).unwrap_or_default();
+        // One of an older version cannot be found by its connection, and the number may be another's by now.
+        if words.split(|b| *b == 0).nth(1) != Some(FLAG.as_bytes()) {
+            return Err(failed(Errno::EAGAIN)
+                .hint(format!("end the process {FLAG} of this instance by hand")));
+        }
+        match kill(Pid::from_raw(who.pid()), Signal::SIGKILL) {
+            Ok(()) | Err(Errno::ESRCH) => {}
+            Err(e) => return Err(failed(e)),
+        }
+        self.ended().map_err(failed)
     }
 }
 
-fn seqpacket() -> Result<OwnedFd> {
-    let (family, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
-    socket_with(family, kind, SocketFlags::CLOEXEC, None).map_err(failed)
+/// A keeper for a [`Store`]: found or started when there is something to keep.
+#[derive(Debug)]
+pub struct Process {
+    run: PathBuf,
+    keeper: Option<Keeper>,
+    /// If this daemon started it.
+    child: Option<Child>,
+}
+
+impl Process {
+    /// Of this run directory; `found`: the one that runs.
+    pub fn new(run: &Path, found: Option<Keeper>) -> Self {
+        Self {
+            run: run.to_owned(),
+            keeper: found,
+            child: None,
+        }
+    }
+
+    fn send(&mut self, operation: u8, key: &str, pair: &[BorrowedFd<'_>]) -> Result<()> {
+        if self.keeper.is_none() {
+            let (keeper, child) = Keeper::start(&self.run)?;
+            (self.keeper, self.child) = (Some(keeper), Some(child));
+        }
+        let keeper = self.keeper.as_ref();
+        keeper.map_or(Ok(()), |k| send(&k.0, operation, key, pair).map_err(failed))
+    }
+}
+
+impl Store for Process {
+    fn keep(&mut self, key: &str, pair: [BorrowedFd<'_>; 2]) -> Result<()> {
+        self.send(KEEP, key, &pair)
+    }
+
+    fn forget(&mut self, key: &str) -> Result<()> {
+        match self.keeper {
+            Some(_) => self.send(FORGET, key, &[]),
+            None => Ok(()),
+        }
+    }
+
+    fn end(&self) -> Option<BorrowedFd<'_>> {
+        self.keeper.as_ref().map(|keeper| keeper.0.as_fd())
+    }
+
+    fn renew(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // It has ended or must: two would answer the next daemon.
+            let _ = child.kill();
+            let _ = child.wait();
+        } else if let Some(Err(e)) = self.keeper.take().map(Keeper::quit) {
+            tracing::warn!("{e}");
+        }
+        self.keeper = None;
+    }
 }

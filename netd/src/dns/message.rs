@@ -27,6 +27,9 @@ const PAYLOAD: u16 = 1232;
 /// Addresses in one answer; more would not fit a message.
 const RECORDS: usize = 1500;
 
+/// Bytes of the shortest record (RFC 1035, 4.1.3): a pointer to a name, and no data.
+const SHORTEST: usize = 12;
+
 /// How a request came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
@@ -109,8 +112,8 @@ fn limit(message: &Message, over: Transport) -> usize {
     }
 }
 
-/// What is known here; `None`: nothing.
-fn local(
+/// What is known here of a question; `None`: others may know.
+pub(super) fn local(
     table: &Table,
     view: &View,
     query: &Query,
@@ -208,20 +211,56 @@ fn response(request: &Message, code: ResponseCode) -> Message {
 fn answer(request: &Message, code: ResponseCode, answers: Vec<Record>, limit: usize) -> Vec<u8> {
     let mut message = response(request, code);
     message.answers = answers;
-    let fits = message.to_vec().ok().filter(|b| b.len() <= limit);
-    let whole = fits.or_else(|| message.truncate().to_vec().ok());
-    whole.unwrap_or_else(|| {
+    fitted(message, limit).unwrap_or_else(|| {
         let id = request.metadata.id.to_be_bytes();
         bare(&[id[0], id[1], 0], ResponseCode::ServFail)
     })
 }
 
+/// A message in at most `limit` bytes: without what was added for convenience, then with as many whole records as fit
+/// and the mark that it is cut (RFC 2181, 9). `None`: not even its question fits, or it cannot be written.
+fn fitted(mut message: Message, limit: usize) -> Option<Vec<u8>> {
+    let written = |message: &Message| message.to_vec().ok().filter(|b| b.len() <= limit);
+    if let Some(whole) = written(&message) {
+        return Some(whole);
+    }
+    message.additionals.clear();
+    message.signature = None;
+    if let Some(bytes) = written(&message) {
+        return Some(bytes);
+    }
+    message.authorities.clear();
+    message.metadata.truncation = true;
+    let mut answers = std::mem::take(&mut message.answers);
+    answers.truncate(limit / SHORTEST);
+    let mut best = written(&message).or_else(|| {
+        message.edns = None;
+        written(&message)
+    })?;
+    // How many fit: `low` do, `high` do not.
+    let (mut low, mut high) = (0, answers.len() + 1);
+    while high - low > 1 {
+        let middle = low + (high - low) / 2;
+        message.answers = answers.get(..middle).unwrap_or_default().to_vec();
+        match written(&message) {
+            Some(bytes) => (best, low) = (bytes, middle),
+            None => high = middle,
+        }
+    }
+    Some(best)
+}
+
 impl Asked {
     /// The answer when nobody else gave one.
     pub fn failed(&self) -> Vec<u8> {
+        self.answered_by(ResponseCode::ServFail)
+    }
+
+    /// An answer of this code alone.
+    fn answered_by(&self, code: ResponseCode) -> Vec<u8> {
         match Message::from_vec(&self.bytes) {
-            Ok(request) => answer(&request, ResponseCode::ServFail, Vec::new(), self.limit),
-            Err(_) => bare(&self.bytes, ResponseCode::ServFail),
+            Ok(request) => answer(&request, code, Vec::new(), self.limit),
+            Err(_) => bare(&self.bytes, code),
         }
     }
 
@@ -234,28 +273,38 @@ impl Asked {
         bytes
     }
 
-    /// Reads what a server sent. `None`: it is no answer to this question under this id, however the question is
-    /// spelled (draft-vixie-dnsext-dns0x20).
+    /// Reads what a server sent. `None`: it is no answer to this question under this id, in this very spelling
+    /// (draft-vixie-dnsext-dns0x20).
     pub fn answered(&self, id: u16, bytes: &[u8]) -> Option<Message> {
         let message = Message::from_vec(bytes).ok()?;
-        let [query] = message.queries.as_slice() else {
-            return None;
+        let same = match message.queries.as_slice() {
+            [query] => {
+                query.name().eq_case(self.query.name())
+                    && query.query_type() == self.query.query_type()
+                    && query.query_class() == self.query.query_class()
+            }
+            // Who refuses a question, or could not read it, need not repeat it.
+            [] => !matches!(
+                message.metadata.response_code,
+                ResponseCode::NoError | ResponseCode::NXDomain
+            ),
+            _ => false,
         };
-        (message.metadata.id == id
-            && message.metadata.message_type == MessageType::Response
-            && query.name().eq_case(self.query.name())
-            && query.query_type() == self.query.query_type()
-            && query.query_class() == self.query.query_class())
-        .then_some(message)
+        let head = &message.metadata;
+        (same && head.id == id && head.message_type == MessageType::Response).then_some(message)
     }
 
     /// A server's answer for the asker: under its id and no longer than it takes.
     pub fn relayed(&self, mut bytes: Vec<u8>, message: &Message) -> Vec<u8> {
         let id = self.bytes.first_chunk().copied().unwrap_or_default();
+        if message.queries.is_empty() {
+            // The asker wants to see its question again.
+            return self.answered_by(message.metadata.response_code);
+        }
         if bytes.len() > self.limit {
-            let mut short = message.truncate();
+            let mut short = message.clone();
             short.metadata.id = u16::from_be_bytes(id);
-            return short.to_vec().unwrap_or_else(|_| self.failed());
+            return fitted(short, self.limit).unwrap_or_else(|| self.failed());
         }
         if let Some(head) = bytes.first_chunk_mut() {
             *head = id;

@@ -4,7 +4,7 @@ use hickory_proto::serialize::binary::BinEncodable as _;
 use proptest::prelude::*;
 
 use super::*;
-use crate::dns::table::Stand;
+use crate::dns::table::Membership;
 
 fn table() -> Table {
     let mut table = Table::default();
@@ -14,7 +14,7 @@ fn table() -> Table {
     };
     table.put(View {
         sandbox: "a".into(),
-        stands: vec![Stand {
+        memberships: vec![Membership {
             network: 1,
             zone: "front".into(),
             named: true,
@@ -185,7 +185,91 @@ fn s04_what_is_too_long_for_udp_says_so() {
         let relayed = asked.relayed(whole, &message);
         let got = Message::from_vec(&relayed).unwrap();
         assert_eq!(got.metadata.truncation, cut);
-        assert_eq!(got.answers.is_empty(), cut);
+        assert_eq!(got.answers.len() < 60, cut);
+        assert!(relayed.len() <= asked.limit);
+    }
+}
+
+#[test]
+fn b23_as_many_whole_records_as_fit() {
+    let mut table = table();
+    for n in 0..100u8 {
+        let mut view = View::clone(table.view("a").unwrap());
+        view.sandbox = format!("many{n}").into();
+        view.memberships[0].names = vec!["many".into()];
+        view.memberships[0].holder.v4 = Some([10, 2, 0, n].into());
+        table.put(view);
+    }
+    let view = table.view("a").unwrap().clone();
+    let mut asked = request("many.", RecordType::A);
+    for (size, least) in [(None, 20), (Some(1232), 70), (Some(4096), 100)] {
+        if let Some(size) = size {
+            let mut edns = Edns::new();
+            edns.set_max_payload(size);
+            asked.set_edns(edns);
+        }
+        let limit = usize::from(size.unwrap_or(512));
+        let outcome = handle(&table, &view, 5, &asked.to_vec().unwrap(), Transport::Udp);
+        let got = answered(outcome);
+        let length = got.to_vec().unwrap().len();
+        assert!(
+            got.answers.len() >= least,
+            "{size:?}: {}",
+            got.answers.len()
+        );
+        assert!(length <= limit, "{size:?}: {length}");
+        assert_eq!(got.metadata.truncation, got.answers.len() < 100);
+        // One more would not fit.
+        assert!(!got.metadata.truncation || length + 16 > limit, "{size:?}");
+    }
+}
+
+#[test]
+fn b23_what_is_added_goes_before_an_answer_is_cut() {
+    let bytes = request("a.example.", RecordType::A).to_vec().unwrap();
+    let Outcome::Forward(asked) = ask(&bytes) else {
+        panic!("not forwarded");
+    };
+    let mut reply = request("a.example.", RecordType::A).into_response();
+    let record = |n| {
+        let data = RData::A(A([192, 0, 2, n].into()));
+        Record::from_rdata(asked.query.name().clone(), 1, data)
+    };
+    reply.add_answer(record(1));
+    for n in 0..60 {
+        reply.add_additional(record(n));
+    }
+    let bytes = reply.to_bytes().unwrap();
+    let message = asked.answered(0x1234, &bytes).unwrap();
+    let got = Message::from_vec(&asked.relayed(bytes, &message)).unwrap();
+    assert_eq!((got.answers.len(), got.additionals.len()), (1, 0));
+    assert!(!got.metadata.truncation);
+}
+
+#[test]
+fn b23_a_refusal_need_not_repeat_the_question() {
+    let bytes = request("a.example.", RecordType::A).to_vec().unwrap();
+    let Outcome::Forward(asked) = ask(&bytes) else {
+        panic!("not forwarded");
+    };
+    for (code, counts) in [
+        (ResponseCode::FormErr, true),
+        (ResponseCode::Refused, true),
+        (ResponseCode::NotImp, true),
+        (ResponseCode::NoError, false),
+        (ResponseCode::NXDomain, false),
+    ] {
+        let mut reply = Message::response(7, OpCode::Query);
+        reply.metadata.response_code = code;
+        let bytes = reply.to_vec().unwrap();
+        assert!(asked.answered(8, &bytes).is_none(), "{code}: another id");
+        let message = asked.answered(7, &bytes);
+        assert_eq!(message.is_some(), counts, "{code}");
+        if let Some(message) = message {
+            let given = Message::from_vec(&asked.relayed(bytes, &message)).unwrap();
+            assert_eq!(given.metadata.response_code, code);
+            assert_eq!((given.metadata.id, given.queries.len()), (0x1234, 1));
+        }
     }
 }
 

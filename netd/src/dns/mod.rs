@@ -2,8 +2,13 @@
 //! elsewhere never holds up the control plane. It must not know the model: the engine tells it what each sandbox shows
 //! and sees.
 
+mod entrance;
+mod fair;
 mod forward;
 pub mod keeper;
+mod kept;
+mod lookup;
+mod manager;
 pub mod message;
 mod serve;
 mod sockets;
@@ -13,27 +18,25 @@ mod upstream;
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     thread,
     time::Duration,
 };
 
-use arc_swap::ArcSwap;
-use tokio::{runtime::Runtime, sync::Semaphore, time::timeout};
-use tokio_util::task::TaskTracker;
+use tokio::{runtime::Runtime, time::timeout};
 
 use crate::{
     config,
     error::{Error, Result},
     kernel::Netns,
 };
-use keeper::Keeper;
+use kept::Keeping;
+pub use kept::Kept;
+pub use lookup::Lookup;
 use serve::{Serving, Shared};
 use sockets::Sockets;
 use table::{Table, View};
-
-/// Questions of all sandboxes that are with servers at a time.
-const IN_FLIGHT: usize = 4096;
+pub use upstream::check_server;
 
 /// Threads at the most.
 const WORKERS: usize = 8;
@@ -50,11 +53,8 @@ pub struct Resolver {
     /// Changes of the table, one at a time.
     changing: Mutex<()>,
     serving: Mutex<BTreeMap<String, (String, Serving)>>,
-    keeper: Mutex<Option<Keeper>>,
+    keeping: OnceLock<Keeping>,
 }
-
-/// Sockets that an earlier daemon left, by key.
-pub type Left = BTreeMap<String, [std::os::fd::OwnedFd; 2]>;
 
 fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     // What these guard is whole before and after each statement.
@@ -75,16 +75,10 @@ impl Resolver {
         Ok(Self {
             run: run.to_owned(),
             runtime: Some(runtime),
-            shared: Arc::new(Shared {
-                table: ArcSwap::default(),
-                host: upstream::HostResolvers::new(config.resolv_conf.clone()),
-                config,
-                in_flight: Semaphore::new(IN_FLIGHT),
-                taken: TaskTracker::new(),
-            }),
+            shared: Arc::new(Shared::new(config)?),
             changing: Mutex::default(),
             serving: Mutex::default(),
-            keeper: Mutex::default(),
+            keeping: OnceLock::new(),
         })
     }
 
@@ -100,98 +94,70 @@ impl Resolver {
         self.shared.table.store(Arc::new(table));
     }
 
-    /// Sockets that an earlier daemon left with the keeper.
-    pub fn left(&self) -> Left {
-        let listed = Keeper::find(&self.run).and_then(|found| match found {
-            Some(keeper) => {
-                let all = keeper.list()?;
-                *locked(&self.keeper) = Some(keeper);
-                Ok(all)
+    /// At the start: sockets that were kept of an earlier daemon's. It may wait for some seconds.
+    pub fn kept(&self) -> Kept {
+        match Keeping::start(&self.run) {
+            Ok((keeping, kept)) => {
+                let _ = self.keeping.set(keeping);
+                kept
             }
-            None => Ok(Left::new()),
-        });
-        listed.unwrap_or_else(|e| {
-            tracing::warn!("{e}; the resolvers' sockets are opened anew");
-            Left::new()
-        })
+            Err(e) => {
+                tracing::warn!("{e}; questions asked while netd restarts will be lost");
+                Kept::new()
+            }
+        }
     }
 
-    /// Opens a sandbox' resolver, or goes on with the sockets that were left for its namespace. `lead`: makes the way to
-    /// new ones.
+    /// Opens a sandbox's resolver, or goes on with the sockets that were kept for its namespace. `redirect`: makes the way
+    /// to new ones.
     pub fn open(
         &self,
         sandbox: &str,
         netns: &Netns,
-        left: &mut Left,
-        lead: impl FnOnce() -> Result<()>,
+        kept: &mut Kept,
+        redirect: impl FnOnce() -> Result<()>,
     ) -> Result<()> {
-        let (device, inode) = netns.identity()?;
+        let (device, inode) = netns.inode()?;
         let key = format!("{sandbox}:{device}:{inode}");
-        let (sockets, new) = match left.remove(&key) {
-            Some(pair) => (Sockets::adopt(pair), false),
+        let sockets = match kept.remove(&key) {
+            Some(pair) => Sockets::adopt(pair),
             None => {
-                lead()?;
-                (Sockets::open(netns)?, true)
+                redirect()?;
+                Sockets::open(netns)?
             }
         };
         let Some(runtime) = &self.runtime else {
             return Ok(());
         };
         let _within = runtime.enter();
-        let serving = serve::serve(sandbox, netns, sockets, &self.shared)
-            .map_err(|e| Error::internal(format!("the resolver of sandbox {sandbox}"), e))?;
-        let mut all = locked(&self.serving);
-        all.insert(sandbox.to_owned(), (key, serving));
-        if new {
-            self.keep(sandbox, &all);
+        let serving = serve::serve(sandbox, netns, sockets, &self.shared)?;
+        if let Some(keeping) = self.keeping.get() {
+            keeping.keep(&key, serving.sockets());
         }
+        locked(&self.serving).insert(sandbox.to_owned(), (key, serving));
         Ok(())
     }
 
-    /// Hands a sandbox' sockets to the keeper; to a new one, those of all. Without a keeper the resolver serves all the
-    /// same, but not while the daemon is away.
-    fn keep(&self, sandbox: &str, all: &BTreeMap<String, (String, Serving)>) {
-        let mut keeper = locked(&self.keeper);
-        let hand =
-            |to: &Keeper, (key, serving): &(String, Serving)| to.keep(key, serving.sockets());
-        let one = all.get(sandbox);
-        if let (Some(keeper), Some(one)) = (&*keeper, one)
-            && hand(keeper, one).is_ok()
-        {
-            return;
-        }
-        // None yet, or it was killed.
-        let new = Keeper::find_or_start(&self.run).and_then(|new| {
-            all.values().try_for_each(|one| hand(&new, one))?;
-            Ok(new)
-        });
-        match new {
-            Ok(new) => *keeper = Some(new),
-            Err(e) => tracing::warn!("{e}; questions asked while netd restarts will be lost"),
-        }
-    }
-
-    /// Ends a sandbox' resolver. Says whether there was one.
-    pub fn close(&self, sandbox: &str) -> bool {
+    /// Ends a sandbox's resolver with all its connections: whoever asked sees their end as long as the way to it is there.
+    /// Says whether there was one.
+    pub async fn close(&self, sandbox: &str) -> bool {
         let closed = locked(&self.serving).remove(sandbox);
         let Some((key, serving)) = closed else {
             return false;
         };
-        drop(serving);
-        self.forget(&key);
+        serving.close().await;
+        if let Some(keeping) = self.keeping.get() {
+            keeping.forget(&key);
+        }
         true
     }
 
-    fn forget(&self, key: &str) {
-        if let Some(keeper) = &*locked(&self.keeper) {
-            // A keeper that was killed keeps nothing.
-            let _ = keeper.forget(key);
+    /// Lets go of what was kept and nobody wanted.
+    pub fn discard(&self, kept: Kept) {
+        drop(kept);
+        if let Some(keeping) = self.keeping.get() {
+            keeping.discard();
         }
-    }
-
-    /// Lets go of what nobody wanted.
-    pub fn discard(&self, left: &Left) {
-        left.keys().for_each(|key| self.forget(key));
     }
 
     /// Takes no more questions and answers those that were taken. What comes now waits in the sockets for the next
@@ -199,8 +165,14 @@ impl Resolver {
     pub async fn finish(&self) {
         locked(&self.serving).clear();
         self.shared.taken.close();
+        let finished = async {
+            if let Some(keeping) = self.keeping.get() {
+                keeping.flush().await;
+            }
+            self.shared.taken.wait().await;
+        };
         // Whoever is silent for so long is not waited for.
-        let _ = timeout(FINISH, self.shared.taken.wait()).await;
+        let _ = timeout(FINISH, finished).await;
     }
 }
 

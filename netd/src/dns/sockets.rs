@@ -1,8 +1,11 @@
-//! The resolver's two sockets in a sandbox' namespace.
+//! The resolver's two sockets in a sandbox's namespace.
 
 use std::{
+    io::ErrorKind,
     net::{Ipv4Addr, TcpListener, UdpSocket},
-    os::fd::OwnedFd,
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+    thread,
+    time::{Duration, Instant},
 };
 
 use netd_common::resolver::{ADDRESS, SOCKETS};
@@ -13,9 +16,16 @@ use crate::{
     kernel::Netns,
 };
 
-/// Bytes that requests may take while the daemon is busy or being replaced, of which the kernel doubles what it is told:
+/// Bytes that requests may take while the daemon is busy or being replaced, of which the kernel takes double:
 /// some 2,500 of them, and no more memory than one sandbox may hold.
 const BUFFER: usize = 1 << 20;
+
+/// How long the port of a resolver that was closed a moment ago may still be taken: other processes let go of it in their
+/// own time.
+const CLOSING: Duration = Duration::from_millis(500);
+
+/// Descriptors of both sockets: datagrams, then connections.
+pub type Descriptors = [OwnedFd; 2];
 
 /// Bound to [`ADDRESS`] and port [`SOCKETS`], not blocking.
 #[derive(Debug)]
@@ -26,20 +36,36 @@ pub struct Sockets {
     pub tcp: TcpListener,
 }
 
+/// The same sockets in a runtime's hands.
+#[derive(Debug)]
+pub struct Pair {
+    /// Datagrams.
+    pub udp: tokio::net::UdpSocket,
+    /// Connections.
+    pub tcp: tokio::net::TcpListener,
+}
+
+impl Pair {
+    /// Datagrams, then connections.
+    pub fn descriptors(&self) -> [BorrowedFd<'_>; 2] {
+        [self.udp.as_fd(), self.tcp.as_fd()]
+    }
+}
+
 impl Sockets {
     /// Opens them inside. Errors: the port is taken there.
     pub fn open(netns: &Netns) -> Result<Self> {
         netns.run(|| {
-            let open = || {
-                let place = (Ipv4Addr::from(ADDRESS), SOCKETS);
-                let udp = UdpSocket::bind(place)?;
-                let tcp = TcpListener::bind(place)?;
-                setsockopt(&udp, RcvBufForce, &BUFFER)?;
-                udp.set_nonblocking(true)?;
-                tcp.set_nonblocking(true)?;
-                Ok(Self { udp, tcp })
+            let end = Instant::now() + CLOSING;
+            let opened = loop {
+                match Self::open_here() {
+                    Err(e) if e.kind() == ErrorKind::AddrInUse && Instant::now() < end => {
+                        thread::sleep(Duration::from_millis(10));
+                    }
+                    other => break other,
+                }
             };
-            open().map_err(|e: std::io::Error| {
+            opened.map_err(|e| {
                 let place = Ipv4Addr::from(ADDRESS);
                 Error::internal(
                     format!("the resolver's sockets at {place}:{SOCKETS} in the sandbox"),
@@ -50,8 +76,18 @@ impl Sockets {
         })
     }
 
-    /// From descriptors: datagrams, then connections.
-    pub fn adopt([udp, tcp]: [OwnedFd; 2]) -> Self {
+    fn open_here() -> std::io::Result<Self> {
+        let place = (Ipv4Addr::from(ADDRESS), SOCKETS);
+        let udp = UdpSocket::bind(place)?;
+        let tcp = TcpListener::bind(place)?;
+        setsockopt(&udp, RcvBufForce, &BUFFER)?;
+        udp.set_nonblocking(true)?;
+        tcp.set_nonblocking(true)?;
+        Ok(Self { udp, tcp })
+    }
+
+    /// From descriptors that were kept.
+    pub fn adopt([udp, tcp]: Descriptors) -> Self {
         Self {
             udp: udp.into(),
             tcp: tcp.into(),

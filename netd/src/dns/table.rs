@@ -1,4 +1,4 @@
-//! Who has which name: one snapshot of every network's names and every sandbox' view of them. A change makes a new
+//! Who has which name: one snapshot of every network's names and every sandbox's view of them. A change makes a new
 //! snapshot that shares what is unchanged, so that questions read without a lock and see all of a change or nothing.
 
 use std::{
@@ -19,7 +19,7 @@ pub struct Holder {
 
 /// A sandbox on one network.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Stand {
+pub struct Membership {
     /// The network's number.
     pub network: u32,
     /// The network's name, in lower case.
@@ -42,8 +42,8 @@ pub struct View {
     /// Its id.
     pub sandbox: Arc<str>,
     /// Its networks, in the order in which they are searched.
-    pub stands: Vec<Stand>,
-    /// Name servers to ask from the sandbox' namespace; empty: the host's.
+    pub memberships: Vec<Membership>,
+    /// Name servers to ask from the sandbox's namespace; empty: the host's.
     pub servers: Vec<IpAddr>,
     /// Whether questions about other names may go to the host's resolvers.
     pub forwards: bool,
@@ -60,10 +60,31 @@ pub enum Known {
     Unknown,
 }
 
+/// A name as a sandbox sees it on one network.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct KnownName {
+    /// In lower case.
+    pub name: String,
+    /// The network's number.
+    pub network: u32,
+    /// Of all that have it there.
+    pub addresses: Vec<IpAddr>,
+    /// The name that a link of the sandbox's own leads to.
+    pub link: Option<String>,
+}
+
+/// A sandbox that has an address.
+#[derive(Clone, Debug)]
+struct Owner {
+    sandbox: Arc<str>,
+    name: Arc<str>,
+}
+
 #[derive(Clone, Debug, Default)]
 struct Zone {
     names: HashMap<String, OrdMap<Arc<str>, Holder>>,
-    addresses: HashMap<IpAddr, Arc<str>>,
+    /// Who was last given an address comes last: it may change hands before its old holder is forgotten.
+    addresses: HashMap<IpAddr, Vec<Owner>>,
 }
 
 /// A snapshot.
@@ -77,15 +98,18 @@ impl Table {
     /// Sets or changes what a sandbox shows and sees.
     pub fn put(&mut self, view: View) {
         self.remove(&view.sandbox);
-        for stand in view.stands.iter().filter(|s| s.named) {
-            let zone = self.zones.entry(stand.network).or_default();
-            for name in &stand.names {
+        for membership in view.memberships.iter().filter(|s| s.named) {
+            let zone = self.zones.entry(membership.network).or_default();
+            for name in &membership.names {
                 let holders = zone.names.entry(name.clone()).or_default();
-                holders.insert(Arc::clone(&view.sandbox), stand.holder);
+                holders.insert(Arc::clone(&view.sandbox), membership.holder);
             }
-            let canonical: Arc<str> = stand.canonical.as_str().into();
-            for address in addresses(stand.holder) {
-                zone.addresses.insert(address, Arc::clone(&canonical));
+            let canonical: Arc<str> = membership.canonical.as_str().into();
+            for address in addresses(membership.holder) {
+                zone.addresses.entry(address).or_default().push(Owner {
+                    sandbox: Arc::clone(&view.sandbox),
+                    name: Arc::clone(&canonical),
+                });
             }
         }
         let id = Arc::clone(&view.sandbox);
@@ -97,11 +121,11 @@ impl Table {
         let Some(view) = self.views.remove(sandbox) else {
             return;
         };
-        for stand in view.stands.iter().filter(|s| s.named) {
-            let Some(zone) = self.zones.get_mut(&stand.network) else {
+        for membership in view.memberships.iter().filter(|s| s.named) {
+            let Some(zone) = self.zones.get_mut(&membership.network) else {
                 continue;
             };
-            for name in &stand.names {
+            for name in &membership.names {
                 if let Some(holders) = zone.names.get_mut(name) {
                     holders.remove(sandbox);
                     if holders.is_empty() {
@@ -109,16 +133,21 @@ impl Table {
                     }
                 }
             }
-            for address in addresses(stand.holder) {
-                zone.addresses.remove(&address);
+            for address in addresses(membership.holder) {
+                if let Some(owners) = zone.addresses.get_mut(&address) {
+                    owners.retain(|owner| *owner.sandbox != *sandbox);
+                    if owners.is_empty() {
+                        zone.addresses.remove(&address);
+                    }
+                }
             }
-            if zone.names.is_empty() {
-                self.zones.remove(&stand.network);
+            if zone.names.is_empty() && zone.addresses.is_empty() {
+                self.zones.remove(&membership.network);
             }
         }
     }
 
-    /// A sandbox' view.
+    /// A sandbox's view.
     pub fn view(&self, sandbox: &str) -> Option<&Arc<View>> {
         self.views.get(sandbox)
     }
@@ -127,14 +156,14 @@ impl Table {
     /// somebody `suits` counts, so that a family is found where it is. `name`: in lower case, without the last dot.
     pub fn find(&self, view: &View, name: &str, suits: impl Fn(&Holder) -> bool) -> Known {
         let mut best = Known::Unknown;
-        for stand in view.stands.iter().filter(|s| s.named) {
+        for membership in view.memberships.iter().filter(|s| s.named) {
             let within = name
-                .strip_suffix(stand.zone.as_str())
+                .strip_suffix(membership.zone.as_str())
                 .and_then(|rest| rest.strip_suffix('.'));
             for wanted in [Some(name), within].into_iter().flatten() {
-                let link = stand.links.iter().find(|(alias, _)| alias == wanted);
+                let link = membership.links.iter().find(|(alias, _)| alias == wanted);
                 let target = link.map_or(wanted, |(_, target)| target);
-                let zone = self.zones.get(&stand.network);
+                let zone = self.zones.get(&membership.network);
                 match (zone.and_then(|z| z.names.get(target)), link) {
                     (Some(holders), _) if holders.values().any(&suits) => {
                         return Known::Held(holders.values().copied().collect());
@@ -148,11 +177,39 @@ impl Table {
         best
     }
 
-    /// The name of an address on one of a sandbox' networks, with its last dot.
+    /// All names that a sandbox sees, in order.
+    pub fn names(&self, view: &View) -> Vec<KnownName> {
+        let mut found = Vec::new();
+        for membership in view.memberships.iter().filter(|m| m.named) {
+            let zone = self.zones.get(&membership.network);
+            let of = |name: &str| -> Vec<IpAddr> {
+                let holders = zone.and_then(|z| z.names.get(name));
+                let holders = holders.into_iter().flat_map(OrdMap::values);
+                holders.flat_map(|h| addresses(*h)).collect()
+            };
+            let known = |name: &str, target: &str, link: Option<String>| KnownName {
+                name: name.to_owned(),
+                network: membership.network,
+                addresses: of(target),
+                link,
+            };
+            for (alias, target) in &membership.links {
+                found.push(known(alias, target, Some(target.clone())));
+            }
+            let hidden = |name: &&String| !membership.links.iter().any(|(alias, _)| alias == *name);
+            let names = zone.into_iter().flat_map(|z| z.names.keys());
+            found.extend(names.filter(hidden).map(|name| known(name, name, None)));
+        }
+        found.sort();
+        found
+    }
+
+    /// The name of an address on one of a sandbox's networks, with its last dot.
     pub fn name_of(&self, view: &View, address: IpAddr) -> Option<Arc<str>> {
-        let stands = view.stands.iter().filter(|s| s.named);
-        let mut zones = stands.filter_map(|s| self.zones.get(&s.network));
-        zones.find_map(|z| z.addresses.get(&address)).cloned()
+        let memberships = view.memberships.iter().filter(|s| s.named);
+        let mut zones = memberships.filter_map(|s| self.zones.get(&s.network));
+        let owner = zones.find_map(|z| z.addresses.get(&address)?.last())?;
+        Some(Arc::clone(&owner.name))
     }
 }
 
@@ -165,8 +222,8 @@ fn addresses(holder: Holder) -> impl Iterator<Item = IpAddr> {
 mod tests {
     use super::*;
 
-    fn stand(network: u32, names: &[&str], last: u8) -> Stand {
-        Stand {
+    fn membership(network: u32, names: &[&str], last: u8) -> Membership {
+        Membership {
             network,
             zone: format!("net{network}"),
             named: true,
@@ -184,10 +241,10 @@ mod tests {
         true
     }
 
-    fn view(id: &str, stands: Vec<Stand>) -> View {
+    fn view(id: &str, memberships: Vec<Membership>) -> View {
         View {
             sandbox: id.into(),
-            stands,
+            memberships,
             ..View::default()
         }
     }
@@ -195,11 +252,14 @@ mod tests {
     #[test]
     fn s01_names_are_known_on_common_networks_only() {
         let mut table = Table::default();
-        table.put(view("a", vec![stand(1, &["web"], 1)]));
-        table.put(view("b", vec![stand(1, &["db"], 2), stand(2, &["db"], 3)]));
-        table.put(view("c", vec![stand(2, &["other"], 4)]));
+        table.put(view("a", vec![membership(1, &["web"], 1)]));
+        table.put(view(
+            "b",
+            vec![membership(1, &["db"], 2), membership(2, &["db"], 3)],
+        ));
+        table.put(view("c", vec![membership(2, &["other"], 4)]));
         let a = table.view("a").unwrap().clone();
-        let held = |last| Known::Held(vec![stand(1, &["x"], last).holder]);
+        let held = |last| Known::Held(vec![membership(1, &["x"], last).holder]);
         assert_eq!(table.find(&a, "db", any), held(2));
         assert_eq!(table.find(&a, "db.net1", any), held(2));
         assert_eq!(table.find(&a, "db.net2", any), Known::Unknown);
@@ -212,10 +272,13 @@ mod tests {
     #[test]
     fn s05_a_family_is_found_on_the_network_that_has_it() {
         let mut table = Table::default();
-        let mut second = stand(2, &["db"], 2);
+        let mut second = membership(2, &["db"], 2);
         second.holder.v6 = Some("fd00::2".parse().unwrap());
-        table.put(view("a", vec![stand(1, &["a"], 1), stand(2, &["a"], 1)]));
-        table.put(view("b", vec![stand(1, &["db"], 2), second.clone()]));
+        table.put(view(
+            "a",
+            vec![membership(1, &["a"], 1), membership(2, &["a"], 1)],
+        ));
+        table.put(view("b", vec![membership(1, &["db"], 2), second.clone()]));
         let a = table.view("a").unwrap().clone();
         let found = table.find(&a, "db", |h| h.v6.is_some());
         assert_eq!(found, Known::Held(vec![second.holder]));
@@ -226,26 +289,49 @@ mod tests {
     #[test]
     fn s02_links_are_private_and_may_come_first() {
         let mut table = Table::default();
-        let mut own = stand(1, &["web"], 1);
+        let mut own = membership(1, &["web"], 1);
         own.links.push(("store".into(), "db".into()));
         table.put(view("a", vec![own]));
-        table.put(view("b", vec![stand(1, &["other"], 9)]));
+        table.put(view("b", vec![membership(1, &["other"], 9)]));
         let (a, b) = (
             table.view("a").unwrap().clone(),
             table.view("b").unwrap().clone(),
         );
         assert_eq!(table.find(&a, "store", any), Known::Dangling);
-        table.put(view("c", vec![stand(1, &["db"], 2)]));
+        table.put(view("c", vec![membership(1, &["db"], 2)]));
         assert!(matches!(table.find(&a, "store", any), Known::Held(_)));
         assert!(matches!(table.find(&a, "store.net1", any), Known::Held(_)));
         assert_eq!(table.find(&b, "store", any), Known::Unknown);
     }
 
     #[test]
+    fn b03_an_address_that_changed_hands_keeps_its_new_name() {
+        let address = "10.1.0.7".parse().unwrap();
+        let asker = view("asker", vec![membership(1, &["asker"], 1)]);
+        let name = |table: &Table| table.name_of(&asker, address).map(|n| n.to_string());
+        let mut table = Table::default();
+        table.put(asker.clone());
+        table.put(view("a", vec![membership(1, &["a"], 7)]));
+        table.put(view("b", vec![membership(1, &["b"], 7)]));
+        assert_eq!(name(&table).as_deref(), Some("b.net1."));
+        // The old holder's change comes last.
+        table.put(view("a", vec![membership(1, &["a"], 8)]));
+        assert_eq!(name(&table).as_deref(), Some("b.net1."));
+        table.remove("a");
+        assert_eq!(name(&table).as_deref(), Some("b.net1."));
+        // Published once more before its end.
+        table.put(view("a", vec![membership(1, &["a"], 7)]));
+        table.remove("a");
+        assert_eq!(name(&table).as_deref(), Some("b.net1."));
+        table.remove("b");
+        assert_eq!(name(&table), None);
+    }
+
+    #[test]
     fn s03_all_holders_of_an_alias_and_nothing_left_over() {
         let mut table = Table::default();
-        table.put(view("a", vec![stand(1, &["a", "app"], 1)]));
-        table.put(view("b", vec![stand(1, &["b", "app"], 2)]));
+        table.put(view("a", vec![membership(1, &["a", "app"], 1)]));
+        table.put(view("b", vec![membership(1, &["b", "app"], 2)]));
         let a = table.view("a").unwrap().clone();
         assert!(matches!(table.find(&a, "app", any), Known::Held(all) if all.len() == 2));
         table.remove("b");

@@ -1,149 +1,152 @@
 //! Connecting sandboxes to networks and disconnecting them.
 
-use super::{Engine, checks::check_endpoint};
+use std::sync::Arc;
+
+use super::{
+    Engine,
+    check_endpoint::{check_connection, check_leaving},
+    plan_endpoint::plan_endpoint,
+    starting::{attachment, check_mac, must_be_there},
+};
 use crate::{
-    error::{Error, Kind, Result},
+    driver::Network,
+    error::{Error, Kind, Reason, Result},
     kernel::sandbox as namespace,
-    model::{Attachment, Endpoint, EndpointRequest, Network, Sandbox},
-    store::Change,
+    model::{Attachment, Endpoint, EndpointSpec, Sandbox},
 };
 
 /// What connecting gave.
 #[derive(Clone, Debug)]
 pub enum Connected {
     /// An interface.
-    Now(Endpoint),
+    Now(Box<Endpoint>),
     /// The sandbox is stopped: it will be connected when it starts.
-    AtStart(Sandbox, Box<Attachment>),
+    AtStart(Box<Sandbox>, Box<Attachment>),
 }
 
 impl Engine {
-    /// Connects a sandbox to a network.
-    pub async fn connect(&self, request: EndpointRequest) -> Result<Connected> {
-        let id = self.read().sandbox(&request.sandbox)?.id.clone();
+    /// Connects a sandbox to a network. The same request again finds what the first made.
+    pub async fn connect(
+        &self,
+        sandbox: &str,
+        spec: EndpointSpec,
+        request_id: String,
+    ) -> Result<Connected> {
+        let id = self.desired().sandbox(sandbox)?.id.clone();
         let _alone = self.sandbox_locks.alone(&id).await;
-        let attachment = {
-            let model = self.read();
-            let network = model.network(&request.network)?;
-            let sandbox = model.sandbox(&id)?;
-            check_endpoint(&model, network, sandbox, &request)?;
-            Attachment {
-                request: EndpointRequest {
-                    network: network.name.clone(),
-                    sandbox: String::new(),
-                    ..request
-                },
-                ..Attachment::default()
-            }
+        let (network, before) = {
+            let desired = self.desired();
+            let network = Arc::clone(desired.network(&spec.network)?);
+            (network, Sandbox::clone(desired.sandbox(&id)?))
         };
-        if self.read().running.contains_key(&id) {
-            let made = self.attach(&id, &attachment, true).await?;
-            self.refresh_publications(&id)?;
-            self.report_host_gateway(&id);
-            return Ok(Connected::Now(made));
+        if let Some(made) = self.connected_before(&network, &before, &request_id) {
+            return Ok(made);
         }
-        let (sandbox, pending) = {
-            let mut model = self.write();
-            let mut sandbox = model.sandbox(&id)?.clone();
-            sandbox.attachments.push(attachment.clone());
-            let change = Change::put("sandbox", &id, &sandbox)?;
-            model.sandboxes.insert(id.clone(), sandbox.clone());
-            (sandbox, self.store.submit(vec![change]))
-        };
-        pending.written().await?;
-        Ok(Connected::AtStart(sandbox, Box::new(attachment)))
+        check_connection(&self.desired(), &network, &before, &spec)?;
+        let attachment = attachment(&network, spec, request_id);
+        let mut after = before.clone();
+        after.attachments.push(attachment.clone());
+        if before.running() {
+            return self
+                .attach(&network, after, &attachment)
+                .await
+                .map(|made| Connected::Now(Box::new(made)));
+        }
+        let ((), decided) = self.decide(|transaction| {
+            must_be_there(transaction.desired(), &network)?;
+            transaction.put_sandbox(after.clone());
+            Ok(())
+        })?;
+        self.carry_out(decided).await?;
+        Ok(Connected::AtStart(Box::new(after), Box::new(attachment)))
     }
 
-    /// Makes an endpoint of a running sandbox, whose lock is held. `record`: the attachment is new, too.
-    pub(super) async fn attach(
+    fn connected_before(
         &self,
-        sandbox_id: &str,
-        attachment: &Attachment,
-        record: bool,
-    ) -> Result<Endpoint> {
-        let (network_id, netns, owned) = {
-            let model = self.read();
-            let network = model.network(&attachment.request.network)?;
-            let netns = model.running.get(sandbox_id).cloned();
-            (network.id.clone(), netns, model.sandbox(sandbox_id)?.owned)
-        };
-        // In a namespace that others made there may be interfaces of theirs.
-        let foreign = match (&netns, owned) {
-            (Some(netns), false) => namespace::interfaces(netns).await?,
-            _ => Vec::new(),
-        };
-        let _shared = self.network_locks.shared(&network_id).await;
-        let (network, endpoint, before, pending) = {
-            let mut model = self.write();
-            let network = model.network(&network_id).map_err(|mut e| {
-                e.message = format!("network {} not found", attachment.request.network);
-                e
-            })?;
-            let network = network.clone();
-            let before = model.sandbox(sandbox_id)?.clone();
-            check_endpoint(&model, &network, &before, &attachment.request)?;
-            model.check_links(&network, &before, &attachment.request.links)?;
-            let mut changes = vec![Change::put("dirty", sandbox_id, &true)?];
-            let endpoint =
-                model.plan_endpoint(&network, &before, attachment, &foreign, &mut changes)?;
-            changes.push(Change::put("endpoint", &endpoint.id, &endpoint)?);
-            if record {
-                let mut after = before.clone();
-                after.attachments.push(attachment.clone());
-                changes.push(Change::put("sandbox", sandbox_id, &after)?);
-                model.sandboxes.insert(sandbox_id.to_owned(), after);
-            }
-            model.insert_endpoint(endpoint.clone());
-            (network, endpoint, before, self.store.submit(changes))
-        };
-        let made = async {
-            pending.written().await?;
-            fail::fail_point!("endpoint-stored");
-            // Its name resolves before its first packet.
-            self.publish_names(sandbox_id);
-            self.write_hosts(sandbox_id)?;
-            self.realize_endpoint(&endpoint, true).await.map(drop)
-        };
-        if let Err(e) = made.await {
-            let mut changes = vec![Change::delete("endpoint", &endpoint.id)];
-            if record {
-                changes.push(Change::put("sandbox", sandbox_id, &before)?);
-            }
-            self.commit_or_log(changes, "undoing a connection").await;
-            if record {
-                self.write().sandboxes.insert(sandbox_id.to_owned(), before);
-            }
-            self.unrealize_endpoint(&endpoint).await;
-            self.follow_hosts(sandbox_id);
-            return Err(e);
+        network: &Network,
+        sandbox: &Sandbox,
+        request_id: &str,
+    ) -> Option<Connected> {
+        if request_id.is_empty() {
+            return None;
         }
-        self.clean(sandbox_id);
-        self.emit_connection("connect", &network, sandbox_id);
+        let desired = self.desired();
+        let mut endpoints = desired.endpoints_of(&sandbox.id);
+        if let Some(e) = endpoints.find(|e| e.network == network.id && e.request_id == request_id) {
+            return Some(Connected::Now(Box::new(Endpoint::clone(e))));
+        }
+        let same = |a: &&Attachment| a.spec.network == network.name && a.request_id == request_id;
+        let found = sandbox.attachments.iter().find(same)?;
+        (!sandbox.running())
+            .then(|| Connected::AtStart(Box::new(sandbox.clone()), Box::new(found.clone())))
+    }
+
+    /// Makes an endpoint of a running sandbox, whose lock is held.
+    async fn attach(
+        &self,
+        network: &Arc<Network>,
+        after: Sandbox,
+        attachment: &Attachment,
+    ) -> Result<Endpoint> {
+        let netns = self.state().observed.running.get(&after.id).cloned();
+        // In a namespace that others made there may be interfaces of theirs.
+        let foreign = match &netns {
+            Some(netns) if !after.owned() => namespace::interfaces(netns).await?,
+            Some(_) => Vec::new(),
+            None => {
+                return Err(Error::conflict(format!(
+                    "the namespace of sandbox {} is not open",
+                    after.name
+                ))
+                .because(Reason::Degraded)
+                .about("object", &after.id)
+                .hint("netctl sandbox inspect says why; stop it and start it again"));
+            }
+        };
+        let _shared = self.network_locks.shared(&network.id).await;
+        let given = self.give(network, attachment, foreign).await?;
+        let decided = self.decide(|transaction| {
+            must_be_there(transaction.desired(), network)?;
+            let desired = transaction.desired();
+            self.check_links(desired, network, &after, &attachment.spec.links)?;
+            let endpoint = plan_endpoint(desired, network, &after, attachment, &given)?;
+            check_mac(desired, &endpoint, network)?;
+            transaction.put_sandbox(after);
+            self.put_endpoint(transaction, endpoint.clone())?;
+            transaction.setting(self.numbers_taken()?);
+            Ok(endpoint)
+        });
+        let (endpoint, decided) = match decided {
+            Ok(decided) => decided,
+            Err(e) => {
+                self.take_given_back(network, &given).await;
+                return Err(e);
+            }
+        };
+        self.carry_out(decided).await?;
         Ok(endpoint)
     }
 
     /// Disconnects a sandbox from a network. Returns the endpoint's id, empty for a stopped sandbox.
     pub async fn disconnect(&self, network: &str, sandbox: &str) -> Result<String> {
-        let id = self.read().sandbox(sandbox)?.id.clone();
+        let id = self.desired().sandbox(sandbox)?.id.clone();
         let _alone = self.sandbox_locks.alone(&id).await;
-        let (network, endpoint, pending) = {
-            let mut model = self.write();
-            let mut after = model.sandbox(&id)?.clone();
-            let known = model.network(network).cloned();
+        let (endpoint, decided) = self.decide(|transaction| {
+            let desired = transaction.desired();
+            let mut after = Sandbox::clone(desired.sandbox(&id)?);
+            let known = desired.network(network).cloned();
+            if let Ok(known) = &known {
+                check_leaving(known)?;
+            }
             // A network that is gone can still be what a stopped sandbox waits for.
             let name = known.as_ref().map_or(network, |n| &n.name).to_owned();
             let count = after.attachments.len();
-            after.attachments.retain(|a| a.request.network != name);
+            after.attachments.retain(|a| a.spec.network != name);
             let attached = after.attachments.len() < count;
-            if known.as_ref().is_ok_and(|n| n.driver == "host") {
-                return Err(Error::invalid(
-                    "container cannot be disconnected from host network or connected to host network",
-                ));
-            }
-            let endpoint = match &known {
-                Ok(n) => model.endpoints_of(&id).find(|e| e.network == n.id).cloned(),
-                Err(_) => None,
-            };
+            let endpoint = known.as_ref().ok().and_then(|n| {
+                let mut endpoints = desired.endpoints_of(&id);
+                endpoints.find(|e| e.network == n.id).cloned()
+            });
             if endpoint.is_none() && !attached {
                 let known = known?;
                 return Err(Error::new(
@@ -153,45 +156,18 @@ impl Engine {
                         after.name, known.name
                     ),
                 )
+                .because(Reason::NotConnected)
+                .about("sandbox", &after.name)
+                .about("network", &known.name)
                 .hint("netctl sandbox inspect shows its networks"));
             }
-            let mut changes = vec![Change::put("sandbox", &id, &after)?];
             if let Some(endpoint) = &endpoint {
-                changes.push(Change::delete("endpoint", &endpoint.id));
-                changes.push(Change::put("dirty", &id, &true)?);
+                transaction.remove_endpoint(&endpoint.id);
             }
-            model.sandboxes.insert(id.clone(), after);
-            (known.ok(), endpoint, self.store.submit(changes))
-        };
-        pending.written().await?;
-        fail::fail_point!("endpoint-deleted");
-        let Some(endpoint) = endpoint else {
-            return Ok(String::new());
-        };
-        self.unrealize_endpoint(&endpoint).await;
-        self.follow_hosts(&id);
-        self.report_host_gateway(&id);
-        self.refresh_publications(&id)?;
-        self.refresh_routes(&id).await?;
-        self.clean(&id);
-        if let Some(network) = network {
-            self.emit_connection("disconnect", &network, &id);
-        }
-        Ok(endpoint.id)
-    }
-
-    /// A sandbox' kernel state is what the store says; a start need not look.
-    pub(super) fn clean(&self, sandbox: &str) {
-        // If it gets lost, a start only does what is done already.
-        let _ = self.store.submit(vec![Change::delete("dirty", sandbox)]);
-    }
-
-    pub(super) fn emit_connection(&self, action: &'static str, network: &Network, sandbox: &str) {
-        let attributes = [
-            ("name", &*network.name),
-            ("type", &*network.driver),
-            ("container", sandbox),
-        ];
-        self.emit("network", action, &network.id, &attributes);
+            transaction.put_sandbox(after);
+            Ok(endpoint)
+        })?;
+        self.carry_out(decided).await?;
+        Ok(endpoint.map(|e| e.id.clone()).unwrap_or_default())
     }
 }

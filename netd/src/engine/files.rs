@@ -1,5 +1,5 @@
 //! The files that tell a sandbox names: `RUN/files/<sandbox id>/{resolv.conf,hosts,hostname}`. They follow the model, and
-//! are written in place, because whoever runs the sandbox' processes mounts them.
+//! are written in place, because whoever runs the sandbox's processes mounts them.
 
 use std::{
     collections::BTreeSet,
@@ -7,11 +7,11 @@ use std::{
     io::{self, Read as _},
     os::unix::fs::{FileExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
-    sync::PoisonError,
 };
 
-use super::{Engine, Model};
+use super::{Engine, View, locked, state::State};
 use crate::{
+    directories,
     error::{Error, Result},
     files,
     model::Sandbox,
@@ -22,7 +22,7 @@ const RESOLV_CONF: &str = "resolv.conf";
 const HOSTS: &str = "hosts";
 const HOSTNAME: &str = "hostname";
 
-/// Where a sandbox' files are.
+/// Where a sandbox's files are.
 pub struct FilePaths {
     directory: PathBuf,
     /// For /etc/resolv.conf.
@@ -33,23 +33,34 @@ pub struct FilePaths {
     pub hostname: PathBuf,
 }
 
-impl Model {
-    /// Where the files of a sandbox are, if it has some: it runs, and not on the host network.
+/// Where the files of a sandbox are, if it has some: it runs, and not on the host network.
+fn paths(directory: &Path, state: &State, sandbox: &Sandbox) -> Option<FilePaths> {
+    if sandbox.host() || !state.observed.running.contains_key(&sandbox.id) {
+        return None;
+    }
+    let directory = directory.join(&sandbox.id);
+    Some(FilePaths {
+        resolv_conf: directory.join(RESOLV_CONF),
+        hosts: directory.join(HOSTS),
+        hostname: directory.join(HOSTNAME),
+        directory,
+    })
+}
+
+impl View {
+    /// Where the files of a sandbox are, if it has some.
     pub fn files(&self, sandbox: &Sandbox) -> Option<FilePaths> {
-        if sandbox.host || !self.running.contains_key(&sandbox.id) {
-            return None;
-        }
-        let directory = self.files.join(&sandbox.id);
-        Some(FilePaths {
-            resolv_conf: directory.join(RESOLV_CONF),
-            hosts: directory.join(HOSTS),
-            hostname: directory.join(HOSTNAME),
-            directory,
-        })
+        paths(&self.files, &self.state, sandbox)
     }
 }
 
 impl Engine {
+    /// Directory of the sandboxes' files.
+    pub(super) fn files_directory(&self) -> PathBuf {
+        let files = directories::files(&self.instance.run);
+        std::path::absolute(&files).unwrap_or(files)
+    }
+
     /// Writes the files of a sandbox that starts.
     pub(super) fn make_files(&self, sandbox: &str) -> Result<()> {
         self.write_files(sandbox, true).map(drop)
@@ -57,23 +68,25 @@ impl Engine {
 
     /// Writes what is missing or not right, but leaves a resolv.conf as it is unless `anew`. Says whether it wrote.
     pub(super) fn write_files(&self, sandbox: &str, anew: bool) -> Result<bool> {
-        let _alone = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _alone = locked(&self.writing);
         let (paths, names, hostname, lines) = {
-            let model = self.read();
-            let Ok(sandbox) = model.sandbox(sandbox) else {
+            let state = self.state();
+            let Ok(sandbox) = state.sandbox(sandbox) else {
                 return Ok(false);
             };
-            let Some(paths) = model.files(sandbox) else {
+            let Some(paths) = paths(&self.files_directory(), &state, sandbox) else {
                 return Ok(false);
             };
             let names = sandbox.names.clone();
             let hostname = sandbox.hostname.clone();
-            (paths, names, hostname, model.host_lines(sandbox))
+            (paths, names, hostname, state.host_lines(sandbox))
         };
         fs::create_dir_all(&paths.directory)
             .map_err(|e| Error::internal(format!("creating {}", paths.directory.display()), e))?;
         let mut wrote = false;
-        if anew || !paths.resolv_conf.exists() {
+        // One that is empty was being written when the daemon was killed.
+        let written = fs::metadata(&paths.resolv_conf).is_ok_and(|m| m.len() > 0);
+        if anew || !written {
             let host = self.host_resolv_conf();
             wrote |= write(&paths.resolv_conf, &files::resolv_conf(&host, &names))?;
         }
@@ -98,14 +111,22 @@ impl Engine {
 
     /// Writes the hosts file of a sandbox whose networks have changed, and those of the sandboxes that link to it.
     pub(super) fn write_hosts(&self, sandbox: &str) -> Result<()> {
-        let _alone = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let all = self.read().linked_to(sandbox);
-        for id in all {
-            let found = {
-                let model = self.read();
-                let found = model.sandboxes.get(&id);
-                found.and_then(|s| Some((model.files(s)?.hosts, model.host_lines(s))))
-            };
+        let name = self
+            .desired()
+            .sandboxes()
+            .get(sandbox)
+            .map(|s| s.name.clone());
+        self.write_hosts_of(sandbox, &name.unwrap_or_default())
+    }
+
+    /// As [`Engine::write_hosts`], of a sandbox that may not be desired any more.
+    fn write_hosts_of(&self, sandbox: &str, name: &str) -> Result<()> {
+        let _alone = locked(&self.writing);
+        let (state, directory) = (self.state(), self.files_directory());
+        for id in state.linked_to(sandbox, name) {
+            let found = state.sandboxes().get(&id);
+            let found = found
+                .and_then(|s| Some((paths(&directory, &state, s)?.hosts, state.host_lines(s))));
             let Some((path, lines)) = found else {
                 continue;
             };
@@ -118,45 +139,32 @@ impl Engine {
         Ok(())
     }
 
-    /// As [`Engine::write_hosts`] where nothing more can be done if it fails.
-    pub(super) fn follow_hosts(&self, sandbox: &str) {
-        if let Err(e) = self.write_hosts(sandbox) {
-            tracing::warn!("{e}");
-        }
-    }
-
     /// Removes the files of a sandbox that runs no more.
-    pub(super) fn remove_files(&self, sandbox: &str) {
+    pub(super) fn remove_files(&self, sandbox: &Sandbox) {
         {
-            let _alone = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-            let directory = self.read().files.join(sandbox);
-            if let Err(e) = fs::remove_dir_all(&directory)
-                && e.kind() != io::ErrorKind::NotFound
-            {
-                tracing::warn!("removing {}: {e}", directory.display());
+            let _alone = locked(&self.writing);
+            let directory = self.files_directory();
+            if let Err(e) = directories::remove_files(&directory, &sandbox.id) {
+                tracing::warn!("{e}");
             }
         }
-        self.follow_hosts(sandbox);
+        if let Err(e) = self.write_hosts_of(&sandbox.id, &sandbox.name) {
+            tracing::warn!("{e}");
+        }
     }
 
     /// At the daemon's start: files of sandboxes that run no more go, those of the others come back. `fresh`: sandboxes
     /// whose namespace is new.
     pub(super) fn restore_files(&self, fresh: &BTreeSet<String>) {
-        let directory = self.read().files.clone();
-        // Nothing was ever made there.
-        let found = fs::read_dir(&directory).into_iter().flatten().flatten();
-        for entry in found {
-            let id = entry.file_name();
-            if !id.to_str().is_some_and(|id| self.has_files(id)) {
-                let removed = fs::remove_dir_all(entry.path());
-                let path = entry.path().display().to_string();
-                match removed {
-                    Ok(()) => self.warn(format!("removed the left-over files {path}")),
-                    Err(e) => self.warn(format!("removing the left-over files {path}: {e}")),
-                }
-            }
+        let state = self.state();
+        let wanted = |id: &str| {
+            let sandbox = state.sandboxes().get(id);
+            sandbox.is_some_and(|s| paths(&self.files_directory(), &state, s).is_some())
+        };
+        for done in directories::clean_files(&self.files_directory(), wanted) {
+            self.warn(done.to_string());
         }
-        let running: Vec<String> = self.read().running.keys().cloned().collect();
+        let running: Vec<String> = state.observed.running.keys().cloned().collect();
         for id in running {
             if let Err(e) = self.write_files(&id, fresh.contains(&id)) {
                 self.warn(e.to_string());
@@ -164,20 +172,14 @@ impl Engine {
         }
     }
 
-    fn has_files(&self, id: &str) -> bool {
-        let model = self.read();
-        let sandbox = model.sandboxes.get(id);
-        sandbox.is_some_and(|s| model.files(s).is_some())
-    }
-
     /// Says so when a sandbox wants the host's address in its hosts file and the host has none there.
     pub(super) fn report_host_gateway(&self, sandbox: &str) {
-        let model = self.read();
-        let Some(sandbox) = model.sandboxes.get(sandbox).filter(|s| !s.host) else {
+        let desired = self.desired().clone();
+        let Some(sandbox) = desired.sandboxes().get(sandbox).filter(|s| !s.host()) else {
             return;
         };
         let wanted = sandbox.names.hosts.iter().any(|(_, a)| a.is_none());
-        if wanted && model.host_gateways(&sandbox.id).next().is_none() {
+        if wanted && desired.host_gateways(&sandbox.id).next().is_none() {
             tracing::warn!(
                 "sandbox {}: its host-gateway lines are left out, because the host has no address on the network of its \
                 default route",
@@ -199,7 +201,7 @@ fn replace(path: &Path, text: &[u8]) -> io::Result<bool> {
     options
         .read(true)
         .write(true)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC);
+        .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_CLOEXEC);
     let file = match options.open(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             let file = options.create(true).open(path)?;

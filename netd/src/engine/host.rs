@@ -3,23 +3,22 @@
 use std::{
     collections::BTreeSet,
     net::IpAddr,
-    sync::{Arc, MutexGuard, PoisonError},
+    sync::{Arc, MutexGuard},
     time::Duration,
 };
 
 use ipnetwork::IpNetwork;
 use tokio::sync::mpsc;
 
-use super::{Engine, Model};
+use super::{Engine, events::Event, locked, state::State};
 use crate::{
     dataplane::{HostAddressSpec, UplinkSpec},
+    driver::Network,
     error::{Error, Result},
     ipam,
-    kernel::{
-        host::{self, Changes, HostLink, HostState},
-        sandbox as namespace,
-    },
-    model::{Endpoint, Network},
+    kernel::host::{self, Changes, HostLink, HostState},
+    model::Endpoint,
+    observed::ObjectId,
 };
 
 /// How often silent flows are looked for.
@@ -27,24 +26,20 @@ const SWEEP: Duration = Duration::from_secs(5);
 /// How often the flows of endpoints that are gone are removed, if there are such.
 const FORGET: Duration = Duration::from_millis(200);
 
-impl Model {
+impl State {
     /// Whether a link is netd's own, of whatever instance, or about to be: its alias is set after it is made.
     fn owns(&self, link: &HostLink) -> bool {
         link.alias.starts_with("netd:") || self.owns_name(&link.name)
     }
 
     fn owns_name(&self, name: &str) -> bool {
-        let network =
-            |n: &Network| n.device == name || name.strip_prefix("np-") == Some(&n.id[..12]);
-        let endpoint = || {
-            let id = name.strip_prefix("nd-").unwrap_or("-");
-            let mut behind = self.endpoints().range(id.to_owned()..);
-            !id.is_empty()
-                && behind
-                    .next()
-                    .is_some_and(|(found, _)| found.starts_with(id))
-        };
-        endpoint() || (!name.is_empty() && self.networks.values().any(network))
+        let endpoint = name
+            .strip_prefix("nd-")
+            .is_some_and(|id| self.has_endpoint_beginning(id));
+        let peer = name
+            .strip_prefix("np-")
+            .is_some_and(|id| self.has_network_beginning(id));
+        endpoint || peer || (!name.is_empty() && self.network_with_device(name).is_some())
     }
 
     fn uplinks(&self, state: &HostState) -> Vec<UplinkSpec> {
@@ -70,13 +65,14 @@ impl Model {
 
     fn host_addresses(&self, state: &HostState) -> Vec<HostAddressSpec> {
         let devices: std::collections::BTreeMap<u32, &String> = self
+            .observed
             .devices
             .iter()
-            .map(|(id, (ifindex, _))| (*ifindex, id))
+            .map(|(id, device)| (device.ifindex, id))
             .collect();
         let spec = |a: &host::HostAddr| {
             let owner = devices.get(&a.ifindex);
-            let network = owner.and_then(|id| self.networks.get(*id));
+            let network = owner.and_then(|id| self.networks().get(*id));
             HostAddressSpec {
                 addr: a.net.ip(),
                 network: network.map_or(0, |n| n.number),
@@ -90,9 +86,15 @@ impl Model {
             .collect()
     }
 
+    /// Where routes of the host would be in the way.
+    fn subnets(&self) -> Vec<IpNetwork> {
+        let pools = self.networks().values().flat_map(|n| &n.pools);
+        pools.map(|p| p.subnet).collect()
+    }
+
     /// Destinations of the host that are not netd's: routes and addresses of uplinks.
     fn foreign_destinations(&self, state: &HostState) -> BTreeSet<IpNetwork> {
-        let own: BTreeSet<u32> = self.devices.values().map(|(ifindex, _)| *ifindex).collect();
+        let own: BTreeSet<u32> = self.observed.devices.values().map(|d| d.ifindex).collect();
         let addresses = state.addresses.iter().filter(|a| !own.contains(&a.ifindex));
         let nets = addresses.filter(|a| !a.net.ip().is_loopback());
         let nets = nets.filter_map(|a| IpNetwork::new(a.net.network(), a.net.prefix()).ok());
@@ -107,29 +109,27 @@ impl Engine {
     pub(super) async fn refresh_host(&self) -> Result<()> {
         let _alone = self.host_lock.lock().await;
         let resolv_conf = &self.config.dns.resolv_conf;
-        let state = self.netlink.host_state(resolv_conf).await?;
-        let (uplinks, addresses, trusted, before) = {
-            let mut model = self.write();
-            let uplinks = model.uplinks(&state);
-            let addresses = model.host_addresses(&state);
-            let before = std::mem::replace(&mut model.host, state);
-            let trusted: Vec<(u32, Vec<u32>)> = model
-                .networks
-                .values()
-                .filter(|n| !n.options().trusted.is_empty())
-                .map(|n| (n.number, model.trusted(n)))
-                .collect();
-            (uplinks, addresses, trusted, before)
-        };
+        let subnets = self.state().subnets();
+        self.context.netlink.mind(subnets).await?;
+        let state = self.context.netlink.host_state(resolv_conf).await?;
+        let now = Arc::new(state);
+        let before = self
+            .context
+            .observations
+            .note(|o| std::mem::replace(&mut o.host, Arc::clone(&now)));
+        let state = self.state();
+        let (uplinks, addresses) = (state.uplinks(&now), state.host_addresses(&now));
         self.dataplane.set_host_addresses(&addresses)?;
-        self.report_uplinks(&self.dataplane.set_uplinks(&uplinks));
-        for (network, ifindices) in trusted {
-            self.dataplane.set_trusted(network, &ifindices)?;
+        self.report_uplinks(&self.dataplane.set_uplinks(&uplinks).await);
+        for network in state.networks().values() {
+            network
+                .driver()
+                .follow_trusted(&self.context, network.record())?;
         }
         // Of a route, only destination and interface are read: whatever happened may concern any flow.
         self.dataplane.bump_generation()?;
         self.report_overlaps(&before);
-        let mtu = self.read().host.egress_mtu();
+        let mtu = now.egress_mtu();
         if mtu != before.egress_mtu() && !before.links.is_empty() {
             self.follow_mtu(mtu).await;
         }
@@ -151,20 +151,18 @@ impl Engine {
     }
 
     fn failing_uplinks(&self) -> MutexGuard<'_, BTreeSet<String>> {
-        self.failing_uplinks
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        locked(&self.failing_uplinks)
     }
 
     /// Warns when something new of the host, such as a VPN, lies over a network's subnet.
     fn report_overlaps(&self, before: &HostState) {
         let found: Vec<(String, String, String)> = {
-            let model = self.read();
-            let known = model.foreign_destinations(before);
-            let now = model.foreign_destinations(&model.host);
+            let state = self.state();
+            let known = state.foreign_destinations(before);
+            let now = state.foreign_destinations(&state.observed.host);
             let mut found = Vec::new();
             for new in now.difference(&known).filter(|n| n.prefix() > 0) {
-                for network in model.networks.values().filter(|n| !n.device.is_empty()) {
+                for network in state.networks().values().filter(|n| !n.device.is_empty()) {
                     let mut pools = network.pools.iter();
                     if let Some(pool) = pools.find(|p| ipam::overlap(&p.subnet, new)) {
                         let text = format!(
@@ -179,48 +177,29 @@ impl Engine {
         };
         for (id, name, text) in found {
             let attributes = [("name", &*name), ("message", &*text)];
-            self.emit("network", "warning", &id, &attributes);
+            self.tell(Event::new("network", "warning", &id, &attributes));
             self.warn(text);
         }
     }
 
-    /// Networks without an MTU of their own take the one of the way out.
+    /// Networks without an MTU of their own take the one of the way out. One that fails is degraded, and tried again.
     async fn follow_mtu(&self, mtu: u32) {
-        let networks: Vec<Network> = {
-            let model = self.read();
-            let follows = |n: &&Network| n.mtu.is_none() && !n.device.is_empty();
-            model.networks.values().filter(follows).cloned().collect()
-        };
-        for network in networks {
-            if let Err(e) = self.set_mtu(&network, mtu).await {
-                tracing::warn!("setting the MTU of network {} to {mtu}: {e}", network.name);
+        let state = self.state();
+        let follows = |n: &&Arc<Network>| n.mtu.is_none() && !n.device.is_empty();
+        for network in state.networks().values().filter(follows) {
+            let endpoints: Vec<Endpoint> = self
+                .state()
+                .endpoints_on(&network.id)
+                .map(|e| Endpoint::clone(e))
+                .collect();
+            let driver = network.driver();
+            let set = driver.set_mtu(&self.context, network.record(), &endpoints, mtu);
+            if let Err(e) = set.await {
+                let text = format!("setting the MTU to {mtu}: {e}");
+                self.degrade(ObjectId::Network(network.id.clone()), &text);
             }
         }
         tracing::info!("networks follow the MTU of the way out: {mtu}");
-    }
-
-    async fn set_mtu(&self, network: &Network, mtu: u32) -> Result<()> {
-        let (device, links) = {
-            let model = self.read();
-            let links: Vec<(Endpoint, u32)> = model
-                .endpoints_on(&network.id)
-                .filter_map(|e| Some((e.clone(), *model.links.get(&e.id)?)))
-                .collect();
-            (model.devices.get(&network.id).copied(), links)
-        };
-        if let Some((ifindex, peer)) = device {
-            self.netlink.set_mtu(peer, mtu).await?;
-            self.netlink.set_mtu(ifindex, mtu).await?;
-        }
-        for (endpoint, ifindex) in links {
-            let netns = self.read().running.get(&endpoint.sandbox).cloned();
-            self.netlink.set_mtu(ifindex, mtu).await?;
-            if let Some(netns) = netns {
-                namespace::set_mtu(&netns, endpoint.interface.clone(), mtu).await?;
-            }
-            self.tell_endpoint(&endpoint, ifindex)?;
-        }
-        Ok(())
     }
 
     /// Keeps following, and sweeping, until the runtime ends.
@@ -252,6 +231,7 @@ impl Engine {
                 if let Err(e) = engine.report_overload() {
                     tracing::warn!("looking for limits that were met: {e}");
                 }
+                engine.mend_degraded().await;
                 let again = !engine.failing_uplinks().is_empty();
                 if again && let Err(e) = engine.refresh_host().await {
                     tracing::warn!("trying uplinks again: {e}");
@@ -277,28 +257,34 @@ impl Engine {
     }
 
     async fn follow_changes(self: &Arc<Self>, changes: &Changes) {
-        let (foreign, lost) = {
-            let mut model = self.write();
-            let mut own: BTreeSet<u32> = model.links.values().copied().collect();
-            own.extend(model.devices.values().flat_map(|(a, b)| [*a, *b]));
-            let lost: BTreeSet<u32> = changes.removed.intersection(&own).copied().collect();
-            own.extend(&model.retired);
-            model.retired.retain(|i| !changes.removed.contains(i));
-            // A link that came and went, or that netd removed, changes nothing for the host.
-            let known = |i: &u32| {
-                let mut links = model.host.links.iter();
-                links.any(|l| l.ifindex == *i && !l.alias.starts_with("netd:"))
-            };
-            let mut others = changes.touched.difference(&own);
-            // One that netd is just making is known by its name.
-            let ours = |i: &u32| {
-                let name = nix::net::if_::if_indextoname(*i);
-                name.is_ok_and(|n| model.owns_name(&n.to_string_lossy()))
-            };
-            let foreign = others.any(|i| known(i) || !(changes.removed.contains(i) || ours(i)));
-            (foreign, lost)
+        let state = self.state();
+        let mut own: BTreeSet<u32> = state.observed.own_interfaces().collect();
+        let lost: BTreeSet<u32> = changes.removed.intersection(&own).copied().collect();
+        own.extend(&state.observed.retired);
+        self.context.observations.note(|o| {
+            for gone in &changes.removed {
+                o.retired.remove(gone);
+            }
+        });
+        // A link that came and went, or that netd removed, changes nothing for the host.
+        let known = |i: &u32| {
+            let mut links = state.observed.host.links.iter();
+            links.any(|l| l.ifindex == *i && !l.alias.starts_with("netd:"))
         };
-        if !lost.is_empty() {
+        let mut others = changes.touched.difference(&own);
+        // One that netd is just making is known by its name.
+        let ours = |i: &u32| {
+            let name = nix::net::if_::if_indextoname(*i);
+            name.is_ok_and(|n| state.owns_name(&n.to_string_lossy()))
+        };
+        let foreign = others.any(|i| known(i) || !(changes.removed.contains(i) || ours(i)));
+        if changes.overrun {
+            // Which of netd's own links went is not known.
+            match self.mend_known_links().await {
+                Ok(mended) => mended.iter().for_each(|text| tracing::warn!("{text}")),
+                Err(e) => tracing::warn!("looking for lost interfaces: {e}"),
+            }
+        } else if !lost.is_empty() {
             self.mend_links(&lost).await;
         }
         if foreign && let Err(e) = self.refresh_host().await {

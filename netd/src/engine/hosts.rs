@@ -1,12 +1,13 @@
-//! What stands in a sandbox' hosts file, by the model: extra hosts, legacy links and its own names.
+//! What stands in a sandbox's hosts file, by the model: extra hosts, legacy links and its own names.
 
 use std::{collections::BTreeSet, net::IpAddr};
 
-use super::Model;
+use super::{Engine, state::Desired};
 use crate::{
-    error::{Error, Result},
+    driver::Network,
+    error::{Error, Reason, Result},
     files::{self, Line},
-    model::{Endpoint, Network, Sandbox},
+    model::{Endpoint, Sandbox},
 };
 
 /// Target and alias of a link.
@@ -14,13 +15,13 @@ fn parts(link: &str) -> (&str, &str) {
     link.split_once(':').unwrap_or((link, link))
 }
 
-impl Model {
+impl Desired {
     /// Address of the host as a sandbox sees it, if the host is on the network of its default route.
     fn host_gateway(&self, sandbox: &str, v4: bool) -> Option<IpAddr> {
         let endpoint = self.gateway_endpoint(sandbox, v4)?;
-        let network = self.networks.get(&endpoint.network)?;
-        let mut held = network.host_gateways().map(|net| net.ip());
-        held.find(|address| address.is_ipv4() == v4)
+        let network = self.networks().get(&endpoint.network)?;
+        let held = network.host_gateways().into_iter().map(|net| net.ip());
+        held.into_iter().find(|address| address.is_ipv4() == v4)
     }
 
     /// Addresses of the host as a sandbox sees it.
@@ -29,7 +30,7 @@ impl Model {
         families.filter_map(move |v4| self.host_gateway(sandbox, v4))
     }
 
-    /// A sandbox' lines of its hosts file.
+    /// A sandbox's lines of its hosts file.
     pub(super) fn host_lines(&self, sandbox: &Sandbox) -> Vec<Line> {
         let mut lines: Vec<Line> = Vec::new();
         for (name, address) in &sandbox.names.hosts {
@@ -60,8 +61,8 @@ impl Model {
 
     /// The links of an endpoint that stand in the hosts file; on other networks the resolver knows them.
     fn legacy_links<'a>(&self, endpoint: &'a Endpoint) -> &'a [String] {
-        let network = self.networks.get(&endpoint.network);
-        if network.is_some_and(Network::default_bridge) {
+        let network = self.networks().get(&endpoint.network);
+        if network.is_some_and(|n| n.names().links_in_hosts) {
             &endpoint.links
         } else {
             &[]
@@ -71,16 +72,13 @@ impl Model {
     fn addresses_on(&self, sandbox: &str, network: &str) -> impl Iterator<Item = IpAddr> {
         let mut endpoints = self.endpoints_of(sandbox);
         let found = endpoints.find(|e| e.network == network);
-        let addresses = found.map(Endpoint::addresses).unwrap_or_default();
+        let addresses = found.map(|e| e.addresses()).unwrap_or_default();
         addresses.into_iter().map(|net| net.ip())
     }
 
     /// Sandboxes that may have legacy links to this one, and itself.
-    pub(super) fn linked_to(&self, target: &str) -> BTreeSet<String> {
+    pub(super) fn linked_to(&self, target: &str, name: &str) -> BTreeSet<String> {
         let mut found = BTreeSet::from([target.to_owned()]);
-        let Some(name) = self.sandboxes.get(target).map(|s| s.name.as_str()) else {
-            return found;
-        };
         let names = |link: &String| {
             let (wanted, _) = parts(link);
             wanted == name || target.starts_with(wanted)
@@ -92,36 +90,46 @@ impl Model {
         }
         found
     }
+}
 
-    /// Refuses legacy links to what is not there. On other networks a link may come before its target.
+impl Engine {
+    /// Refuses links to what is not there, where they stand in the hosts file. On other networks a link may come before its
+    /// target.
     pub(super) fn check_links(
         &self,
+        desired: &Desired,
         network: &Network,
         sandbox: &Sandbox,
         links: &[String],
     ) -> Result<()> {
-        if !network.default_bridge() {
+        if !network.names().links_in_hosts {
             return Ok(());
         }
+        let observed = self.context.observations.now();
         for link in links {
             let (wanted, alias) = parts(link);
-            let target = self.sandbox(wanted).map_err(|e| {
+            let target = desired.sandbox(wanted).map_err(|e| {
                 Error::invalid(format!("could not get container for {wanted}: {}", e.message))
                     .hint("on the default bridge a link's target must be there; make a network of your own for others")
             })?;
-            if !self.running.contains_key(&target.id) {
+            if !observed.running.contains_key(&target.id) {
                 return Err(Error::conflict(format!(
                     "Cannot link to a non running container: /{} AS /{}/{alias}",
                     target.name, sandbox.name
                 ))
+                .because(Reason::NotRunning)
+                .about("sandbox", &target.name)
                 .hint("start it first"));
             }
-            let mut endpoints = self.endpoints_of(&target.id);
+            let mut endpoints = desired.endpoints_of(&target.id);
             if !endpoints.any(|e| e.network == network.id) {
                 return Err(Error::conflict(format!(
                     "Cannot link to /{}, as it does not belong to the default network",
                     target.name
                 ))
+                .because(Reason::NotConnected)
+                .about("sandbox", &target.name)
+                .about("network", &network.name)
                 .hint(format!("connect it to {} first", network.name)));
             }
         }

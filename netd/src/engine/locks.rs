@@ -1,5 +1,5 @@
 //! Who may work on which object: one request at a time on a sandbox; on a network either its maker or remover alone, or
-//! any number of requests that connect sandboxes to it. A sandbox' lock is taken before a network's, never after.
+//! any number of requests that connect sandboxes to it. A sandbox's lock is taken before a network's, never after.
 
 use std::{
     collections::HashMap,

@@ -1,78 +1,46 @@
 //! Mending what others broke while the daemon runs: links that were deleted, map entries that are gone.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use super::Engine;
 use crate::{
-    error::Result,
+    driver::Network,
+    error::{Error, Result},
     kernel::Role,
-    model::{Endpoint, Network},
+    model::Endpoint,
+    observed::ObjectId,
 };
 
 impl Engine {
-    /// Compares kernel and maps with the desired state and mends the difference. Returns what was mended.
+    /// Compares kernel and maps with what is desired and mends the difference. What cannot be mended is degraded, and the rest
+    /// goes on. Returns what was mended.
     pub async fn reconcile(&self) -> Result<Vec<String>> {
         let mut mended = Vec::new();
         self.refresh_host().await?;
         self.dataplane.take_mended();
-        // What is made from now on need not be there yet when the links are listed.
-        let known: BTreeSet<u32> = {
-            let model = self.read();
-            let devices = model.devices.values().flat_map(|(a, b)| [*a, *b]);
-            model.links.values().copied().chain(devices).collect()
-        };
-        let mut there = BTreeSet::new();
-        for link in self.netlink.find_links(&self.instance.name).await? {
-            let wanted = {
-                let model = self.read();
-                match link.role {
-                    Role::Endpoint => model.endpoints().contains_key(&link.id),
-                    Role::Network | Role::Peer => model.networks.contains_key(&link.id),
-                }
-            };
-            if wanted {
-                there.insert(link.ifindex);
-            } else if self.reaper.remove(link.ifindex).await.is_ok() {
-                mended.push(format!("removed the left-over interface {}", link.name));
-            }
-        }
-        let lost: BTreeSet<u32> = known.difference(&there).copied().collect();
-        mended.extend(self.mend_links(&lost).await);
-        let networks: Vec<Network> = self.read().networks.values().cloned().collect();
+        mended.extend(self.mend_known_links().await?);
+        self.predefine(false).await;
+        let networks: Vec<Arc<Network>> = self.state().networks().values().cloned().collect();
         for network in networks {
             let _shared = self.network_locks.shared(&network.id).await;
-            if self.read().networks.contains_key(&network.id) {
-                let missing = self.realize_network(&network).await?;
-                if missing > 0 {
-                    mended.push(format!(
-                        "gave the device of network {} its program or {missing} addresses anew",
-                        network.name
-                    ));
-                }
+            if !self.desired().networks().contains_key(&network.id) {
+                continue;
+            }
+            match self.realize_network(&network).await {
+                Ok(0) => {}
+                Ok(missing) => mended.push(format!(
+                    "gave the device of network {} its program or {missing} addresses anew",
+                    network.name
+                )),
+                Err(e) => self.degrade(ObjectId::Network(network.id.clone()), &e.to_string()),
             }
         }
-        let sandboxes: Vec<String> = self.read().running.keys().cloned().collect();
+        let sandboxes: Vec<String> = self.state().sandboxes().keys().cloned().collect();
         for id in sandboxes {
             let _alone = self.sandbox_locks.alone(&id).await;
-            let endpoints: Vec<Endpoint> = self.read().endpoints_of(&id).cloned().collect();
-            for endpoint in endpoints {
-                let missing = self.realize_endpoint(&endpoint, true).await?;
-                if missing > 0 {
-                    mended.push(format!(
-                        "gave interface {} of endpoint {} its program, or {missing} addresses and routes, anew",
-                        endpoint.interface, endpoint.id
-                    ));
-                }
-            }
-            self.refresh_publications(&id)?;
-            self.refresh_routes(&id).await?;
-            if self.mend_resolver(&id)? {
-                mended.push(format!("made the way to the resolver of sandbox {id} anew"));
-            }
-            if self.write_files(&id, false)? {
-                mended.push(format!("wrote the files of sandbox {id} anew"));
-            }
+            mended.extend(self.mend_sandbox(&id).await);
         }
+        mended.extend(self.mend_hooks().await);
         self.reserve_ports()?;
         let entries = self.dataplane.take_mended();
         if entries > 0 {
@@ -80,42 +48,178 @@ impl Engine {
                 "wrote the map entries of {entries} networks, endpoints or publications anew"
             ));
         }
+        let observed = self.context.observations.now();
+        for (object, degraded) in observed.degraded.iter() {
+            let (kind, _) = object.parts();
+            let name = self.name_of(object);
+            mended.push(format!("{kind} {name} stays degraded: {}", degraded.reason));
+        }
         Ok(mended)
+    }
+
+    /// Hangs programs again that others took off the host's hooks. Returns what was hung.
+    async fn mend_hooks(&self) -> Vec<String> {
+        let (mended, failures) = self.dataplane.mend_links().await;
+        failures.iter().for_each(|e| self.warn(e.to_string()));
+        mended
+    }
+
+    /// Links that should be there and are not are made anew, those that should not be are removed.
+    pub(super) async fn mend_known_links(&self) -> Result<Vec<String>> {
+        let mut mended = Vec::new();
+        // What is made from now on need not be there yet when the links are listed.
+        let before = self.state();
+        let known: BTreeSet<u32> = before.observed.own_interfaces().collect();
+        let mut there = BTreeSet::new();
+        for link in self.context.netlink.find_links(&self.instance.name).await? {
+            let now = self.state();
+            let wanted = match link.role {
+                Role::Endpoint => now.endpoints().contains_key(&link.id),
+                Role::Network | Role::Peer => now.networks().contains_key(&link.id),
+            };
+            let quarantined = self.is_quarantined(&link.id);
+            if wanted || quarantined {
+                there.insert(link.ifindex);
+            } else if self.context.reaper.remove(link.ifindex).await.is_ok() {
+                mended.push(format!("removed the left-over interface {}", link.name));
+            }
+        }
+        let lost: BTreeSet<u32> = known.difference(&there).copied().collect();
+        mended.extend(self.mend_links(&lost).await);
+        Ok(mended)
+    }
+
+    fn is_quarantined(&self, id: &str) -> bool {
+        let observed = self.context.observations.now();
+        let mut records = observed.degraded.keys();
+        records.any(|object| matches!(object, ObjectId::Record(key) if key.ends_with(id)))
+    }
+
+    /// Everything of one sandbox, whose lock is held. Returns what was mended.
+    async fn mend_sandbox(&self, id: &str) -> Vec<String> {
+        let mut mended = Vec::new();
+        let Some(sandbox) = self.desired().sandboxes().get(id).cloned() else {
+            return mended;
+        };
+        if !sandbox.running() {
+            return mended;
+        }
+        let endpoints: Vec<Arc<Endpoint>> = self.state().endpoints_of(id).cloned().collect();
+        let whole = async {
+            if !self.context.observations.now().running.contains_key(id) {
+                self.open_sandbox(&sandbox).await?;
+                mended.push(format!(
+                    "opened the namespace of sandbox {} again",
+                    sandbox.name
+                ));
+            }
+            let mut failure = None;
+            for endpoint in &endpoints {
+                match self.realize_endpoint(endpoint, true).await {
+                    Ok(0) => {}
+                    Ok(missing) => mended.push(format!(
+                        "gave interface {} of endpoint {} its program, or {missing} addresses and routes, anew",
+                        endpoint.interface, endpoint.id
+                    )),
+                    Err(e) => {
+                        self.degrade(ObjectId::Endpoint(endpoint.id.clone()), &e.to_string());
+                        failure = Some(e);
+                    }
+                }
+            }
+            self.refresh_publications(id).await?;
+            self.refresh_routes(id).await?;
+            if self.mend_resolver(id).await? {
+                mended.push(format!("made the way to the resolver of sandbox {id} anew"));
+            }
+            if self.write_files(id, false)? {
+                mended.push(format!("wrote the files of sandbox {id} anew"));
+            }
+            failure.map_or(Ok(()), Err)
+        };
+        let done: std::result::Result<(), Error> = whole.await;
+        match done {
+            Ok(()) => self.recover(&ObjectId::Sandbox(id.to_owned())),
+            Err(e) => self.degrade(ObjectId::Sandbox(id.to_owned()), &e.to_string()),
+        }
+        mended
+    }
+
+    async fn mend_one_network(&self, network: &Network) -> Result<()> {
+        self.realize_network(network).await?;
+        if network.mtu.is_some() || network.device.is_empty() {
+            return Ok(());
+        }
+        let state = self.state();
+        let endpoints = state.endpoints_on(&network.id);
+        let endpoints: Vec<Endpoint> = endpoints.map(|e| Endpoint::clone(e)).collect();
+        let mtu = state.observed.host.egress_mtu();
+        let (driver, record) = (network.driver(), network.record());
+        driver.set_mtu(&self.context, record, &endpoints, mtu).await
+    }
+
+    /// Tries what is degraded once more, with everything that hangs on it.
+    pub(super) async fn mend_degraded(&self) {
+        let observed = self.context.observations.now();
+        if observed.degraded.is_empty() {
+            return;
+        }
+        self.predefine(false).await;
+        for object in observed.degraded.keys() {
+            match object {
+                ObjectId::Network(id) => {
+                    let _alone = self.network_locks.alone(id).await;
+                    let network = self.desired().networks().get(id).cloned();
+                    if let Some(network) = network
+                        && let Err(e) = self.mend_one_network(&network).await
+                    {
+                        self.degrade(object.clone(), &e.to_string());
+                    }
+                }
+                ObjectId::Sandbox(id) => {
+                    let _alone = self.sandbox_locks.alone(id).await;
+                    self.mend_sandbox(id).await;
+                }
+                ObjectId::Endpoint(id) => {
+                    let endpoint = self.desired().endpoints().get(id).cloned();
+                    let Some(endpoint) = endpoint else {
+                        self.forget_degraded(object);
+                        continue;
+                    };
+                    let _alone = self.sandbox_locks.alone(&endpoint.sandbox).await;
+                    self.mend_sandbox(&endpoint.sandbox).await;
+                }
+                ObjectId::Record(_) => {}
+            }
+        }
     }
 
     /// Makes links anew that were deleted behind netd's back. Returns what was made.
     pub(super) async fn mend_links(&self, lost: &BTreeSet<u32>) -> Vec<String> {
         let mut mended = Vec::new();
-        let networks: Vec<Network> = {
-            let model = self.read();
-            let gone = |id: &&String| {
-                let device = model.devices.get(*id);
-                device.is_some_and(|(a, b)| lost.contains(a) || lost.contains(b))
-            };
-            let ids = model.devices.keys().filter(gone);
-            ids.filter_map(|id| model.networks.get(id))
-                .cloned()
-                .collect()
-        };
+        let state = self.state();
+        let devices = state.observed.devices.iter();
+        let gone = devices.filter(|(_, d)| d.both().iter().any(|i| lost.contains(i)));
+        let networks: Vec<Arc<Network>> = gone
+            .filter_map(|(id, _)| state.networks().get(id).cloned())
+            .collect();
         for network in networks {
             match self.mend_network(&network, lost).await {
                 Ok(true) => {
                     mended.push(format!("made the device of network {} anew", network.name))
                 }
                 Ok(false) => {}
-                Err(e) => self.warn(format!(
-                    "making the device of network {} anew: {e}",
-                    network.name
-                )),
+                Err(e) => self.degrade(ObjectId::Network(network.id.clone()), &e.to_string()),
             }
         }
-        let endpoints: Vec<Endpoint> = {
-            let model = self.read();
-            let gone = model.links.iter().filter(|(_, i)| lost.contains(i));
-            gone.filter_map(|(id, _)| model.endpoints().get(id))
-                .cloned()
-                .collect()
-        };
+        let links = state
+            .observed
+            .links
+            .iter()
+            .filter(|(_, i)| lost.contains(i));
+        let endpoints: Vec<Arc<Endpoint>> = links
+            .filter_map(|(id, _)| state.endpoints().get(id).cloned())
+            .collect();
         for endpoint in endpoints {
             match self.mend_endpoint(&endpoint, lost).await {
                 Ok(true) => mended.push(format!(
@@ -123,7 +227,7 @@ impl Engine {
                     endpoint.interface, endpoint.id
                 )),
                 Ok(false) => {}
-                Err(e) => self.warn(format!("making endpoint {} anew: {e}", endpoint.id)),
+                Err(e) => self.degrade(ObjectId::Endpoint(endpoint.id.clone()), &e.to_string()),
             }
         }
         for text in &mended {
@@ -134,44 +238,45 @@ impl Engine {
 
     async fn mend_network(&self, network: &Network, lost: &BTreeSet<u32>) -> Result<bool> {
         let _alone = self.network_locks.alone(&network.id).await;
-        {
-            let mut model = self.write();
-            let device = model.devices.get(&network.id).copied();
-            match device {
-                Some((a, b)) if lost.contains(&a) || lost.contains(&b) => {}
-                // Removed or mended meanwhile.
-                _ => return Ok(false),
+        let gone = self.context.observations.note(|o| {
+            // Else it was removed or mended meanwhile.
+            let gone = o
+                .devices
+                .get(&network.id)
+                .is_some_and(|d| d.both().iter().any(|i| lost.contains(i)));
+            if gone {
+                o.devices.remove(&network.id);
             }
-            model.devices.remove(&network.id);
+            gone
+        });
+        if !gone {
+            return Ok(false);
         }
-        self.netlink.delete_by_name(&network.device).await?;
+        self.context.netlink.delete_by_name(&network.device).await?;
         self.realize_network(network).await?;
         // Endpoints know their gateway by its interface.
-        let endpoints: Vec<(Endpoint, u32)> = {
-            let model = self.read();
-            let linked = model.endpoints_on(&network.id);
-            linked
-                .filter_map(|e| Some((e.clone(), *model.links.get(&e.id)?)))
-                .collect()
-        };
-        for (endpoint, ifindex) in endpoints {
-            self.tell_endpoint(&endpoint, ifindex)?;
+        for endpoint in self.state().endpoints_on(&network.id) {
+            network
+                .driver()
+                .tell_endpoint(&self.context, network.record(), endpoint)?;
         }
         Ok(true)
     }
 
     async fn mend_endpoint(&self, endpoint: &Endpoint, lost: &BTreeSet<u32>) -> Result<bool> {
         let _alone = self.sandbox_locks.alone(&endpoint.sandbox).await;
-        {
-            let mut model = self.write();
-            match model.links.get(&endpoint.id) {
-                Some(ifindex) if lost.contains(ifindex) => {}
-                _ => return Ok(false),
+        let gone = self.context.observations.note(|o| {
+            let gone = o.links.get(&endpoint.id).is_some_and(|i| lost.contains(i));
+            if gone {
+                o.links.remove(&endpoint.id);
             }
-            model.links.remove(&endpoint.id);
+            gone
+        });
+        if !gone {
+            return Ok(false);
         }
         self.realize_endpoint(endpoint, true).await?;
-        self.refresh_publications(&endpoint.sandbox)?;
+        self.refresh_publications(&endpoint.sandbox).await?;
         self.refresh_routes(&endpoint.sandbox).await?;
         Ok(true)
     }

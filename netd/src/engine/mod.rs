@@ -1,67 +1,112 @@
-//! The engine: requests become desired state, desired state becomes kernel and data plane, and what fails is undone.
+//! The engine: requests become desired state, and the kernel and the data plane follow it.
 //!
-//! It must not know gRPC. A request decides under the model's lock, which is never held across a wait; then its changes
-//! go to disk, then to the kernel, while it holds the lock of its sandbox or network. So requests for different
-//! sandboxes run side by side, and a start after a crash finds on disk what to finish.
+//! It must not know gRPC, nor what a driver does. A request decides under the lock of what is desired, which is never held
+//! across a wait ([`commit`]); its changes go to disk, then the kernel follows ([`converge`]), while the request holds the
+//! lock of its sandbox or network. So requests for different sandboxes run side by side. What fails is taken back as a whole.
 
-mod check_names;
-mod checks;
+mod adopt;
+mod change;
+mod check_endpoint;
+mod check_network;
+mod commit;
+mod converge;
+mod degraded;
 mod endpoints;
+mod events;
 mod files;
 mod host;
 mod hosts;
+mod load;
 mod locks;
+mod log;
 mod mend;
 mod names;
+mod namespaces;
 mod networks;
 mod overload;
 mod plan;
 mod plan_endpoint;
+mod pools;
+mod port_index;
 mod ports;
 mod publish;
+mod quarantine;
 mod realize;
 mod reserve;
 mod reserved;
 mod sandboxes;
 mod start;
+mod starting;
 mod state;
+mod update;
 
 use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
-    time::SystemTime,
+    collections::BTreeSet,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU16, AtomicU32, Ordering},
+    },
 };
 
-use tokio::sync::broadcast;
+use tokio::sync::watch;
 
 use crate::{
     config::{Config, Instance},
     dataplane::Dataplane,
     dns::Resolver,
-    kernel::{Netlink, Reaper},
-    store::{Change, Store},
+    driver::Context,
+    error::{Error, Result},
+    ipam::Ipam,
+    store::{Health, Key, Record, Store, Write},
 };
+pub use change::{Change, Object};
 pub use endpoints::Connected;
+pub use events::Event;
 pub use files::FilePaths;
+pub use load::{Stored, stored};
 use locks::Locks;
-pub use networks::{NetworkRequest, PoolRequest, PruneRequest};
-pub use ports::show;
+pub use log::{Commit, Watch};
+pub use networks::PruneRequest;
 pub use sandboxes::{NamespaceRequest, SandboxRequest};
-pub use state::Model;
+pub use state::{Desired, State};
+pub use update::{EndpointUpdate, NetworkUpdate, SandboxUpdate};
 
-/// Something that happened to an object.
-#[derive(Clone, Debug)]
-pub struct Event {
-    /// When.
-    pub time: SystemTime,
-    /// network, sandbox, port.
-    pub kind: &'static str,
-    /// create, connect, disconnect, destroy, prune, start, stop, publish, unpublish, warning.
-    pub action: &'static str,
-    /// Id of the object.
-    pub id: String,
-    /// More about it.
-    pub attributes: BTreeMap<String, String>,
+/// Everything at one revision of the change log, and what is there: what lists and answers are made of.
+#[derive(Clone, Debug, Default)]
+pub struct View {
+    /// Of the change log.
+    pub revision: u64,
+    /// What is desired, as far as it is done, beside what is there.
+    pub state: State,
+    /// Directory of the sandboxes' files, `RUN/files`.
+    pub files: std::path::PathBuf,
+    /// The oldest revision that a watch can begin from.
+    pub oldest: u64,
+    revisions: imbl::OrdMap<crate::observed::ObjectId, u64>,
+}
+
+impl View {
+    /// The revision of an object's last change; of one that has not changed since the start, that of the start.
+    pub fn revision_of(&self, object: &crate::observed::ObjectId) -> u64 {
+        self.revisions
+            .get(object)
+            .copied()
+            .unwrap_or(log::start_of(self.revision))
+    }
+
+    /// Why an object is not as it is desired.
+    pub fn degraded(&self, object: &crate::observed::ObjectId) -> Option<&str> {
+        let found = self.state.observed.degraded.get(object);
+        found.map(|degraded| degraded.reason.as_str())
+    }
+}
+
+impl std::ops::Deref for View {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.state
+    }
 }
 
 /// The engine of one instance.
@@ -69,79 +114,126 @@ pub struct Engine {
     /// Where it lives.
     pub instance: Instance,
     config: Config,
-    store: Store,
+    store: Arc<dyn Store>,
     /// The data plane.
     pub dataplane: Arc<Dataplane>,
-    netlink: Netlink,
-    reaper: Reaper,
+    context: Context,
+    ipam: Ipam,
     resolver: Resolver,
-    model: RwLock<Model>,
+    /// What is desired: decided, on its way or done.
+    desired: Mutex<Desired>,
+    /// What is done.
+    log: log::Log,
+    /// Host ports that are not desired any more and still lead somewhere.
+    leaving: Mutex<port_index::PortIndex>,
+    /// The number of the next network or endpoint.
+    next_number: AtomicU32,
+    /// Where the search for a free host port goes on.
+    next_port: AtomicU16,
     sandbox_locks: Locks,
     network_locks: Locks,
     host_lock: tokio::sync::Mutex<()>,
     reserving: Mutex<reserved::Kept>,
     /// The host's reverse path filter when the devices' were set last.
     filter_seen: Mutex<String>,
-    /// Held while sandboxes' files are written, from reading the model on.
+    /// Held while sandboxes' files are written, from reading the state on.
     writing: Mutex<()>,
-    events: broadcast::Sender<Event>,
     /// What start-up had to mend or could not.
     warnings: Mutex<Vec<String>>,
     overload: Mutex<overload::Overload>,
+    /// Records that cannot be used: their keys, and their names as far as they have one.
+    quarantined: Mutex<Vec<(Key, String)>>,
     /// What failed when the programs of uplinks were hung last.
-    failing_uplinks: Mutex<std::collections::BTreeSet<String>>,
+    failing_uplinks: Mutex<BTreeSet<String>>,
 }
 
 /// Warnings kept for `netctl system status`.
 const WARNINGS: usize = 256;
 
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic elsewhere has left what it guards as it was before or after one assignment; both are valid.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Engine {
-    /// The model, to read. The guard cannot be held across a wait.
-    pub fn read(&self) -> RwLockReadGuard<'_, Model> {
-        // A panic elsewhere has left the model as it was before or after one assignment; both are valid.
-        self.model.read().unwrap_or_else(PoisonError::into_inner)
+    /// What is desired, to be looked at or changed in this statement.
+    fn desired(&self) -> MutexGuard<'_, Desired> {
+        locked(&self.desired)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, Model> {
-        self.model.write().unwrap_or_else(PoisonError::into_inner)
+    fn leaving_ports(&self) -> MutexGuard<'_, port_index::PortIndex> {
+        locked(&self.leaving)
     }
 
-    /// Events from now on.
-    pub fn subscribe(&self) -> broadcast::Receiver<Event> {
-        self.events.subscribe()
-    }
-
-    fn emit(
-        &self,
-        kind: &'static str,
-        action: &'static str,
-        id: &str,
-        attributes: &[(&str, &str)],
-    ) {
-        let attributes = attributes
-            .iter()
-            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-            .collect();
-        // Nobody listening is fine.
-        let _ = self.events.send(Event {
-            time: SystemTime::now(),
-            kind,
-            action,
-            id: id.to_owned(),
-            attributes,
-        });
-    }
-
-    /// Writes changes after which nothing more can be done if they fail: the next start finds the old state and mends.
-    async fn commit_or_log(&self, changes: Vec<Change>, what: &str) {
-        if let Err(e) = self.store.commit(changes).await {
-            tracing::error!("{what}: {e}");
+    /// A copy of what is desired and what is there, with what is being done.
+    pub fn state(&self) -> State {
+        let desired = self.desired().clone();
+        State {
+            desired,
+            observed: self.context.observations.now(),
         }
+    }
+
+    /// What is done and what is there, to be shown.
+    pub fn view(&self) -> Arc<View> {
+        let (revision, desired) = self.log.now();
+        Arc::new(View {
+            revision,
+            state: State {
+                desired,
+                observed: self.context.observations.now(),
+            },
+            files: self.files_directory(),
+            oldest: self.log.oldest(),
+            revisions: self.log.revisions(),
+        })
+    }
+
+    /// What a watch begins with, to be shown.
+    pub fn view_of(&self, watch: &Watch) -> View {
+        let mut view = View::clone(&self.view());
+        view.revision = watch.revision;
+        view.state.desired = watch.desired.clone();
+        view
+    }
+
+    /// Everything now, and what is done from then on.
+    ///
+    /// # Errors
+    /// `RevisionGone`: `from` is not remembered.
+    pub fn watch(&self, from: Option<u64>) -> Result<Watch> {
+        self.log.watch(from)
+    }
+
+    /// Whether requests can be done, and every change of that.
+    pub fn health(&self) -> watch::Receiver<Health> {
+        self.store.health()
+    }
+
+    /// Takes a number for the data plane. It is used only once it is on disk, with the changes of `write`.
+    fn take_number(&self) -> Result<u32> {
+        let taken = self
+            .next_number
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_add(1));
+        taken.map_err(|_| Error::internal("numbers of networks and endpoints", "all used"))
+    }
+
+    /// What notes that numbers were taken. Must be made under the lock of what is desired, so that the last one written is the
+    /// highest.
+    fn numbers_taken(&self) -> Result<Write> {
+        let next = self.next_number.load(Ordering::Relaxed);
+        let record = Record::of("the next number", &next)?;
+        Ok(Write::put(Key::host("setting", "next_number"), record))
+    }
+
+    /// Tells of something that changed nothing of what is desired.
+    fn tell(&self, event: Event) {
+        self.log.add(Vec::new(), Vec::new(), vec![event]);
     }
 
     fn warn(&self, text: String) {
         tracing::warn!("{text}");
-        let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut warnings = locked(&self.warnings);
         if warnings.len() < WARNINGS {
             warnings.push(text);
         }

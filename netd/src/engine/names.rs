@@ -1,19 +1,19 @@
 //! What each sandbox shows and sees by name: from the model to the resolver's table.
 
-use super::{Engine, Model};
+use super::{Engine, state::State};
 use crate::{
-    dataplane::Dataplane,
     dns::{
-        Left,
-        table::{Holder, Stand, View},
+        Kept, Lookup,
+        table::{Holder, KnownName, Membership, View},
     },
+    driver::Network,
     error::Result,
-    kernel::Netns,
-    model::{Endpoint, Network, Sandbox},
+    kernel::{Netns, now},
+    model::{self, Endpoint, Sandbox},
 };
 
-fn stand(sandbox: &Sandbox, endpoint: &Endpoint, network: &Network) -> Stand {
-    let (id, short) = (&sandbox.id, &sandbox.id[..12]);
+fn membership(sandbox: &Sandbox, endpoint: &Endpoint, network: &Network) -> Membership {
+    let (id, short) = (&sandbox.id, model::short(&sandbox.id));
     let mut names = vec![&*sandbox.name, id, short, &sandbox.hostname];
     let full = format!("{}.{}", sandbox.hostname, sandbox.names.domainname);
     if !sandbox.names.domainname.is_empty() {
@@ -29,11 +29,10 @@ fn stand(sandbox: &Sandbox, endpoint: &Endpoint, network: &Network) -> Stand {
         (alias.to_owned(), target.to_owned())
     });
     let address = |net: Option<ipnetwork::IpNetwork>| net.map(|n| n.ip());
-    Stand {
+    Membership {
         network: network.number,
         zone: network.name.to_ascii_lowercase(),
-        // On the default bridge sandboxes do not know each other's names, as with Docker.
-        named: network.driver == "bridge" && !network.default_bridge(),
+        named: network.names().resolves,
         names,
         canonical: format!("{}.{}.", sandbox.name, network.name),
         holder: Holder {
@@ -50,23 +49,24 @@ fn stand(sandbox: &Sandbox, endpoint: &Endpoint, network: &Network) -> Stand {
     }
 }
 
-impl Model {
+impl State {
     /// What a sandbox shows and sees; `None`: it does not run, or is the host.
     fn view(&self, id: &str) -> Option<View> {
-        let sandbox = self.sandboxes.get(id).filter(|s| !s.host)?;
-        self.running.get(id)?;
+        let sandbox = self.sandboxes().get(id).filter(|s| !s.host())?;
+        self.observed.running.get(id)?;
         let endpoints = self.endpoints_of(id);
         let mut placed: Vec<(&Endpoint, &Network)> = endpoints
-            .filter_map(|e| Some((e, self.networks.get(&e.network)?)))
+            .filter_map(|e| Some((&**e, &**self.networks().get(&e.network)?)))
             .collect();
         // As the default route is chosen: networks that lead out first, then by priority, then as connected.
         placed.sort_by_key(|(e, n)| (n.internal, std::cmp::Reverse(e.priority)));
         Some(View {
             sandbox: id.into(),
-            forwards: placed
+            forwards: placed.iter().any(|(_, n)| n.names().forwards),
+            memberships: placed
                 .iter()
-                .any(|(_, n)| n.driver == "bridge" && !n.internal),
-            stands: placed.iter().map(|(e, n)| stand(sandbox, e, n)).collect(),
+                .map(|(e, n)| membership(sandbox, e, n))
+                .collect(),
             servers: sandbox.names.servers.clone(),
         })
     }
@@ -75,41 +75,56 @@ impl Model {
 impl Engine {
     /// Tells the resolver what a sandbox shows and sees now.
     pub(super) fn publish_names(&self, sandbox: &str) {
-        self.resolver.publish(sandbox, || self.read().view(sandbox));
+        self.resolver
+            .publish(sandbox, || self.state().view(sandbox));
     }
 
-    /// Opens a sandbox' resolver. Without one the sandbox has its networks all the same.
-    pub(super) fn open_resolver(&self, sandbox: &Sandbox, netns: &Netns, left: &mut Left) {
-        if sandbox.host {
+    /// Opens a sandbox's resolver. Without one the sandbox has its networks all the same.
+    pub(super) fn open_resolver(&self, sandbox: &Sandbox, netns: &Netns, kept: &mut Kept) {
+        if sandbox.host() {
             return;
         }
         self.publish_names(&sandbox.id);
-        let lead = || self.dataplane.attach_resolver(netns).map(drop);
-        if let Err(e) = self.resolver.open(&sandbox.id, netns, left, lead) {
+        let redirect = || now(self.dataplane.attach_resolver(netns)).map(drop);
+        if let Err(e) = self.resolver.open(&sandbox.id, netns, kept, redirect) {
             self.warn(format!("sandbox {} resolves no names: {e}", sandbox.name));
         }
     }
 
-    /// Makes the way to a sandbox' resolver anew if somebody took it away. Says whether it had to be.
-    pub(super) fn mend_resolver(&self, sandbox: &str) -> Result<bool> {
+    /// Makes the way to a sandbox's resolver anew if somebody took it away. Says whether it had to be.
+    pub(super) async fn mend_resolver(&self, sandbox: &str) -> Result<bool> {
         let netns = {
-            let model = self.read();
-            let host = model.sandboxes.get(sandbox).is_none_or(|s| s.host);
-            model.running.get(sandbox).filter(|_| !host).cloned()
+            let state = self.state();
+            let host = state.sandboxes().get(sandbox).is_none_or(|s| s.host());
+            state
+                .observed
+                .running
+                .get(sandbox)
+                .filter(|_| !host)
+                .cloned()
         };
-        netns.map_or(Ok(false), |netns| self.dataplane.attach_resolver(&netns))
+        match netns {
+            Some(netns) => self.dataplane.attach_resolver(&netns).await,
+            None => Ok(false),
+        }
     }
 
-    /// Ends a sandbox' resolver, and its names. `owned`: its namespace goes, too.
-    pub(super) fn close_resolver(&self, sandbox: &str, owned: bool) {
+    /// Ends a sandbox's resolver, and its names. Whoever leaves the namespace takes the way to it away.
+    pub(super) async fn close_resolver(&self, sandbox: &str) {
         self.resolver.publish(sandbox, || None);
-        let closed = self.resolver.close(sandbox);
-        let netns = self.read().running.get(sandbox).cloned();
-        if let (true, false, Some(netns)) = (closed, owned, netns)
-            && let Err(e) = Dataplane::detach_resolver(&netns)
-        {
-            tracing::warn!("the way to the resolver of sandbox {sandbox}: {e}");
-        }
+        self.resolver.close(sandbox).await;
+    }
+
+    /// What a sandbox's resolver would answer.
+    pub fn lookup(&self, sandbox: &str, name: &str, kind: &str) -> Result<Lookup> {
+        let id = self.desired().sandbox(sandbox)?.id.clone();
+        self.resolver.lookup(&id, name, kind)
+    }
+
+    /// Every name that a sandbox's resolver knows by itself.
+    pub fn known_names(&self, sandbox: &str) -> Result<Vec<KnownName>> {
+        let id = self.desired().sandbox(sandbox)?.id.clone();
+        self.resolver.known_names(&id)
     }
 
     /// At the end: questions that were taken are answered, others wait for the next daemon.
@@ -117,19 +132,25 @@ impl Engine {
         self.resolver.finish().await;
     }
 
-    /// At the start: the resolvers of all that runs, with the sockets that an earlier daemon left.
+    /// At the start: the resolvers of all that runs, with the sockets that were kept of an earlier daemon's.
     pub(super) fn open_resolvers(&self) {
-        let mut left = self.resolver.left();
+        let mut kept = self.resolver.kept();
         let running: Vec<(Sandbox, Netns)> = {
-            let model = self.read();
-            let running = model.running.iter();
-            running
-                .filter_map(|(id, netns)| Some((model.sandboxes.get(id)?.clone(), netns.clone())))
-                .collect()
+            let state = self.state();
+            let running = state.observed.running.iter();
+            let known = running.filter_map(|(id, netns)| {
+                let sandbox = state.sandboxes().get(id)?;
+                Some((Sandbox::clone(sandbox), netns.clone()))
+            });
+            known.collect()
         };
-        for (sandbox, netns) in running {
-            self.open_resolver(&sandbox, &netns, &mut left);
+        // All names before the first question, which may have waited: it may ask for any of them.
+        for (sandbox, _) in &running {
+            self.publish_names(&sandbox.id);
         }
-        self.resolver.discard(&left);
+        for (sandbox, netns) in running {
+            self.open_resolver(&sandbox, &netns, &mut kept);
+        }
+        self.resolver.discard(kept);
     }
 }

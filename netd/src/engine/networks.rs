@@ -1,50 +1,18 @@
 //! Creating, removing and pruning networks.
 
-use std::collections::BTreeMap;
-
-use super::{Engine, Model, checks::check};
-use crate::{
-    error::{Error, Kind, Result},
-    model::Network,
-    store::Change,
+use super::{
+    Engine,
+    check_network::{check, check_device},
+    plan::{borrow, chosen_pools, plan_network},
+    state::{Desired, State},
 };
-
-/// A subnet asked for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PoolRequest {
-    /// CIDR, or empty.
-    pub subnet: String,
-    /// CIDR, or empty.
-    pub ip_range: String,
-    /// Address, or empty.
-    pub gateway: String,
-    /// Names and addresses.
-    pub aux: BTreeMap<String, String>,
-}
-
-/// A network asked for.
-#[derive(Clone, Debug, Default)]
-#[allow(
-    missing_docs,
-    reason = "the fields of Docker's request, as in network.proto"
-)]
-pub struct NetworkRequest {
-    pub name: String,
-    pub driver: String,
-    pub scope: String,
-    pub enable_ipv4: bool,
-    pub enable_ipv6: bool,
-    pub internal: bool,
-    pub attachable: bool,
-    pub ingress: bool,
-    pub config_only: bool,
-    pub config_from: String,
-    pub options: BTreeMap<String, String>,
-    pub labels: BTreeMap<String, String>,
-    pub ipam_driver: String,
-    pub ipam_options: BTreeMap<String, String>,
-    pub pools: Vec<PoolRequest>,
-}
+use crate::{
+    driver::Network,
+    error::{Error, Kind, Reason, Result},
+    ipam::PoolsRequest,
+    model::NetworkRequest,
+    observed::ObjectId,
+};
 
 /// Which unused networks go.
 #[derive(Clone, Debug, Default)]
@@ -71,94 +39,189 @@ impl PruneRequest {
 }
 
 impl Engine {
-    /// Creates a network and its device.
-    pub async fn create_network(&self, request: NetworkRequest) -> Result<Network> {
-        let (network, _alone, pending) = {
-            let mut model = self.write();
-            check(&model, &request)?;
-            let mut changes = Vec::new();
-            let network = self.plan_network(&mut model, request, &mut changes)?;
-            changes.push(Change::put("network", &network.id, &network)?);
-            model.networks.insert(network.id.clone(), network.clone());
-            let alone = self.network_locks.new_object(&network.id);
-            (network, alone, self.store.submit(changes))
-        };
-        let made = async {
-            pending.written().await?;
-            fail::fail_point!("network-stored");
-            self.realize_network(&network).await.map(drop)
-        };
-        if let Err(e) = made.await {
-            self.take_down_network(&network).await;
-            return Err(e);
+    /// Creates a network and what it has in the host. The same request again finds what the first made.
+    pub async fn create_network(&self, mut request: NetworkRequest) -> Result<Network> {
+        let state = self.state();
+        if let Some(made) = made_before(&state, &request)? {
+            return Ok(made);
         }
-        let attributes = [("name", &*network.name), ("type", &*network.driver)];
-        self.emit("network", "create", &network.id, &attributes);
-        Ok(network)
+        check(&state, &request)?;
+        if !request.config_from.is_empty() {
+            borrow(&state, &mut request)?;
+        }
+        let network = self.plan(&state, &request).await?;
+        let made = self.add_network(network.clone()).await;
+        if made.is_err() {
+            // Nobody holds them if the network was made and taken back.
+            self.release_pools(&network).await;
+        }
+        made.map(|()| network)
+    }
+
+    /// The network that a request makes, with its subnets held.
+    pub(super) async fn plan(&self, state: &State, request: &NetworkRequest) -> Result<Network> {
+        let planned = Network::new(plan_network(request, self.take_number()?))?;
+        let driver = planned.driver();
+        if !planned.predefined() {
+            planned.check_request(request)?;
+        }
+        let manager = self.ipam.manager(&request.ipam_driver)?;
+        let chosen = chosen_pools(request)?;
+        let mut record = planned.record().clone();
+        if request.config_only {
+            // Checked, but nobody holds them.
+            record.pools = chosen;
+            return Network::new(record);
+        }
+        driver.plan_network(&mut record);
+        check_device(state, &record.device)?;
+        if driver.addressed() {
+            if !request.enable_ipv4 && !request.enable_ipv6 {
+                return Err(Error::invalid("the network would have no addresses")
+                    .hint("allow IPv4 or give --ipv6"));
+            }
+            if !chosen.is_empty() {
+                driver.check_pools(&chosen)?;
+            }
+            let wanted = PoolsRequest {
+                name: request.name.clone(),
+                network: record.id.clone(),
+                chosen,
+                v4: request.enable_ipv4,
+                v6: request.enable_ipv6,
+            };
+            record.pools = manager.request_pools(&wanted).await?;
+            if let Err(e) = driver.check_pools(&record.pools) {
+                manager.release_pools(&record.id).await;
+                return Err(e);
+            }
+        }
+        Network::new(record)
+    }
+
+    /// Adds a network whose subnets are held.
+    pub(super) async fn add_network(&self, network: Network) -> Result<()> {
+        let _alone = self.network_locks.new_object(&network.id);
+        let ((), decided) = self.decide(|transaction| {
+            let desired = transaction.desired();
+            if desired.network_named(&network.name).is_some() {
+                return Err(exists(&network.name));
+            }
+            if let Some(other) = desired.network_with_device(&network.device) {
+                return Err(Error::conflict(format!(
+                    "conflicts with network {} ({}): networks have same bridge name {}",
+                    other.id, other.name, network.device
+                ))
+                .because(Reason::DeviceInUse)
+                .about("device", &network.device)
+                .about("holder", &other.name));
+            }
+            transaction.setting(self.numbers_taken()?);
+            transaction.put_network(network.clone());
+            Ok(())
+        })?;
+        self.carry_out(decided).await
+    }
+
+    pub(super) async fn release_pools(&self, network: &Network) {
+        if let Ok(manager) = self.ipam.manager(&network.ipam_driver) {
+            manager.release_pools(&network.id).await;
+        }
     }
 
     /// Removes a network that nobody uses. Returns its id.
     pub async fn remove_network(&self, wanted: &str) -> Result<String> {
-        let id = self.read().network(wanted)?.id.clone();
+        let found = self.desired().network(wanted).map(|n| n.id.clone());
+        let id = match found {
+            Ok(id) => id,
+            Err(e) => return self.discard("network", wanted, e).await,
+        };
         let _alone = self.network_locks.alone(&id).await;
-        let network = {
-            let model = self.read();
-            let network = model.network(&id).map_err(|mut e| {
+        let ((), decided) = self.decide(|transaction| {
+            let desired = transaction.desired();
+            let network = desired.network(&id).map_err(|mut e| {
                 e.message = format!("network {wanted} not found");
                 e
             })?;
-            check_removal(&model, network)?;
-            network.clone()
-        };
-        self.take_down_network(&network).await;
-        let attributes = [("name", &*network.name), ("type", &*network.driver)];
-        self.emit("network", "destroy", &network.id, &attributes);
-        Ok(network.id)
+            check_removal(desired, network)?;
+            transaction.remove_network(&id);
+            Ok(())
+        })?;
+        self.carry_out(decided).await?;
+        Ok(id)
     }
 
     /// Removes networks that nobody uses. Returns their names.
     pub async fn prune_networks(&self, request: &PruneRequest) -> Result<Vec<String>> {
-        let mut wanted: Vec<(u64, String, String)> = self
-            .read()
-            .networks
-            .values()
+        let state = self.state();
+        let networks = state.networks().values();
+        let mut wanted: Vec<(bool, u64, String, String)> = networks
             .filter(|n| request.takes(n))
-            .map(|n| (n.created, n.id.clone(), n.name.clone()))
+            // Networks that lend their configuration go after those that have it.
+            .map(|n| (n.config_only, n.created, n.id.clone(), n.name.clone()))
             .collect();
         wanted.sort();
         let mut removed = Vec::new();
-        // Networks that lend their configuration go after those that have it.
-        for lender in [false, true] {
-            for (_, id, name) in &wanted {
-                let is_lender = self.read().networks.get(id).is_some_and(|n| n.config_only);
-                if is_lender != lender || removed.contains(name) {
-                    continue;
-                }
-                match self.remove_network(id).await {
-                    Ok(_) => removed.push(name.clone()),
-                    // In use, or gone meanwhile.
-                    Err(e) if matches!(e.kind, Kind::Conflict | Kind::NotFound) => {}
-                    Err(e) => return Err(e),
-                }
+        for (_, _, id, name) in wanted {
+            match self.remove_network(&id).await {
+                Ok(_) => removed.push(name),
+                // In use, or gone meanwhile.
+                Err(e) if matches!(e.kind, Kind::Conflict | Kind::NotFound) => {}
+                Err(e) => return Err(e),
             }
         }
-        self.emit("network", "prune", "", &[("reclaimed", "0")]);
+        self.tell(super::Event::new(
+            "network",
+            "prune",
+            "",
+            &[("reclaimed", "0")],
+        ));
         Ok(removed)
     }
 
-    /// Removes whatever there is of a network: from the disk first, so that no start makes it again.
-    async fn take_down_network(&self, network: &Network) {
-        let gone = vec![Change::delete("network", &network.id)];
-        self.commit_or_log(gone, "removing a network from the store")
+    /// Makes or adopts what a network has in the host. Says how much of it was missing. What fails degrades it.
+    pub(super) async fn realize_network(&self, network: &Network) -> Result<usize> {
+        let driver = network.driver();
+        let done = driver
+            .realize_network(&self.context, network.record())
             .await;
-        fail::fail_point!("network-deleted");
-        self.unrealize_network(network).await;
-        self.write().networks.remove(&network.id);
-        self.network_locks.forget(&network.id);
+        match &done {
+            Ok(_) => self.recover(&ObjectId::Network(network.id.clone())),
+            Err(e) => tracing::debug!("network {}: {e}", network.name),
+        }
+        done
     }
 }
 
-fn check_removal(model: &Model, network: &Network) -> Result<()> {
+fn exists(name: &str) -> Error {
+    Error::new(
+        Kind::Exists,
+        format!("network with name {name} already exists"),
+    )
+    .hint("choose another name, or remove that one first")
+}
+
+/// What the same request made before.
+fn made_before(state: &State, request: &NetworkRequest) -> Result<Option<Network>> {
+    let there = state.network_named(&request.name);
+    let Some(there) =
+        there.filter(|n| !request.request_id.is_empty() && n.request_id == request.request_id)
+    else {
+        return Ok(None);
+    };
+    if there.driver_name() != request.driver || there.requested_pools != request.pools {
+        return Err(Error::conflict(format!(
+            "request {} made another network {}",
+            request.request_id, there.name
+        ))
+        .because(Reason::RequestIdReused)
+        .about("request_id", &request.request_id)
+        .hint("give each request an id of its own"));
+    }
+    Ok(Some(Network::clone(there)))
+}
+
+fn check_removal(desired: &Desired, network: &Network) -> Result<()> {
     if network.predefined() {
         return Err(Error::new(
             Kind::Forbidden,
@@ -166,10 +229,12 @@ fn check_removal(model: &Model, network: &Network) -> Result<()> {
                 "{} is a pre-defined network and cannot be removed",
                 network.name
             ),
-        ));
+        )
+        .because(Reason::Predefined)
+        .about("network", &network.name));
     }
-    let borrowers: Vec<&str> = model
-        .networks
+    let borrowers: Vec<&str> = desired
+        .networks()
         .values()
         .filter(|n| network.config_only && n.config_from == network.name)
         .map(|n| n.name.as_str())
@@ -180,11 +245,14 @@ fn check_removal(model: &Model, network: &Network) -> Result<()> {
             network.name,
             borrowers.join(", ")
         ))
+        .because(Reason::ConfigurationInUse)
+        .about("network", &network.name)
+        .about("holders", borrowers.join(", "))
         .hint("remove those networks first"));
     }
-    let users: Vec<&str> = model
+    let users: Vec<&str> = desired
         .endpoints_on(&network.id)
-        .filter_map(|e| model.sandboxes.get(&e.sandbox))
+        .filter_map(|e| desired.sandboxes().get(&e.sandbox))
         .map(|s| s.name.as_str())
         .collect();
     if !users.is_empty() {
@@ -194,6 +262,9 @@ fn check_removal(model: &Model, network: &Network) -> Result<()> {
             network.id,
             users.join(", ")
         ))
+        .because(Reason::HasEndpoints)
+        .about("network", &network.name)
+        .about("holders", users.join(", "))
         .hint("disconnect them first"));
     }
     Ok(())

@@ -2,13 +2,12 @@
 
 use std::{
     collections::BTreeMap,
-    sync::PoisonError,
     time::{Duration, Instant},
 };
 
 use netd_common::drop_reason::DropReason;
 
-use super::{Engine, Model};
+use super::{Engine, locked, state::Desired};
 use crate::{config::Config, dataplane::DropRow, error::Result};
 
 /// How often the same is said at most.
@@ -133,11 +132,11 @@ impl Overload {
     }
 }
 
-impl Model {
+impl Desired {
     fn counters(&self, rows: &[DropRow], shared: u64) -> BTreeMap<(String, Limit), u64> {
         let of = |number: u32| {
-            let endpoint = self.endpoints().values().find(|e| e.number == number)?;
-            let sandbox = self.sandboxes.get(&endpoint.sandbox)?;
+            let endpoint = self.endpoint_numbered(number)?;
+            let sandbox = self.sandboxes().get(&endpoint.sandbox)?;
             Some(format!("sandbox {}", sandbox.name))
         };
         let mut counters = BTreeMap::new();
@@ -162,8 +161,9 @@ impl Engine {
     pub(super) fn report_overload(&self) -> Result<()> {
         let rows = self.dataplane.drops()?;
         let shared = self.dataplane.totals()?.shared;
-        let counters = self.read().counters(&rows, shared);
-        let mut overload = self.overload.lock().unwrap_or_else(PoisonError::into_inner);
+        let desired = self.desired().clone();
+        let counters = desired.counters(&rows, shared);
+        let mut overload = locked(&self.overload);
         for text in overload.look(Instant::now(), counters, &self.config) {
             tracing::warn!("{text}");
         }
@@ -172,8 +172,8 @@ impl Engine {
 
     /// What start-up had to mend or could not, and the limits that were met lately.
     pub fn warnings(&self) -> Vec<String> {
-        let warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
-        let overload = self.overload.lock().unwrap_or_else(PoisonError::into_inner);
+        let warnings = locked(&self.warnings);
+        let overload = locked(&self.overload);
         let lately = overload.shown(Instant::now());
         warnings.iter().cloned().chain(lately).collect()
     }

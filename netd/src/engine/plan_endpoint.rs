@@ -1,15 +1,16 @@
-//! From an endpoint asked for to the endpoint as it will be: addresses, Ethernet address, interface name.
+//! From an endpoint asked for to the endpoint as it will be: Ethernet address, interface name; its addresses are requested from
+//! the network's address manager.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 
-use super::Model;
+use super::state::Desired;
 use crate::{
-    error::{Error, Kind, Result},
+    driver::Network,
+    error::{Error, Reason, Result},
     ipam,
-    model::{self, Attachment, Endpoint, EndpointRequest, Network, Pool, Sandbox},
-    store::Change,
+    model::{self, Attachment, Endpoint, EndpointSpec, Pool, Sandbox},
 };
 
 /// Docker's other way to choose an endpoint's Ethernet address.
@@ -17,220 +18,143 @@ const MAC_OPTION: &str = "com.docker.network.endpoint.macaddress";
 /// Docker's way to choose an interface's name (Docker Engine 28).
 const NAME_OPTION: &str = "com.docker.network.endpoint.ifname";
 
-impl Model {
-    /// The endpoint that an attachment makes. `foreign`: names of interfaces that are in the namespace already.
-    pub(super) fn plan_endpoint(
-        &mut self,
-        network: &Network,
-        sandbox: &Sandbox,
-        attachment: &Attachment,
-        foreign: &[String],
-        changes: &mut Vec<Change>,
-    ) -> Result<Endpoint> {
-        let request = &attachment.request;
-        let mut network = network.clone();
-        let mac = self.choose_mac(&network, attachment)?;
-        let interface = if network.driver == "bridge" {
-            self.choose_interface(&network, sandbox, request, foreign)?
-        } else {
-            String::new()
-        };
-        let (ipv4, ipv6) = self.choose_addresses(&mut network, attachment)?;
-        let endpoint = Endpoint {
-            id: model::new_id(),
-            number: self.take_number()?,
-            network: network.id.clone(),
-            sandbox: sandbox.id.clone(),
-            interface,
-            mac,
-            ipv4,
-            ipv6,
-            aliases: request.aliases.clone(),
-            driver_options: request.driver_options.clone(),
-            priority: request.priority,
-            links: request.links.clone(),
-            link_local: link_local(request)?,
-        };
-        changes.push(Change::put("meta", "number", &self.next_number)?);
-        changes.push(Change::put("network", &network.id, &network)?);
-        self.networks.insert(network.id.clone(), network);
-        Ok(endpoint)
-    }
+/// What an endpoint was given before it is planned.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Given {
+    /// Its addresses, held for it.
+    pub addresses: Vec<IpAddr>,
+    /// Its number in the data plane.
+    pub number: u32,
+    /// Names of interfaces that are in the namespace already.
+    pub foreign: Vec<String>,
+}
 
-    fn choose_addresses(
-        &self,
-        network: &mut Network,
-        attachment: &Attachment,
-    ) -> Result<(Option<IpNetwork>, Option<IpNetwork>)> {
-        let empty = BTreeSet::new();
-        let used = self
-            .on_network(&network.id)
-            .map_or(&empty, |o| &o.addresses);
-        let name = format!("{} ({})", network.name, network.id);
-        let mut chosen = [None, None];
-        for (slot, v4) in chosen.iter_mut().zip([true, false]) {
-            let wanted = wanted(&attachment.request, v4);
-            if network.pool(v4).is_none() {
-                continue;
-            }
-            let Some(pool) = network.pools.iter_mut().find(|p| p.subnet.is_ipv4() == v4) else {
-                continue;
-            };
-            let address = if wanted.is_empty() {
-                let again = attachment.last_ips.iter().copied().find(|a| {
-                    pool.subnet.contains(*a) && !used.contains(a) && !ipam::is_reserved(pool, *a)
-                });
-                let found = again.or_else(|| ipam::allocate(pool, used)).ok_or_else(|| {
-                    let family = if v4 { "IPv4" } else { "IPv6" };
-                    let text = format!(
-                        "no available {family} addresses on this network's address pools: {name}"
-                    );
-                    Error::new(Kind::Exhausted, text)
-                        .hint("disconnect a sandbox or make a larger network")
-                })?;
-                if again.is_none() {
-                    pool.cursor = Some(found);
-                }
-                found
-            } else {
-                let address = fixed(pool, wanted, v4)?;
-                if used.contains(&address) {
-                    return Err(
-                        Error::conflict(format!("Address already in use: {address}"))
-                            .hint("choose another one, or none for an automatic one"),
-                    );
-                }
-                address
-            };
-            let net = IpNetwork::new(address, pool.subnet.prefix());
-            *slot = Some(net.map_err(|e| Error::internal("an address", e))?);
+/// The endpoint that an attachment makes.
+pub(super) fn plan_endpoint(
+    desired: &Desired,
+    network: &Network,
+    sandbox: &Sandbox,
+    attachment: &Attachment,
+    given: &Given,
+) -> Result<Endpoint> {
+    let spec = &attachment.spec;
+    let interface = match network.driver().interface_prefix() {
+        Some(prefix) => choose_interface(desired, prefix, sandbox, spec, &given.foreign)?,
+        None => String::new(),
+    };
+    let address = |v4: bool| {
+        let found = given.addresses.iter().find(|a| a.is_ipv4() == v4);
+        let pool = network.pool(v4);
+        found
+            .zip(pool)
+            .and_then(|(a, p)| IpNetwork::new(*a, p.subnet.prefix()).ok())
+    };
+    Ok(Endpoint {
+        id: model::new_id(),
+        number: given.number,
+        network: network.id.clone(),
+        sandbox: sandbox.id.clone(),
+        interface,
+        mac: choose_mac(desired, network, attachment)?,
+        ipv4: address(true),
+        ipv6: address(false),
+        aliases: spec.aliases.clone(),
+        driver_options: spec.driver_options.clone(),
+        priority: spec.priority,
+        links: spec.links.clone(),
+        link_local: link_local(spec)?,
+        request_id: attachment.request_id.clone(),
+        extra: model::Extra::new(),
+    })
+}
+
+fn choose_mac(desired: &Desired, network: &Network, attachment: &Attachment) -> Result<[u8; 6]> {
+    let used = |mac: &[u8; 6]| {
+        let there = desired.on_network(&network.id);
+        network.mac == *mac || there.is_some_and(|o| o.macs.contains(mac))
+    };
+    if let Some(mac) = chosen_mac(&attachment.spec)? {
+        if used(&mac) {
+            let text = mac.map(|b| format!("{b:02x}")).join(":");
+            return Err(Error::conflict(format!(
+                "MAC address {text} is already in use on network {}",
+                network.name
+            ))
+            .because(Reason::MacInUse)
+            .about("address", text)
+            .about("network", &network.name));
         }
-        let [v4, v6] = chosen;
-        Ok((v4, v6))
+        return Ok(mac);
     }
-
-    fn choose_mac(&self, network: &Network, attachment: &Attachment) -> Result<[u8; 6]> {
-        let request = &attachment.request;
-        let used = |mac: &[u8; 6]| {
-            let there = self.on_network(&network.id);
-            network.mac == *mac || there.is_some_and(|o| o.macs.contains(mac))
-        };
-        if let Some(mac) = chosen_mac(request)? {
-            if used(&mac) {
-                let text = mac.map(|b| format!("{b:02x}")).join(":");
-                return Err(Error::conflict(format!(
-                    "MAC address {text} is already in use on network {}",
-                    network.name
-                )));
-            }
+    if let Some(last) = attachment.last_mac.filter(|m| !used(m)) {
+        return Ok(last);
+    }
+    loop {
+        let mac = model::new_mac();
+        if !used(&mac) {
             return Ok(mac);
         }
-        if let Some(last) = attachment.last_mac.filter(|m| !used(m)) {
-            return Ok(last);
-        }
-        loop {
-            let mac = model::new_mac();
-            if !used(&mac) {
-                return Ok(mac);
-            }
-        }
-    }
-
-    /// The name asked for, or the network's prefix and the first free number.
-    fn choose_interface(
-        &self,
-        network: &Network,
-        sandbox: &Sandbox,
-        request: &EndpointRequest,
-        foreign: &[String],
-    ) -> Result<String> {
-        let own: Vec<&str> = self
-            .endpoints_of(&sandbox.id)
-            .map(|e| &*e.interface)
-            .collect();
-        let taken = |name: &str| own.contains(&name) || foreign.iter().any(|n| n == name);
-        if let Some(name) = chosen_interface(request)? {
-            if taken(name) {
-                return Err(Error::conflict(format!(
-                    "sandbox {} has an interface {name} already",
-                    sandbox.name
-                )));
-            }
-            return Ok(name.to_owned());
-        }
-        let prefix = network.options().interface_prefix;
-        (0..10_000)
-            .map(|n| format!("{prefix}{n}"))
-            .find(|name| !taken(name))
-            .ok_or_else(|| Error::internal("naming an interface", "ten thousand names are taken"))
     }
 }
 
-fn wanted(request: &EndpointRequest, v4: bool) -> &str {
-    if v4 { &request.ipv4 } else { &request.ipv6 }
+/// The name asked for, or the network's prefix and the first free number.
+fn choose_interface(
+    desired: &Desired,
+    prefix: &str,
+    sandbox: &Sandbox,
+    spec: &EndpointSpec,
+    foreign: &[String],
+) -> Result<String> {
+    let own: Vec<&str> = desired
+        .endpoints_of(&sandbox.id)
+        .map(|e| &*e.interface)
+        .collect();
+    let taken = |name: &str| own.contains(&name) || foreign.iter().any(|n| n == name);
+    if let Some(name) = chosen_interface(spec)? {
+        if taken(name) {
+            return Err(Error::conflict(format!(
+                "sandbox {} has an interface {name} already",
+                sandbox.name
+            ))
+            .because(Reason::InterfaceInUse)
+            .about("interface", name));
+        }
+        return Ok(name.to_owned());
+    }
+    (0..10_000)
+        .map(|n| format!("{prefix}{n}"))
+        .find(|name| !taken(name))
+        .ok_or_else(|| Error::internal("naming an interface", "ten thousand names are taken"))
 }
 
-/// Everything of a request that can be judged without knowing what is in use.
-pub(super) fn check_request(network: &Network, request: &EndpointRequest) -> Result<()> {
-    if network.predefined() && !(request.ipv4.is_empty() && request.ipv6.is_empty()) {
-        return Err(Error::invalid(
-            "user specified IP address is supported on user defined networks only",
-        ));
+/// The address of a family that the user chose, if one was chosen.
+pub(super) fn chosen_address(
+    network: &Network,
+    spec: &EndpointSpec,
+    v4: bool,
+) -> Result<Option<IpAddr>> {
+    let wanted = if v4 { &spec.ipv4 } else { &spec.ipv6 };
+    if wanted.is_empty() {
+        return Ok(None);
     }
-    if network.predefined() && !request.aliases.is_empty() {
-        return Err(Error::invalid(
-            "network-scoped alias is supported only for containers in user defined networks",
-        )
-        .hint("create a network of your own"));
+    match network.pool(v4) {
+        Some(pool) => fixed(network, pool, wanted, v4).map(Some),
+        None => Err(Error::invalid(format!(
+            "Invalid address {wanted}: It does not belong to any of this network's subnets"
+        ))
+        .because(Reason::AddressOutOfRange)
+        .about("address", wanted)
+        .about("network", &network.name)
+        .hint(format!(
+            "network {} has no subnet of that family",
+            network.name
+        ))),
     }
-    for v4 in [true, false] {
-        let wanted = wanted(request, v4);
-        if wanted.is_empty() {
-            continue;
-        }
-        match network.pool(v4) {
-            Some(pool) => drop(fixed(pool, wanted, v4)?),
-            None => {
-                return Err(Error::invalid(format!(
-                    "Invalid address {wanted}: It does not belong to any of this network's subnets"
-                ))
-                .hint(format!(
-                    "network {} has no subnet of that family",
-                    network.name
-                )));
-            }
-        }
-    }
-    if let Some(alias) = request.aliases.iter().find(|a| !is_host_name(a)) {
-        return Err(Error::invalid(format!("invalid alias {alias:?}"))
-            .hint("letters, digits, dots, dashes and underscores, at most 253"));
-    }
-    chosen_mac(request)?;
-    chosen_interface(request)?;
-    link_local(request)?;
-    for link in &request.links {
-        let (target, alias) = link.split_once(':').unwrap_or((link, ""));
-        let whole = !link.ends_with(':') && model::check_name("sandbox", target).is_ok();
-        if !whole || !(alias.is_empty() || is_host_name(alias)) {
-            return Err(Error::invalid(format!("invalid link {link:?}"))
-                .hint("TARGET or TARGET:ALIAS, the alias of letters, digits, dots, dashes and underscores"));
-        }
-    }
-    Ok(())
 }
 
-/// Whether a text can be asked for by DNS as a name (RFC 1123, 2.1, and the underscores of services).
-pub(super) fn is_host_name(text: &str) -> bool {
-    let label = |l: &str| {
-        let right = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
-        !l.is_empty() && l.len() <= 63 && l.chars().all(right)
-    };
-    text.len() <= 253 && text.split('.').all(label)
-}
-
-fn chosen_mac(request: &EndpointRequest) -> Result<Option<[u8; 6]>> {
-    let option = request.driver_options.get(MAC_OPTION);
-    let wanted = match (request.mac.as_str(), option) {
+pub(super) fn chosen_mac(spec: &EndpointSpec) -> Result<Option<[u8; 6]>> {
+    let option = spec.driver_options.get(MAC_OPTION);
+    let wanted = match (spec.mac.as_str(), option) {
         ("", None) => return Ok(None),
         ("", Some(text)) => text,
         (text, _) => text,
@@ -249,9 +173,9 @@ fn chosen_mac(request: &EndpointRequest) -> Result<Option<[u8; 6]>> {
         })
 }
 
-fn chosen_interface(request: &EndpointRequest) -> Result<Option<&str>> {
-    let option = request.driver_options.get(NAME_OPTION);
-    let wanted = match (request.interface.as_str(), option) {
+pub(super) fn chosen_interface(spec: &EndpointSpec) -> Result<Option<&str>> {
+    let option = spec.driver_options.get(NAME_OPTION);
+    let wanted = match (spec.interface.as_str(), option) {
         ("", None) => return Ok(None),
         ("", Some(text)) => text.as_str(),
         (text, _) => text,
@@ -264,7 +188,7 @@ fn chosen_interface(request: &EndpointRequest) -> Result<Option<&str>> {
     Ok(Some(wanted))
 }
 
-fn link_local(request: &EndpointRequest) -> Result<Vec<IpAddr>> {
+pub(super) fn link_local(spec: &EndpointSpec) -> Result<Vec<IpAddr>> {
     let parse = |text: &String| {
         let address: Option<IpAddr> = text.parse().ok();
         let right = |a: &IpAddr| match a {
@@ -276,11 +200,11 @@ fn link_local(request: &EndpointRequest) -> Result<Vec<IpAddr>> {
                 .hint("one of 169.254.0.0/16 or fe80::/10")
         })
     };
-    request.link_local.iter().map(parse).collect()
+    spec.link_local.iter().map(parse).collect()
 }
 
 /// An address that the user chose.
-fn fixed(pool: &Pool, wanted: &str, v4: bool) -> Result<IpAddr> {
+fn fixed(network: &Network, pool: &Pool, wanted: &str, v4: bool) -> Result<IpAddr> {
     let family = if v4 { "IPv4" } else { "IPv6" };
     let address: IpAddr = wanted
         .parse()
@@ -295,11 +219,17 @@ fn fixed(pool: &Pool, wanted: &str, v4: bool) -> Result<IpAddr> {
         return Err(Error::invalid(format!(
             "Invalid address {address}: It does not belong to any of this network's subnets"
         ))
+        .because(Reason::AddressOutOfRange)
+        .about("address", address)
+        .about("network", &network.name)
         .hint(format!("the subnet is {}", pool.subnet)));
     }
     if ipam::is_reserved(pool, address) {
         return Err(
             Error::conflict(format!("Address already in use: {address} is reserved"))
+                .because(Reason::AddressInUse)
+                .about("address", address)
+                .about("network", &network.name)
                 .hint("gateway, auxiliary, network and broadcast addresses are never given out"),
         );
     }

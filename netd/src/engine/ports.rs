@@ -1,330 +1,364 @@
 //! Publishing ports.
 
 use std::{
-    collections::BTreeSet,
     net::{IpAddr, Ipv4Addr},
+    sync::atomic::Ordering,
 };
 
-use super::{Engine, Model};
+use super::{
+    Engine,
+    port_index::PortIndex,
+    state::{Desired, State},
+};
 use crate::{
-    error::{Error, Result},
+    config::Nat,
+    error::{Error, Kind, Reason, Result},
     kernel::{ports, sysctl},
     model::{PortBinding, Sandbox},
-    store::Change,
 };
 
-/// Whether a binding that is there is one that is meant. Host port 0 and host address `None` match any.
-fn matches(have: &PortBinding, want: &PortBinding) -> bool {
-    have.protocol == want.protocol
-        && have.target == want.target
-        && (want.host.0 == 0 || have.host == want.host)
-        && (want.host_ip.is_none() || have.host_ip == want.host_ip)
-}
+/// Attempts to find host ports that nobody takes meanwhile.
+const ATTEMPTS: usize = 8;
+
+/// Requests that published ports and are remembered, of one sandbox.
+const REMEMBERED: usize = 16;
+
+/// Who else has a port, in messages about one request.
+const SAME: &str = "the same request";
 
 impl Engine {
     /// Publishes ports for a sandbox: all or none. Host port 0 is chosen. Returns the bindings in force; those of a
-    /// stopped sandbox come into force when it starts.
+    /// stopped sandbox come into force when it starts. `request_id`: one that was done is not done again.
     pub async fn publish(
         &self,
         sandbox: &str,
         wanted: Vec<PortBinding>,
+        request_id: String,
     ) -> Result<Vec<PortBinding>> {
-        let id = self.read().sandbox(sandbox)?.id.clone();
+        let id = self.desired().sandbox(sandbox)?.id.clone();
         let _alone = self.sandbox_locks.alone(&id).await;
-        let before = self.read().sandbox(&id)?.clone();
-        let bindings = if before.netns.is_some() {
-            self.take_ports(&id, wanted, |after, bindings| {
-                after.ports.extend(bindings.iter().cloned());
-                after.wanted_ports.extend(bindings.iter().cloned());
-            })
-            .await?
-        } else {
-            for binding in &wanted {
-                check_form(binding)?;
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            let state = self.state();
+            let before = state.sandbox(&id)?;
+            let mut after = Sandbox::clone(before);
+            let mut known = before.publish_ids.iter();
+            let done = known.find(|(id, _)| !request_id.is_empty() && *id == request_id);
+            if let Some((_, bindings)) = done {
+                return Ok(bindings.clone());
             }
-            let mut after = before.clone();
-            after.wanted_ports.extend(wanted.iter().cloned());
-            self.put_sandbox(after).await?;
-            wanted
-        };
-        self.emit_ports("publish", &before, &bindings);
-        Ok(bindings)
+            let bindings = if before.running() {
+                let wanted = wanted.clone();
+                self.choose_ports(&state, before, &[], wanted).await?
+            } else {
+                wanted.clone()
+            };
+            after.wanted_ports.extend(bindings.iter().cloned());
+            if !request_id.is_empty() {
+                let more = after.publish_ids.len().saturating_sub(REMEMBERED - 1);
+                after.publish_ids.drain(..more);
+                after
+                    .publish_ids
+                    .push((request_id.clone(), bindings.clone()));
+            }
+            if before.running() {
+                after.ports.extend(bindings.iter().cloned());
+            } else {
+                check_together(&after.wanted_ports)?;
+            }
+            let decided = self.decide(|transaction| {
+                self.check_ports_are_free(transaction.desired(), &after, &before.ports)?;
+                transaction.put_sandbox(after);
+                Ok(())
+            });
+            match decided {
+                Ok(((), decided)) => return self.carry_out(decided).await.map(|()| bindings),
+                Err(e) if e.reason == Reason::PortAllocated && attempt < ATTEMPTS => {}
+                Err(e) => return Err(e),
+            }
+        }
     }
 
     /// Withdraws bindings. Host port 0 and host address `None` match any.
     pub async fn unpublish(&self, sandbox: &str, wanted: &[PortBinding]) -> Result<()> {
-        let id = self.read().sandbox(sandbox)?.id.clone();
+        let id = self.desired().sandbox(sandbox)?.id.clone();
         let _alone = self.sandbox_locks.alone(&id).await;
-        let before = self.read().sandbox(&id)?.clone();
-        let known = || before.ports.iter().chain(&before.wanted_ports);
-        if let Some(missing) = wanted.iter().find(|w| !known().any(|h| matches(h, w))) {
-            return Err(Error::not_found(format!(
-                "no port {} is published for {}",
-                show(missing),
-                before.name
-            ))
-            .hint("netctl port ls shows what is"));
-        }
-        let mut after = before.clone();
-        after
-            .ports
-            .retain(|h| !wanted.iter().any(|w| matches(h, w)));
-        // One that is chosen at each start goes by whatever port was chosen.
-        let chosen = |h: &PortBinding, w: &PortBinding| {
-            h.host.0 == 0 && h.protocol == w.protocol && h.target == w.target
-        };
-        let gone = |h: &PortBinding| wanted.iter().any(|w| matches(h, w) || chosen(h, w));
-        after.wanted_ports.retain(|h| !gone(h));
-        self.put_sandbox(after).await?;
-        fail::fail_point!("ports-withdrawn");
-        self.refresh_publications(&id)?;
-        self.reserve_ports()?;
-        self.emit_ports("unpublish", &before, wanted);
-        Ok(())
+        let ((), decided) = self.decide(|transaction| {
+            let before = transaction.desired().sandbox(&id)?;
+            let known = || before.ports.iter().chain(&before.wanted_ports);
+            if let Some(missing) = wanted.iter().find(|w| !known().any(|h| h.is_meant_by(w))) {
+                return Err(Error::not_found(format!(
+                    "no port {missing} is published for {}",
+                    before.name
+                ))
+                .hint("netctl port ls shows what is"));
+            }
+            let mut after = Sandbox::clone(before);
+            after
+                .ports
+                .retain(|h| !wanted.iter().any(|w| h.is_meant_by(w)));
+            // One that is chosen at each start goes by whatever port was chosen.
+            let chosen = |h: &PortBinding, w: &PortBinding| {
+                h.host.0 == 0 && h.protocol == w.protocol && h.target == w.target
+            };
+            let gone = |h: &PortBinding| wanted.iter().any(|w| h.is_meant_by(w) || chosen(h, w));
+            after.wanted_ports.retain(|h| !gone(h));
+            transaction.put_sandbox(after);
+            Ok(())
+        })?;
+        self.carry_out(decided).await
     }
 
-    /// Chooses and takes host ports for a running sandbox, whose lock is held; `set` writes them into its record.
-    pub(super) async fn take_ports(
+    /// Checks bindings against the others, the host's addresses and its processes, and chooses free host ports. `held`:
+    /// bindings that the sandbox has and keeps.
+    pub(super) async fn choose_ports(
         &self,
-        id: &str,
-        wanted: Vec<PortBinding>,
-        set: impl Fn(&mut Sandbox, &[PortBinding]),
+        state: &State,
+        sandbox: &Sandbox,
+        held: &[PortBinding],
+        mut wanted: Vec<PortBinding>,
     ) -> Result<Vec<PortBinding>> {
         if wanted.is_empty() {
             return Ok(wanted);
         }
-        let known = {
-            let model = self.read();
-            wanted.iter().all(|b| check_address(&model, b).is_ok())
-        };
-        // An address may be younger than the last look at the host.
-        if !known {
-            self.refresh_host().await?;
-        }
-        let sockets = ports::Sockets::read()?;
-        let (before, bindings, pending) = {
-            let mut model = self.write();
-            let before = model.sandbox(id)?.clone();
-            let bindings = self.plan_ports(&model, &before, wanted, &sockets)?;
-            let mut after = before.clone();
-            set(&mut after, &bindings);
-            let change = Change::put("sandbox", id, &after)?;
-            model.sandboxes.insert(id.to_owned(), after);
-            (before, bindings, self.store.submit(vec![change]))
-        };
-        let applied = async {
-            pending.written().await?;
-            fail::fail_point!("ports-stored");
-            self.refresh_publications(id)?;
-            self.reserve_ports().map(drop)
-        };
-        if let Err(e) = applied.await {
-            self.put_sandbox(before).await?;
-            self.refresh_publications(id)?;
-            return Err(e);
-        }
-        Ok(bindings)
-    }
-
-    /// Writes a sandbox' record to model and disk.
-    pub(super) async fn put_sandbox(&self, sandbox: Sandbox) -> Result<()> {
-        let pending = {
-            let change = Change::put("sandbox", &sandbox.id, &sandbox)?;
-            let mut model = self.write();
-            model.sandboxes.insert(sandbox.id.clone(), sandbox);
-            self.store.submit(vec![change])
-        };
-        pending.written().await
-    }
-
-    fn emit_ports(&self, action: &'static str, sandbox: &Sandbox, bindings: &[PortBinding]) {
-        for binding in bindings {
-            let attributes = [("name", &*sandbox.name), ("port", &*show(binding))];
-            self.emit("port", action, &sandbox.id, &attributes);
-        }
-    }
-
-    /// Checks bindings against the others, the host's addresses and its processes, and chooses free host ports.
-    fn plan_ports(
-        &self,
-        model: &Model,
-        sandbox: &Sandbox,
-        wanted: Vec<PortBinding>,
-        sockets: &ports::Sockets,
-    ) -> Result<Vec<PortBinding>> {
-        let default = model
-            .gateway_endpoint(&sandbox.id, true)
-            .and_then(|e| model.networks.get(&e.network))
-            .and_then(|n| n.options().binding);
-        let mut planned: Vec<PortBinding> = Vec::new();
-        for mut binding in wanted {
+        let gateway = state.gateway_endpoint(&sandbox.id, true);
+        let network = gateway.and_then(|e| state.networks().get(&e.network));
+        let default = network.and_then(|n| n.driver().default_binding());
+        for binding in &mut wanted {
             binding.host_ip = binding.host_ip.or(default);
-            check_form(&binding)?;
-            check_address(model, &binding)?;
-            if binding.host.0 == 0 {
-                binding.host = self.free_ports(model, &planned, &binding, sockets)?;
-            } else {
-                check_free(model, &planned, sandbox, &binding, sockets)?;
-            }
-            planned.push(binding);
+            binding.check()?;
         }
-        self.check_left(model, &planned)?;
+        let known = |state: &State| wanted.iter().try_for_each(|b| check_address(state, b));
+        if known(state).is_err() {
+            // An address may be younger than the last look at the host.
+            self.refresh_host().await?;
+            let now = State {
+                desired: state.desired.clone(),
+                observed: self.context.observations.now(),
+            };
+            known(&now)?;
+        }
+        let mut search = Search {
+            index: state.ports().clone(),
+            leaving: self.leaving_ports().clone(),
+            nat: self.config.nat.clone(),
+            sandbox: sandbox.id.clone(),
+            name: sandbox.name.clone(),
+            names: state.desired.clone(),
+            next: self.next_port.load(Ordering::Relaxed),
+        };
+        let held = held.to_vec();
+        // The kernel is asked by binding sockets and reading /proc.
+        let (planned, next) = tokio::task::spawn_blocking(move || {
+            let planned = search.plan(wanted, &held)?;
+            Ok::<_, Error>((planned, search.next))
+        })
+        .await
+        .map_err(|e| Error::internal("looking for free ports", e))??;
+        self.next_port.store(next, Ordering::Relaxed);
+        self.check_left(&state.desired, &planned)?;
         Ok(planned)
     }
 
-    fn free_ports(
+    /// Whether nobody took a port of these meanwhile. `held`: those that the sandbox has already.
+    pub(super) fn check_ports_are_free(
         &self,
-        model: &Model,
-        planned: &[PortBinding],
+        desired: &Desired,
+        sandbox: &Sandbox,
+        held: &[PortBinding],
+    ) -> Result<()> {
+        let leaving = self.leaving_ports();
+        for binding in sandbox.ports.iter().filter(|b| !held.contains(b)) {
+            let holder = desired
+                .ports()
+                .holder(binding)
+                .or_else(|| leaving.holder(binding));
+            if let Some((holder, _)) = holder {
+                let name = desired.sandboxes().get(holder).map_or(holder, |s| &s.name);
+                return Err(allocated(&sandbox.name, binding, name));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A search for host ports, on a copy of what is known.
+struct Search {
+    index: PortIndex,
+    leaving: PortIndex,
+    nat: Nat,
+    sandbox: String,
+    name: String,
+    names: Desired,
+    next: u16,
+}
+
+impl Search {
+    fn plan(&mut self, wanted: Vec<PortBinding>, held: &[PortBinding]) -> Result<Vec<PortBinding>> {
+        let sockets = ports::Sockets::read()?;
+        let ephemeral = sysctl::ephemeral_ports()?;
+        let mut planned: Vec<PortBinding> = Vec::new();
+        let mut own = PortIndex::default();
+        for mut binding in wanted {
+            if held.contains(&binding) {
+                planned.push(binding);
+                continue;
+            }
+            if own.holder(&binding).is_some() && binding.host.0 != 0 {
+                return Err(allocated(&self.name, &binding, SAME));
+            }
+            if binding.host.0 == 0 {
+                binding.host = self.free(&binding, ephemeral, &sockets)?;
+            } else {
+                self.check_free(&binding, &sockets)?;
+            }
+            own.insert(&self.sandbox, &binding);
+            self.index.insert(&self.sandbox, &binding);
+            planned.push(binding);
+        }
+        Ok(planned)
+    }
+
+    fn holder(&self, binding: &PortBinding) -> Option<&str> {
+        let found = self
+            .index
+            .holder(binding)
+            .or_else(|| self.leaving.holder(binding));
+        found.map(|(sandbox, _)| sandbox)
+    }
+
+    fn check_free(&self, binding: &PortBinding, sockets: &ports::Sockets) -> Result<()> {
+        if let Some(holder) = self.holder(binding) {
+            let sandbox = self.names.sandboxes().get(holder);
+            return Err(allocated(
+                &self.name,
+                binding,
+                sandbox.map_or(holder, |s| &s.name),
+            ));
+        }
+        match sockets.holder(binding.host_ip, binding.protocol, binding.host)? {
+            Some(found) => {
+                let by = format!("process {} ({})", found.pid, found.name);
+                Err(allocated(&self.name, binding, &by))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Free host ports of the ephemeral range, outside the pool of masquerading: behind those that were found last.
+    fn free(
+        &mut self,
         binding: &PortBinding,
+        (first, last): (u16, u16),
         sockets: &ports::Sockets,
     ) -> Result<(u16, u16)> {
-        let (first, last) = sysctl::ephemeral_ports()?;
         let size = binding.target.1 - binding.target.0;
-        let pool = &self.config.nat;
-        let taken = model.taken_ports(binding.protocol);
-        for start in first..=last.saturating_sub(size) {
-            let end = start + size;
-            if (start <= pool.last_port && pool.first_port <= end)
-                || taken.range(start..=end).next().is_some()
-            {
+        let end = last.saturating_sub(size);
+        let begin = if (first..=end).contains(&self.next) {
+            self.next
+        } else {
+            first
+        };
+        for start in (begin..=end).chain(first..begin.min(end.saturating_add(1))) {
+            let last = start + size;
+            if start <= self.nat.last_port && self.nat.first_port <= last {
                 continue;
             }
             let candidate = PortBinding {
-                host: (start, end),
+                host: (start, last),
+                // Whoever has it on one address only is in the way, too: the number is not for people to be surprised by.
+                host_ip: None,
                 ..binding.clone()
             };
-            let free = !planned.iter().any(|p| p.conflicts(&candidate));
-            if free
+            if self.holder(&candidate).is_none()
                 && sockets
-                    .holder(candidate.host_ip, candidate.protocol, candidate.host)?
+                    .holder(binding.host_ip, binding.protocol, (start, last))?
                     .is_none()
             {
-                return Ok((start, end));
+                self.next = last.saturating_add(1);
+                return Ok((start, last));
             }
         }
-        Err(
-            Error::conflict("no free host port is left in the ephemeral range")
-                .hint("name a host port or widen net.ipv4.ip_local_port_range"),
+        Err(Error::new(
+            Kind::Conflict,
+            "no free host port is left in the ephemeral range",
         )
+        .hint("name a host port or widen net.ipv4.ip_local_port_range"))
     }
 }
 
-impl Model {
-    /// Host ports of a protocol that some sandbox has, on whatever address.
-    fn taken_ports(&self, protocol: u8) -> BTreeSet<u16> {
-        let bindings = self.sandboxes.values().flat_map(|s| &s.ports);
-        bindings
-            .filter(|b| b.protocol == protocol)
-            .flat_map(|b| b.host.0..=b.host.1)
-            .collect()
-    }
+fn allocated(sandbox: &str, binding: &PortBinding, by: &str) -> Error {
+    let ip = binding.host_ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    let port = binding.host.0;
+    Error::conflict(format!(
+        "driver failed programming external connectivity on {sandbox}: Bind for {ip}:{port} failed: port is already allocated by {by}"
+    ))
+    .because(Reason::PortAllocated)
+    .about("port", port)
+    .about("holder", by)
+    .hint("choose another host port")
 }
 
-/// How a binding is written.
-pub fn show(binding: &PortBinding) -> String {
-    let ip = match binding.host_ip {
-        None => String::new(),
-        Some(IpAddr::V4(ip)) => format!("{ip}:"),
-        Some(IpAddr::V6(ip)) => format!("[{ip}]:"),
-    };
-    let range = |(a, b): (u16, u16)| {
-        if a == b {
-            a.to_string()
-        } else {
-            format!("{a}-{b}")
+/// Refuses bindings that could never be in force together.
+pub(super) fn check_together(bindings: &[PortBinding]) -> Result<()> {
+    let mut index = PortIndex::default();
+    for binding in bindings {
+        binding.check()?;
+        if binding.host.0 == 0 {
+            continue;
         }
-    };
-    let protocol = match binding.protocol {
-        6 => "tcp",
-        17 => "udp",
-        _ => "sctp",
-    };
-    format!(
-        "{ip}{}:{}/{protocol}",
-        range(binding.host),
-        range(binding.target)
-    )
-}
-
-/// What can be judged of a binding by itself.
-pub(super) fn check_form(binding: &PortBinding) -> Result<()> {
-    if binding.target.0 == 0 || binding.target.1 < binding.target.0 {
-        return Err(
-            Error::invalid(format!("invalid port range of {}", show(binding)))
-                .hint("ports are 1 to 65535"),
-        );
-    }
-    if binding.host.0 != 0
-        && (binding.host.1 < binding.host.0
-            || binding.host.1 - binding.host.0 != binding.target.1 - binding.target.0)
-    {
-        return Err(Error::invalid(format!(
-            "the ranges of {} are of different length",
-            show(binding)
-        )));
-    }
-    if binding.protocol == 132 && binding.host.0 != 0 && binding.host.0 != binding.target.0 {
-        return Err(Error::invalid(format!(
-            "SCTP port {} cannot be changed on its way",
-            show(binding)
-        ))
-        .hint("publish it under its own number: SCTP's checksum covers the port"));
+        if index.holder(binding).is_some() {
+            return Err(allocated("the sandbox", binding, SAME));
+        }
+        index.insert("", binding);
     }
     Ok(())
 }
 
-fn check_address(model: &Model, binding: &PortBinding) -> Result<()> {
+fn check_address(state: &State, binding: &PortBinding) -> Result<()> {
     let Some(ip) = binding.host_ip else {
         return Ok(());
     };
-    // A gateway address is the host's from the moment the network is there.
-    let gateway = || {
-        let mut networks = model.networks.values().filter(|n| !n.device.is_empty());
-        networks.any(|n| n.host_gateways().any(|net| net.ip() == ip))
-    };
-    let owned = model.host.addresses.iter().any(|a| a.net.ip() == ip) || gateway();
-    if ip.is_unspecified() || ip.is_loopback() || owned {
+    let addresses = &state.observed.host.addresses;
+    let owned = || addresses.iter().any(|a| a.net.ip() == ip) || state.is_gateway(ip);
+    if ip.is_unspecified() || ip.is_loopback() || owned() {
         return Ok(());
     }
     Err(Error::invalid(format!(
-        "listen {}: bind: cannot assign requested address: the host does not own {ip}",
-        show(binding)
+        "listen {binding}: bind: cannot assign requested address: the host does not own {ip}"
     ))
+    .because(Reason::AddressNotOwned)
+    .about("address", ip)
     .hint("publish on one of the host's addresses, or on all"))
 }
 
-fn holder<'a>(model: &'a Model, planned: &[PortBinding], binding: &PortBinding) -> Option<&'a str> {
-    if planned.iter().any(|p| p.conflicts(binding)) {
-        return Some("the same request");
-    }
-    model
-        .sandboxes
-        .values()
-        .find(|s| s.ports.iter().any(|p| p.conflicts(binding)))
-        .map(|s| s.name.as_str())
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn check_free(
-    model: &Model,
-    planned: &[PortBinding],
-    sandbox: &Sandbox,
-    binding: &PortBinding,
-    sockets: &ports::Sockets,
-) -> Result<()> {
-    let ip = binding.host_ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-    let text = |by: String| {
-        Error::conflict(format!(
-            "driver failed programming external connectivity on {}: Bind for {ip}:{} failed: port is already allocated by {by}",
-            sandbox.name, binding.host.0
-        ))
-        .hint("choose another host port")
-    };
-    if let Some(name) = holder(model, planned, binding) {
-        return Err(text(name.to_owned()));
+    fn binding(first: u16, last: u16) -> PortBinding {
+        PortBinding {
+            host_ip: None,
+            host: (first, last),
+            target: (first.max(1), last.max(1)),
+            protocol: 6,
+        }
     }
-    match sockets.holder(binding.host_ip, binding.protocol, binding.host)? {
-        Some(found) => Err(text(format!("process {} ({})", found.pid, found.name))),
-        None => Ok(()),
+
+    #[test]
+    fn b22_what_could_never_start_is_refused() {
+        assert!(check_together(&[binding(80, 90), binding(91, 91)]).is_ok());
+        let error = check_together(&[binding(80, 90), binding(85, 85)]).unwrap_err();
+        assert_eq!(error.reason, Reason::PortAllocated);
+        // Each chosen one is another.
+        assert!(check_together(&[binding(0, 0), binding(0, 0)]).is_ok());
+    }
+
+    /// B19: as many bindings as a request may have are judged in one go.
+    #[test]
+    fn b19_many_bindings_are_judged_without_comparing_all_with_all() {
+        let all: Vec<PortBinding> = (1..=60_000).map(|port| binding(port, port)).collect();
+        check_together(&all).unwrap();
     }
 }

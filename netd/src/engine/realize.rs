@@ -1,58 +1,32 @@
-//! From desired state to the kernel and the data plane, and back. Every step may find its work already done. The lock
-//! of the network or the sandbox is held.
+//! From what is desired to what drivers are asked to do. The lock of the network or the sandbox is held.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
 
 use ipnetwork::IpNetwork;
-use netd_common::{abi::network_flags as bits, addr::link_local_of};
 
-use super::{Engine, Model};
+use super::{
+    Engine,
+    change::{Change, Object},
+    state::State,
+};
 use crate::{
-    dataplane::{EndpointSpec, NetworkSpec},
+    driver::{EndpointWork, Network},
     error::{Error, Result},
     kernel::{
-        EndpointLinkSpec, Netns, NetworkDeviceSpec, Role, links, rtnl,
-        sandbox::{self as namespace, InterfaceSpec, RouteSpec, SourceRoute},
+        sandbox::{self as namespace, RouteSpec, SourceRoute},
         sysctl,
     },
-    model::{Endpoint, GatewayMode, Network},
+    model::Endpoint,
+    observed::ObjectId,
 };
 
 /// First routing table of single endpoints; their numbers follow.
 const TABLES: u32 = 1 << 24;
 
-fn flags(network: &Network) -> u32 {
-    let options = network.options();
-    let mode = |v4, routed, unprotected| match options.mode(v4) {
-        GatewayMode::Routed => routed,
-        GatewayMode::NatUnprotected => unprotected,
-        GatewayMode::Nat | GatewayMode::Isolated => 0,
-    };
-    let when = |on, bit| if on { bit } else { 0 };
-    when(network.internal, bits::INTERNAL)
-        | when(!options.icc, bits::NO_ICC)
-        | when(options.masquerades(true), bits::MASQUERADE_V4)
-        | when(options.masquerades(false), bits::MASQUERADE_V6)
-        | mode(true, bits::ROUTED_V4, bits::UNPROTECTED_V4)
-        | mode(false, bits::ROUTED_V6, bits::UNPROTECTED_V6)
-        | when(options.endpoint_independent, bits::ENDPOINT_INDEPENDENT)
-        | when(!options.metadata, bits::NO_METADATA)
-}
-
-impl Model {
-    /// Indices of the uplinks that a network trusts, as far as they are there.
-    pub(super) fn trusted(&self, network: &Network) -> Vec<u32> {
-        let names = network.options().trusted;
-        let links = self.host.links.iter();
-        links
-            .filter(|l| names.contains(&l.name))
-            .map(|l| l.ifindex)
-            .collect()
-    }
-
-    /// Where a sandbox' packets leave it. `several`: also when it is on one network only, its rules are looked at.
-    fn routes(&self, sandbox: &str, several: bool) -> RouteSpec {
-        let via = |e: &Endpoint, v4| self.networks.get(&e.network)?.route_via(v4);
+impl State {
+    /// Where a sandbox's packets leave it. `several`: also when it is on one network only, its rules are looked at.
+    pub(super) fn routes(&self, sandbox: &str, several: bool) -> RouteSpec {
+        let via = |e: &Endpoint, v4| self.networks().get(&e.network)?.route_via(v4);
         let default = |v4| {
             let endpoint = self.gateway_endpoint(sandbox, v4)?;
             Some((via(endpoint, v4)?, endpoint.interface.clone()))
@@ -63,7 +37,7 @@ impl Model {
                 for net in endpoint.addresses() {
                     if let Some(gateway) = via(endpoint, net.is_ipv4()) {
                         let others = self.endpoints_of(sandbox).filter(|o| o.id != endpoint.id);
-                        let others = others.flat_map(Endpoint::addresses);
+                        let others = others.flat_map(|o| o.addresses());
                         let others = others.filter(|o| o.is_ipv4() == net.is_ipv4());
                         let whole = |o: IpNetwork| IpNetwork::new(o.network(), o.prefix()).ok();
                         sources.push(SourceRoute {
@@ -82,35 +56,6 @@ impl Model {
             sources: (several || !sources.is_empty()).then_some(sources),
         }
     }
-
-    fn endpoint_spec(&self, endpoint: &Endpoint, ifindex: u32) -> Option<EndpointSpec> {
-        let network = self.networks.get(&endpoint.network)?;
-        let (gateway_ifindex, _) = *self.devices.get(&network.id)?;
-        Some(EndpointSpec {
-            number: endpoint.number,
-            network: network.number,
-            flags: flags(network),
-            ifindex,
-            mtu: self.mtu(network),
-            mac: endpoint.mac,
-            addresses: endpoint.addresses().iter().map(|a| a.ip()).collect(),
-            link_local: endpoint.link_local.clone(),
-            gateway_ifindex,
-            gateway_mac: network.mac,
-        })
-    }
-}
-
-/// What an endpoint's interface carries: its addresses, the link-local one that the data plane knows by its Ethernet
-/// address, and the additional ones.
-fn interface_addresses(endpoint: &Endpoint) -> Vec<IpNetwork> {
-    let own = endpoint.ipv6.map(|_| {
-        let address = Ipv6Addr::from(link_local_of(endpoint.mac).v6_bytes());
-        IpAddr::V6(address)
-    });
-    let local = own.into_iter().chain(endpoint.link_local.iter().copied());
-    let local = local.filter_map(|a| IpNetwork::new(a, if a.is_ipv4() { 16 } else { 64 }).ok());
-    endpoint.addresses().into_iter().chain(local).collect()
 }
 
 fn missing(endpoint: &Endpoint, what: &str) -> Error {
@@ -120,234 +65,117 @@ fn missing(endpoint: &Endpoint, what: &str) -> Error {
     )
 }
 
-/// Sets what the kernel must do on a network's device. Says how much of it was wrong.
-fn set_switches(network: &Network) -> Result<usize> {
-    let has = |what: fn(&IpNetwork) -> bool| network.host_gateways().any(|a| what(&a));
-    let wrong = sysctl::let_forward(&network.device, has(IpNetwork::is_ipv6))?;
-    sysctl::take_local_answers(&network.device, has(IpNetwork::is_ipv4))?;
-    Ok(wrong)
+/// An endpoint's network: as it is, or as changes that remove both knew it.
+fn network_of(state: &State, changes: &[Change], endpoint: &Endpoint) -> Option<Arc<Network>> {
+    let known = state.networks().get(&endpoint.network).cloned();
+    known.or_else(|| {
+        changes.iter().find_map(|change| match change.object() {
+            Some(Object::Network(n)) if n.id == endpoint.network => Some(Arc::clone(n)),
+            _ => None,
+        })
+    })
 }
 
 impl Engine {
     /// Sets the devices' switches anew where somebody has set those of all devices: looks at one network's.
     pub(super) fn follow_switches(&self) -> Result<()> {
         let filter = sysctl::reverse_path_filter()?;
-        let there =
-            |model: &Model, n: &Network| model.devices.contains_key(&n.id) && !n.device.is_empty();
-        let first = {
-            let model = self.read();
-            // One with IPv6, if there is any, stands for all.
-            let has_v6 = |n: &&Network| n.host_gateways().any(|a| a.is_ipv6());
-            let all = model.networks.values().filter(|n| there(&model, n));
-            all.max_by_key(has_v6).cloned()
-        };
-        let Some(first) = first else {
+        let state = self.state();
+        let there = |n: &&Arc<Network>| state.observed.devices.contains_key(&n.id);
+        // One with IPv6, if there is any, stands for all.
+        let has_v6 = |n: &&Arc<Network>| n.host_gateways().iter().any(|a| a.is_ipv6());
+        let Some(first) = state.networks().values().filter(there).max_by_key(has_v6) else {
             return Ok(());
         };
-        let seen = self.filter_seen.lock().map(|seen| *seen == filter);
-        if set_switches(&first)? == 0 && seen.unwrap_or(false) {
+        let seen = *super::locked(&self.filter_seen) == filter;
+        if first.driver().set_switches(first.record())? == 0 && seen {
             return Ok(());
         }
-        let networks: Vec<Network> = {
-            let model = self.read();
-            let all = model.networks.values().filter(|n| there(&model, n));
-            all.cloned().collect()
-        };
-        for network in &networks {
+        for network in state.networks().values().filter(there) {
             // One that is being removed has none.
-            if let Err(e) = set_switches(network) {
+            if let Err(e) = network.driver().set_switches(network.record()) {
                 tracing::debug!("switches of network {}: {e}", network.name);
             }
         }
-        if let Ok(mut seen) = self.filter_seen.lock() {
-            *seen = filter;
-        }
+        *super::locked(&self.filter_seen) = filter;
         Ok(())
     }
 
-    /// Makes or adopts a network's device and tells the data plane. Says how many things were missing.
-    pub(super) async fn realize_network(&self, network: &Network) -> Result<usize> {
-        if network.device.is_empty() {
-            return Ok(0);
-        }
-        let mut missing = 0;
-        let host_addresses: Vec<IpNetwork> = network.host_gateways().collect();
-        let (found, mtu, trusted) = {
-            let model = self.read();
-            let found = model.devices.get(&network.id).copied();
-            (found, model.mtu(network), model.trusted(network))
-        };
-        let (ifindex, peer) = match found {
-            Some(found) => {
-                for gateway in &host_addresses {
-                    let new = self.netlink.add_address(found.0, *gateway).await?;
-                    missing += usize::from(new);
-                }
-                found
-            }
-            None => {
-                let name = &self.instance.name;
-                let spec = NetworkDeviceSpec {
-                    name: network.device.clone(),
-                    peer_name: format!("np-{}", &network.id[..12]),
-                    aliases: (
-                        links::alias(name, Role::Network, &network.id),
-                        links::alias(name, Role::Peer, &network.id),
-                    ),
-                    mac: network.mac,
-                    mtu,
-                    gateways: host_addresses.clone(),
-                };
-                let _turn = rtnl::turn().await;
-                let made = self.netlink.create_network_device(&spec).await?;
-                (made.ifindex, made.peer_ifindex)
-            }
-        };
-        self.write()
-            .devices
-            .insert(network.id.clone(), (ifindex, peer));
-        fail::fail_point!("network-device-made");
-        missing += set_switches(network)?;
-        missing += usize::from(self.dataplane.attach_gateway(peer)?);
-        self.dataplane.set_network(&NetworkSpec {
-            number: network.number,
-            flags: flags(network),
-            gateway_ifindex: ifindex,
-            peer_ifindex: peer,
-            gateway_mac: network.mac,
-            gateways: network.gateways().collect(),
-            host_addresses: host_addresses.iter().map(|a| a.ip()).collect(),
-            trusted,
-        })?;
-        self.netlink.set_up(peer).await?;
-        self.netlink.set_up(ifindex).await?;
-        Ok(missing)
-    }
-
-    /// Takes a network's device away; what fails is logged, the next start mends it.
-    pub(super) async fn unrealize_network(&self, network: &Network) {
-        let device = {
-            let mut model = self.write();
-            let device = model.devices.remove(&network.id);
-            model
-                .retired
-                .extend(device.iter().flat_map(|(a, b)| [*a, *b]));
-            device
-        };
-        self.dataplane.remove_network(network.number);
-        if let Some((ifindex, _)) = device
-            && let Err(e) = self.reaper.remove(ifindex).await
-        {
-            tracing::warn!("removing the device of network {}: {e}", network.name);
-        }
-    }
-
-    /// Makes or adopts an endpoint's veth. The program denies before the link is up and knows the endpoint before its
-    /// first packet. `inside`: the sandbox' side is to be configured, too. Says how many things were missing.
+    /// Makes or adopts an endpoint. `inside`: the sandbox's side is to be configured, too. Says how many things were missing.
     pub(super) async fn realize_endpoint(
         &self,
         endpoint: &Endpoint,
         inside: bool,
     ) -> Result<usize> {
-        if endpoint.interface.is_empty() {
-            return Ok(0);
-        }
-        let (netns, mtu, found) = {
-            let model = self.read();
-            let Some(netns) = model.running.get(&endpoint.sandbox).cloned() else {
-                return Ok(0);
-            };
-            let network = model.networks.get(&endpoint.network);
-            let network = network.ok_or_else(|| missing(endpoint, "network"))?;
-            let found = model.links.get(&endpoint.id).copied();
-            (netns, model.mtu(network), found)
+        let state = self.state();
+        let Some(netns) = state.observed.running.get(&endpoint.sandbox) else {
+            return Err(missing(endpoint, "sandbox's namespace"));
         };
-        let ifindex = match found {
-            Some(found) => found,
-            None => self.create_link(endpoint, &netns, mtu).await?,
-        };
-        fail::fail_point!("endpoint-link-made");
-        let filter = usize::from(self.dataplane.attach_endpoint(ifindex)?);
-        self.tell_endpoint(endpoint, ifindex)?;
-        fail::fail_point!("endpoint-told");
-        if !inside {
-            return Ok(filter);
-        }
-        self.netlink.set_up(ifindex).await?;
-        let interface = InterfaceSpec {
-            name: endpoint.interface.clone(),
-            addresses: interface_addresses(endpoint),
-        };
-        let routes = self.read().routes(&endpoint.sandbox, false);
-        let addresses = namespace::configure(&netns, Some(interface), routes).await?;
-        fail::fail_point!("endpoint-configured");
-        Ok(filter + addresses)
-    }
-
-    async fn create_link(&self, endpoint: &Endpoint, netns: &Netns, mtu: u32) -> Result<u32> {
-        let spec = EndpointLinkSpec {
-            host_name: endpoint.host_interface(),
-            alias: links::alias(&self.instance.name, Role::Endpoint, &endpoint.id),
+        let network = state.networks().get(&endpoint.network);
+        let network = network.ok_or_else(|| missing(endpoint, "network"))?;
+        let work = EndpointWork {
+            network: network.record(),
+            endpoint,
             netns,
-            name: endpoint.interface.clone(),
-            mac: endpoint.mac,
-            mtu,
+            routes: state.routes(&endpoint.sandbox, false),
+            inside,
         };
-        let ifindex = {
-            let _turn = rtnl::turn().await;
-            self.netlink.create_endpoint(&spec).await?
-        };
-        self.write().links.insert(endpoint.id.clone(), ifindex);
-        Ok(ifindex)
+        let driver = network.driver();
+        let made = driver.realize_endpoint(&self.context, work).await?;
+        self.recover(&ObjectId::Endpoint(endpoint.id.clone()));
+        Ok(made)
     }
 
-    /// Tells the data plane of an endpoint.
-    pub(super) fn tell_endpoint(&self, endpoint: &Endpoint, ifindex: u32) -> Result<()> {
-        let spec = self.read().endpoint_spec(endpoint, ifindex);
-        let spec = spec.ok_or_else(|| missing(endpoint, "network's device"))?;
-        self.dataplane.set_endpoint(&spec)
+    /// What of an endpoint is not as it should be; changes nothing.
+    pub(super) async fn observe_endpoint(&self, endpoint: &Endpoint) -> Result<Vec<String>> {
+        let state = self.state();
+        let Some(netns) = state.observed.running.get(&endpoint.sandbox) else {
+            return Ok(vec!["the sandbox's namespace is not open".into()]);
+        };
+        let Some(network) = state.networks().get(&endpoint.network) else {
+            return Ok(vec!["its network is gone".into()]);
+        };
+        let work = EndpointWork {
+            network: network.record(),
+            endpoint,
+            netns,
+            routes: state.routes(&endpoint.sandbox, false),
+            inside: true,
+        };
+        network.driver().observe_endpoint(&self.context, work).await
     }
 
-    /// Takes an endpoint away: first what the data plane knows, so that its program denies to the last, then the link.
-    pub(super) async fn unrealize_endpoint(&self, endpoint: &Endpoint) {
-        self.dataplane.remove_endpoint(endpoint.number);
-        let ifindex = {
-            let mut model = self.write();
-            let ifindex = model.links.get(&endpoint.id).copied();
-            model.retired.extend(ifindex);
-            // The address is free: nothing in the data plane leads here any more.
-            model.remove_endpoint(&endpoint.id);
-            ifindex
-        };
+    /// Takes an endpoint away that is not desired any more: first what the data plane knows, so that its program denies to the
+    /// last, then the link.
+    pub(super) async fn unrealize_endpoint(
+        &self,
+        endpoint: &Endpoint,
+        changes: &[Change],
+    ) -> Result<()> {
+        let network = network_of(&self.state(), changes, endpoint);
+        let network = network.ok_or_else(|| missing(endpoint, "network"))?;
+        network
+            .driver()
+            .withdraw_endpoint(&self.context, endpoint)
+            .await;
         self.publish_names(&endpoint.sandbox);
-        if let Err(e) = self.refresh_publications(&endpoint.sandbox) {
-            tracing::warn!("publications of sandbox {}: {e}", endpoint.sandbox);
-        }
-        let removed = match ifindex {
-            Some(ifindex) => self.reaper.remove(ifindex).await,
-            None if endpoint.interface.is_empty() => Ok(()),
-            // What failed half-way.
-            None => {
-                self.netlink
-                    .delete_by_name(&endpoint.host_interface())
-                    .await
-            }
-        };
-        if let Err(e) = removed {
-            tracing::warn!("removing the link of endpoint {}: {e}", endpoint.id);
-        }
+        self.refresh_publications(&endpoint.sandbox).await?;
+        network
+            .driver()
+            .unrealize_endpoint(&self.context, endpoint)
+            .await
     }
 
     /// Default routes and rules follow the networks that a sandbox is on.
     pub(super) async fn refresh_routes(&self, sandbox: &str) -> Result<()> {
-        let (netns, routes) = {
-            let model = self.read();
-            let host = model.sandboxes.get(sandbox).is_none_or(|s| s.host);
-            match model.running.get(sandbox) {
-                Some(netns) if !host => (netns.clone(), model.routes(sandbox, true)),
-                _ => return Ok(()),
+        let state = self.state();
+        let host = state.sandboxes().get(sandbox).is_none_or(|s| s.host());
+        match state.observed.running.get(sandbox) {
+            Some(netns) if !host => {
+                let routes = state.routes(sandbox, true);
+                namespace::configure(netns, None, routes).await.map(drop)
             }
-        };
-        namespace::configure(&netns, None, routes).await.map(drop)
+            _ => Ok(()),
+        }
     }
 }

@@ -1,20 +1,17 @@
 //! `net.ipv4.ip_local_reserved_ports`: what netd adds to the administrator's list, and following both.
 
-use std::{
-    collections::BTreeSet,
-    sync::{MutexGuard, PoisonError},
-};
+use std::{collections::BTreeSet, sync::MutexGuard};
 
 use super::{
-    Engine, Model,
-    ports::show,
+    Engine, locked,
     reserve::{LEAST, Reserved, reserve},
+    state::Desired,
 };
 use crate::{
     error::Result,
     kernel::sysctl::{self, PortSettings},
     model::PortBinding,
-    store::{Change, Store},
+    store::{Key, Record, Write},
 };
 
 /// What is known of the list.
@@ -31,23 +28,24 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    /// The administrator's ports: as the first start of the instance found them, or as they were followed since.
+    /// The administrator's ports: as they are stored, or, at the first start of the instance, as they are found; then they
+    /// are to be written.
     ///
     /// # Errors
-    /// When the store or the list cannot be read or written.
-    pub(super) async fn read(store: &Store) -> Result<Self> {
-        let text: String = match store.get("meta/reserved_ports")? {
-            Some(text) => text,
+    /// When the list cannot be read.
+    pub(super) fn read(stored: Option<String>) -> Result<(Self, Option<Write>)> {
+        let (text, write) = match stored {
+            Some(text) => (text, None),
             None => {
                 let found = sysctl::reserved_ports()?;
-                store.commit(vec![change(&found)?]).await?;
-                sysctl::format_ports(&found)
+                (sysctl::format_ports(&found), Some(change(&found)?))
             }
         };
-        Ok(Self {
+        let kept = Self {
             ports: sysctl::parse_ports(&text).unwrap_or_default(),
             ..Self::default()
-        })
+        };
+        Ok((kept, write))
     }
 
     /// Takes over what somebody else has changed since netd wrote the list. Says whether there was anything.
@@ -63,27 +61,31 @@ impl Kept {
     }
 }
 
-fn change(ports: &BTreeSet<u16>) -> Result<Change> {
-    Change::put("meta", "reserved_ports", &sysctl::format_ports(ports))
+/// The key of the administrator's ports.
+pub(crate) fn key() -> Key {
+    Key::host("setting", "reserved_ports")
+}
+
+fn change(ports: &BTreeSet<u16>) -> Result<Write> {
+    let record = Record::of("reserved ports", &sysctl::format_ports(ports))?;
+    Ok(Write::put(key(), record))
 }
 
 impl Engine {
     fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.reserving
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        locked(&self.reserving)
     }
 
     /// Keeps the host from giving its own sockets a port of the pool or a published one, and warns where that cannot be.
     pub(super) fn reserve_ports(&self) -> Result<()> {
-        // Written under the lock, so that the list of the later change is written last.
-        let model = self.read();
+        // What is published is read under the lock, so that the list of the later change is written last.
         let mut kept = self.kept();
+        let desired = self.desired().clone();
         if kept.follow(&sysctl::reserved_ports()?) {
             // In its own time: the list itself says so until then.
-            drop(self.store.submit(vec![change(&kept.ports)?]));
+            drop(self.store.commit(vec![change(&kept.ports)?]));
         }
-        let reserved = self.reserved(&model, &kept.ports, &[])?;
+        let reserved = self.reserved(&desired, &kept.ports, &[])?;
         sysctl::set_reserved_ports(&reserved.ports)?;
         kept.seen = sysctl::port_settings()?;
         let warnings = self.shortages(&reserved);
@@ -107,12 +109,12 @@ impl Engine {
     /// What is to be reserved when `more` are published, too.
     fn reserved(
         &self,
-        model: &Model,
+        desired: &Desired,
         kept: &BTreeSet<u16>,
         more: &[PortBinding],
     ) -> Result<Reserved> {
         let pool = self.config.nat.first_port..=self.config.nat.last_port;
-        let published = model.sandboxes.values().flat_map(|s| &s.ports);
+        let published = desired.ports().bindings();
         let range = sysctl::ephemeral_ports()?;
         Ok(reserve(kept.clone(), pool, range, published.chain(more)))
     }
@@ -124,7 +126,7 @@ impl Engine {
             format!(
                 "{} is published, but its ports are not kept from the host's own sockets, which would have fewer than \
                  {LEAST} left: answers to those that get one go astray; widen net.ipv4.ip_local_port_range",
-                show(binding)
+                binding
             )
         });
         let pool = (reserved.open > 0).then(|| {
@@ -145,22 +147,22 @@ impl Engine {
     }
 
     /// Refuses what would leave the host's own sockets without ports to call from.
-    pub(super) fn check_left(&self, model: &Model, planned: &[PortBinding]) -> Result<()> {
+    pub(super) fn check_left(&self, desired: &Desired, planned: &[PortBinding]) -> Result<()> {
         let (first, last) = sysctl::ephemeral_ports()?;
         let takes = |b: &PortBinding| b.protocol != 6 && b.host.0 <= last && b.host.1 >= first;
         if !planned.iter().any(takes) {
             return Ok(());
         }
         let kept = self.kept().ports.clone();
-        let before = self.reserved(model, &kept, &[])?;
-        let after = self.reserved(model, &kept, planned)?;
+        let before = self.reserved(desired, &kept, &[])?;
+        let after = self.reserved(desired, &kept, planned)?;
         let new = |binding: &&PortBinding| !before.without.contains(binding);
         let Some(without) = after.without.iter().find(new) else {
             return Ok(());
         };
         Err(crate::error::Error::conflict(format!(
             "publishing {} would leave the host fewer than {LEAST} of its ephemeral ports ({first}-{last}) for its own sockets",
-            show(without)
+            without
         ))
         .hint(format!(
             "publish fewer ports of that range, or ports outside it, or widen net.ipv4.ip_local_port_range; {} are left now",

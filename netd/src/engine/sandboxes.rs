@@ -1,20 +1,22 @@
-//! Sandboxes: registering them, giving them a namespace and taking it away.
+//! Sandboxes: registering, starting, stopping and removing them.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use futures::future::join_all;
-
-use super::{Engine, Model, check_names::check_names};
+use super::{
+    Engine,
+    change::Transaction,
+    check_endpoint::{check_company, check_spec},
+    state::Desired,
+};
 use crate::{
-    dns::Left,
-    error::{Error, Kind, Result},
-    kernel::{Netns, sandbox as namespace},
-    model::{self, Attachment, Endpoint, EndpointRequest, NameOptions, PortBinding, Sandbox},
-    store::Change,
+    dns,
+    driver::Network,
+    error::{Error, Kind, Reason, Result},
+    model::{self, Attachment, EndpointSpec, NameOptions, PortBinding, Sandbox, check_names},
 };
 
-/// Where a sandbox' namespace comes from.
-#[derive(Clone, Debug)]
+/// Where a sandbox's namespace comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NamespaceRequest {
     /// netd makes it.
     New,
@@ -31,6 +33,8 @@ pub enum NamespaceRequest {
     reason = "the fields of the request, as in sandbox.proto"
 )]
 pub struct SandboxRequest {
+    /// Chosen by the client, 64 hexadecimal digits; empty: by netd.
+    pub id: String,
     pub name: String,
     pub namespace: NamespaceRequest,
     pub stopped: bool,
@@ -39,305 +43,226 @@ pub struct SandboxRequest {
     pub ports: Vec<PortBinding>,
     pub exposed: Vec<PortBinding>,
     pub publish_all: bool,
-    pub networks: Vec<EndpointRequest>,
+    pub networks: Vec<EndpointSpec>,
     pub names: NameOptions,
+    /// The client's name of this request: the same one again finds what the first made.
+    pub request_id: String,
 }
 
 impl Engine {
     /// Registers a sandbox and, unless it shall stay stopped, starts it; what fails leaves nothing.
     pub async fn create_sandbox(&self, request: SandboxRequest) -> Result<Sandbox> {
+        let id = match request.id.as_str() {
+            "" => model::new_id(),
+            id if model::check_id(id) => id.to_owned(),
+            id => {
+                return Err(Error::invalid(format!("invalid sandbox id {id:?}"))
+                    .about("field", "id")
+                    .hint("64 lower-case hexadecimal digits, or none for a new one"));
+            }
+        };
+        let _alone = self.sandbox_locks.alone(&id).await;
+        if let Some(made) = made_before(&self.desired(), &id, &request)? {
+            return Ok(made);
+        }
         let namespace = request.namespace.clone();
         let stopped = request.stopped;
-        let (sandbox, _alone, pending) = {
-            let mut model = self.write();
-            let sandbox = plan(&model, request)?;
-            let change = Change::put("sandbox", &sandbox.id, &sandbox)?;
-            let alone = self.sandbox_locks.new_object(&sandbox.id);
-            model.sandboxes.insert(sandbox.id.clone(), sandbox.clone());
-            (sandbox, alone, self.store.submit(vec![change]))
-        };
-        let made = async {
-            pending.written().await?;
-            fail::fail_point!("sandbox-stored");
-            if stopped {
-                return Ok(());
-            }
-            self.bring_up(&sandbox.id, &namespace).await
-        };
-        if let Err(e) = made.await {
-            self.forget_sandbox(&sandbox.id).await;
-            return Err(e);
+        let sandbox = plan(&self.desired(), id, request)?;
+        if stopped {
+            let ((), decided) = self.decide(|transaction| put_new(transaction, sandbox.clone()))?;
+            self.carry_out(decided).await.map(|()| sandbox)
+        } else {
+            self.bring_up(&sandbox, &namespace, put_new).await
         }
-        self.emit("sandbox", "create", &sandbox.id, &[("name", &sandbox.name)]);
-        self.read().sandbox(&sandbox.id).cloned()
     }
 
-    /// Starts a stopped sandbox: all of its networks and ports, or nothing.
+    /// Starts a stopped sandbox: all of its networks and ports, or nothing. One that runs in the namespace asked for is fine.
     pub async fn start_sandbox(
         &self,
         wanted: &str,
         namespace: NamespaceRequest,
+        request_id: String,
     ) -> Result<Sandbox> {
-        let id = self.read().sandbox(wanted)?.id.clone();
+        let id = self.desired().sandbox(wanted)?.id.clone();
         let _alone = self.sandbox_locks.alone(&id).await;
-        let before = self.read().sandbox(&id)?.clone();
-        if before.netns.is_some() {
-            return Err(Error::conflict(format!(
-                "sandbox {} is running already",
-                before.name
-            )));
+        let mut before = Sandbox::clone(self.desired().sandbox(&id)?);
+        if before.running() && !request_id.is_empty() && before.start_id == request_id {
+            return Ok(before);
         }
-        if let Err(e) = self.bring_up(&id, &namespace).await {
-            self.bring_down(&id).await;
-            self.put_sandbox(before).await?;
-            return Err(e);
+        if before.running() {
+            return Err(
+                Error::conflict(format!("sandbox {} is running already", before.name))
+                    .because(Reason::AlreadyRunning)
+                    .about("sandbox", &before.name),
+            );
         }
-        self.emit("sandbox", "start", &id, &[("name", &before.name)]);
-        self.read().sandbox(&id).cloned()
+        before.start_id = request_id;
+        self.bring_up(&before, &namespace, put_changed).await
     }
 
-    /// Stops a sandbox. What it was asked to be is kept.
+    /// Stops a sandbox. What it was asked to be is kept. One that is stopped is fine.
     pub async fn stop_sandbox(&self, wanted: &str) -> Result<Sandbox> {
-        let id = self.read().sandbox(wanted)?.id.clone();
+        let id = self.desired().sandbox(wanted)?.id.clone();
         let _alone = self.sandbox_locks.alone(&id).await;
-        let before = self.read().sandbox(&id)?.clone();
-        if before.netns.is_some() {
-            self.bring_down(&id).await;
-            self.emit("sandbox", "stop", &id, &[("name", &before.name)]);
+        self.stop_locked(&id).await
+    }
+
+    /// As [`Engine::stop_sandbox`], with the sandbox's lock held.
+    pub(super) async fn stop_locked(&self, id: &str) -> Result<Sandbox> {
+        let before = Sandbox::clone(self.desired().sandbox(id)?);
+        if !before.running() {
+            return Ok(before);
         }
-        self.read().sandbox(&id).cloned()
+        let (after, decided) = self.decide(|transaction| {
+            let after = stopped(transaction.desired(), &before);
+            let endpoints = transaction.desired().endpoints_of(id);
+            let endpoints: Vec<String> = endpoints.map(|e| e.id.clone()).collect();
+            for endpoint in endpoints {
+                transaction.remove_endpoint(&endpoint);
+            }
+            transaction.put_sandbox(after.clone());
+            Ok(after)
+        })?;
+        self.carry_out(decided).await?;
+        Ok(after)
     }
 
     /// Removes a sandbox with its endpoints and publications. Returns its id.
     pub async fn remove_sandbox(&self, wanted: &str) -> Result<String> {
-        let id = self.read().sandbox(wanted)?.id.clone();
+        let found = self.desired().sandbox(wanted).map(|s| s.id.clone());
+        let id = match found {
+            Ok(id) => id,
+            Err(e) => return self.discard("sandbox", wanted, e).await,
+        };
         let _alone = self.sandbox_locks.alone(&id).await;
-        let found = self.read().sandbox(&id).cloned();
-        let sandbox = found.map_err(|mut e| {
-            e.message = format!("No such container: {wanted}");
-            e
+        let ((), decided) = self.decide(|transaction| {
+            let desired = transaction.desired();
+            if !desired.sandboxes().contains_key(&id) {
+                return Err(Error::not_found(format!("No such container: {wanted}"))
+                    .hint("netctl sandbox ls shows what there is"));
+            }
+            let endpoints = desired.endpoints_of(&id);
+            let endpoints: Vec<String> = endpoints.map(|e| e.id.clone()).collect();
+            for endpoint in endpoints {
+                transaction.remove_endpoint(&endpoint);
+            }
+            transaction.remove_sandbox(&id);
+            Ok(())
         })?;
-        self.forget_sandbox(&id).await;
-        self.emit("sandbox", "destroy", &id, &[("name", &sandbox.name)]);
+        self.carry_out(decided).await?;
         Ok(id)
     }
-
-    /// Opens or makes the namespace, connects and publishes. The lock is held; what fails is for the caller to undo.
-    async fn bring_up(&self, id: &str, request: &NamespaceRequest) -> Result<()> {
-        let mut sandbox = self.read().sandbox(id)?.clone();
-        let own = self.instance.run.join("netns").join(&sandbox.name);
-        let attached: Vec<String> = {
-            let model = self.read();
-            let drivers = sandbox.attachments.iter().map(|a| {
-                let network = model.network(&a.request.network)?;
-                Ok(network.driver.clone())
-            });
-            drivers.collect::<Result<_>>()?
-        };
-        sandbox.host = attached.iter().any(|d| d == "host");
-        if sandbox.host && !matches!(request, NamespaceRequest::New) {
-            return Err(Error::invalid(
-                "the host network stands alone: no other network, no namespace of its own",
-            ));
-        }
-        let (path, owned) = match request {
-            NamespaceRequest::New => (own, true),
-            NamespaceRequest::Path(path) => (path.clone(), false),
-            NamespaceRequest::Process(pid) => (PathBuf::from(format!("/proc/{pid}/ns/net")), false),
-        };
-        sandbox.netns = Some(path.clone());
-        sandbox.owned = owned;
-        if owned {
-            // On disk before it is there: a start after a crash finds what to remove.
-            self.put_sandbox(sandbox.clone()).await?;
-        }
-        let netns = match request {
-            NamespaceRequest::New if sandbox.host => {
-                let netns = Netns::current()?;
-                netns.link(&path)?;
-                netns
-            }
-            NamespaceRequest::New => Netns::create_async(&path).await?,
-            NamespaceRequest::Path(path) => Netns::open(path)?,
-            NamespaceRequest::Process(pid) => Netns::open(&path).map_err(|e| {
-                Error::new(e.kind, format!("process {pid}: {}", e.message))
-                    .hint("give a running process")
-            })?,
-        };
-        if !owned {
-            self.check_namespace(&netns, &path)?;
-            self.put_sandbox(sandbox.clone()).await?;
-        }
-        self.write().running.insert(id.to_owned(), netns.clone());
-        self.make_files(id)?;
-        if owned && !sandbox.host {
-            namespace::set_loopback_up(&netns).await?;
-        }
-        self.open_resolver(&sandbox, &netns, &mut Left::new());
-        fail::fail_point!("namespace-made");
-        for attachment in &sandbox.attachments {
-            self.attach(id, attachment, false).await?;
-        }
-        let wanted = sandbox.wanted_ports.clone();
-        self.take_ports(id, wanted, |after, bindings| {
-            after.ports = bindings.to_vec()
-        })
-        .await?;
-        self.report_host_gateway(id);
-        Ok(())
-    }
-
-    /// A namespace that others made must be neither the host's nor another sandbox'.
-    fn check_namespace(&self, netns: &Netns, path: &std::path::Path) -> Result<()> {
-        let identity = netns.identity()?;
-        if identity == Netns::current()?.identity()? {
-            return Err(
-                Error::invalid(format!("{} is the host's own namespace", path.display()))
-                    .hint("connect a sandbox to the network host instead"),
-            );
-        }
-        // Two sandboxes of one namespace would fight over its interfaces and its default route.
-        let model = self.read();
-        let mut running = model.running.iter();
-        let twin = running.find(|(_, n)| n.identity().is_ok_and(|i| i == identity));
-        match twin.and_then(|(id, _)| model.sandboxes.get(id)) {
-            Some(other) => Err(Error::conflict(format!(
-                "{} is the namespace of sandbox {} already",
-                path.display(),
-                other.name
-            ))
-            .hint("connect that one, or remove it first")),
-            None => Ok(()),
-        }
-    }
-
-    /// Takes endpoints, ports and namespace away; what fails is logged, the next start mends it. The record stays, as
-    /// that of a stopped sandbox.
-    async fn bring_down(&self, id: &str) {
-        let (before, endpoints, pending) = {
-            let mut model = self.write();
-            let Some(before) = model.sandboxes.get(id).cloned() else {
-                return;
-            };
-            let endpoints: Vec<Endpoint> = model.endpoints_of(id).cloned().collect();
-            let after = model.stopped(&before);
-            let mut changes: Vec<Change> = endpoints
-                .iter()
-                .map(|e| Change::delete("endpoint", &e.id))
-                .collect();
-            changes.extend(Change::put("sandbox", id, &after));
-            changes.push(Change::delete("dirty", id));
-            model.sandboxes.insert(id.to_owned(), after);
-            (before, endpoints, self.store.submit(changes))
-        };
-        if let Err(e) = pending.written().await {
-            tracing::error!("stopping sandbox {}: {e}", before.name);
-        }
-        fail::fail_point!("sandbox-stopped");
-        join_all(endpoints.iter().map(|e| self.unrealize_endpoint(e))).await;
-        for endpoint in &endpoints {
-            let network = self.read().networks.get(&endpoint.network).cloned();
-            if let Some(network) = network {
-                self.emit_connection("disconnect", &network, id);
-            }
-        }
-        self.close_resolver(id, before.owned);
-        self.write().running.remove(id);
-        self.remove_files(id);
-        if let (true, Some(path)) = (before.owned, &before.netns)
-            && let Err(e) = Netns::remove(path)
-        {
-            tracing::warn!("sandbox {}: {e}", before.name);
-        }
-        if !before.ports.is_empty()
-            && let Err(e) = self.reserve_ports()
-        {
-            tracing::warn!("reserved ports: {e}");
-        }
-    }
-
-    /// Removes whatever there is of a sandbox.
-    async fn forget_sandbox(&self, id: &str) {
-        self.bring_down(id).await;
-        let gone = vec![Change::delete("sandbox", id)];
-        self.commit_or_log(gone, "removing a sandbox from the store")
-            .await;
-        self.write().sandboxes.remove(id);
-        self.sandbox_locks.forget(id);
-    }
 }
 
-impl Model {
-    /// A sandbox' record when it has stopped: what it had is remembered, so that it can have it again.
-    pub(super) fn stopped(&self, before: &Sandbox) -> Sandbox {
-        let mut after = before.clone();
-        for endpoint in self.endpoints_of(&before.id) {
-            let Some(network) = self.networks.get(&endpoint.network) else {
-                continue;
-            };
-            let mut attachments = after.attachments.iter_mut();
-            if let Some(found) = attachments.find(|a| a.request.network == network.name) {
-                found.last_ips = endpoint.addresses().iter().map(|a| a.ip()).collect();
-                found.last_mac = Some(endpoint.mac);
-            }
-        }
-        after.netns = None;
-        after.owned = false;
-        after.host = false;
-        after.ports.clear();
-        after
-    }
+/// Puts a sandbox that is not there yet.
+fn put_new(transaction: &mut Transaction<'_>, sandbox: Sandbox) -> Result<()> {
+    check_name_is_free(transaction.desired(), &sandbox)?;
+    transaction.put_sandbox(sandbox);
+    Ok(())
 }
 
-/// The record of a sandbox asked for.
-fn plan(model: &Model, request: SandboxRequest) -> Result<Sandbox> {
-    model::check_name("sandbox", &request.name)?;
-    check_names(&request.hostname, &request.names)?;
-    if model.sandboxes.values().any(|s| s.name == request.name) {
+/// Puts a sandbox that is there.
+fn put_changed(transaction: &mut Transaction<'_>, sandbox: Sandbox) -> Result<()> {
+    transaction.put_sandbox(sandbox);
+    Ok(())
+}
+
+/// Refuses the name of another sandbox.
+pub(super) fn check_name_is_free(desired: &Desired, sandbox: &Sandbox) -> Result<()> {
+    let holder = desired.sandbox_named(&sandbox.name);
+    if holder.is_some_and(|h| h.id != sandbox.id)
+        || desired.sandboxes().get(&sandbox.name).is_some()
+    {
         return Err(Error::new(
             Kind::Exists,
-            format!("sandbox with name {} already exists", request.name),
+            format!("sandbox with name {} already exists", sandbox.name),
         )
         .hint("choose another name or remove it first"));
     }
-    if request.stopped && !matches!(request.namespace, NamespaceRequest::New) {
+    Ok(())
+}
+
+/// What the same request made before.
+fn made_before(desired: &Desired, id: &str, request: &SandboxRequest) -> Result<Option<Sandbox>> {
+    let named = desired.sandbox_named(&request.name);
+    let same =
+        named.filter(|s| !request.request_id.is_empty() && s.request_id == request.request_id);
+    if let Some(found) = same {
+        if !request.id.is_empty() && found.id != id {
+            return Err(Error::conflict(format!(
+                "request {} made another sandbox {}",
+                request.request_id, found.id
+            ))
+            .because(Reason::RequestIdReused)
+            .about("request_id", &request.request_id)
+            .hint("give each request an id of its own"));
+        }
+        return Ok(Some(Sandbox::clone(found)));
+    }
+    match desired.sandboxes().get(id) {
+        None => Ok(None),
+        Some(other) => Err(Error::new(
+            Kind::Exists,
+            format!("sandbox with id {id} already exists: {}", other.name),
+        )
+        .hint("choose another id or remove it first")),
+    }
+}
+
+/// A sandbox's record when it has stopped: what it had is remembered, so that it can have it again.
+pub(super) fn stopped(desired: &Desired, before: &Sandbox) -> Sandbox {
+    let mut after = before.clone();
+    for endpoint in desired.endpoints_of(&before.id) {
+        let Some(network) = desired.networks().get(&endpoint.network) else {
+            continue;
+        };
+        let mut attachments = after.attachments.iter_mut();
+        if let Some(found) = attachments.find(|a| a.spec.network == network.name) {
+            found.last_ips = endpoint.addresses().iter().map(|a| a.ip()).collect();
+            found.last_mac = Some(endpoint.mac);
+        }
+    }
+    after.run = None;
+    after.ports.clear();
+    after
+}
+
+/// What a user may ask for about names; a record may have been written before all of it was refused.
+pub(super) fn check_lookup(hostname: &str, names: &NameOptions) -> Result<()> {
+    check_names(hostname, names)?;
+    let mut servers = names.servers.iter();
+    servers.try_for_each(|server| dns::check_server(*server))
+}
+
+/// The record of a sandbox asked for.
+fn plan(desired: &Desired, id: String, request: SandboxRequest) -> Result<Sandbox> {
+    model::check_name("sandbox", &request.name)?;
+    check_lookup(&request.hostname, &request.names)?;
+    if request.stopped && request.namespace != NamespaceRequest::New {
         return Err(Error::invalid("a stopped sandbox has no namespace")
             .hint("give the namespace when it is started"));
     }
     let mut attachments: Vec<Attachment> = Vec::new();
-    let mut alone = None;
+    let mut networks: Vec<&Network> = Vec::new();
     for wanted in request.networks {
-        let network = model.network(&wanted.network)?;
-        if matches!(&*network.driver, "host" | "null") {
-            alone = Some(network.driver.clone());
-        } else {
-            super::checks::check_lone_request(network, &wanted)?;
-        }
-        if attachments
-            .iter()
-            .any(|a| a.request.network == network.name)
-        {
+        let network = desired.network(&wanted.network)?;
+        check_spec(network, &wanted)?;
+        if networks.iter().any(|n| n.id == network.id) {
             return Err(Error::invalid(format!(
                 "network {} is named twice for sandbox {}",
                 network.name, request.name
             )));
         }
+        networks.push(network);
         attachments.push(Attachment {
-            request: EndpointRequest {
+            spec: EndpointSpec {
                 network: network.name.clone(),
-                sandbox: String::new(),
                 ..wanted
             },
             ..Attachment::default()
         });
     }
-    if let (Some(driver), true) = (alone, attachments.len() > 1) {
-        return Err(Error::invalid(if driver == "host" {
-            "the host network stands alone: no other network, no namespace of its own"
-        } else {
-            "container cannot be connected to multiple networks with one of the networks in private (none) mode"
-        }));
-    }
+    check_company(networks.iter().copied())?;
     let mut wanted_ports = request.ports;
     if request.publish_all {
         let known = wanted_ports.clone();
@@ -353,27 +278,28 @@ fn plan(model: &Model, request: SandboxRequest) -> Result<Sandbox> {
             ..e.clone()
         }));
     }
-    for binding in &wanted_ports {
-        super::ports::check_form(binding)?;
-    }
-    let id = model::new_id();
-    Ok(Sandbox {
+    super::ports::check_together(&wanted_ports)?;
+    let sandbox = Sandbox {
         hostname: if request.hostname.is_empty() {
-            id[..12].to_owned()
+            model::short(&id).to_owned()
         } else {
             request.hostname
         },
         name: request.name,
         created: model::now(),
         labels: request.labels,
-        netns: None,
-        owned: false,
-        host: false,
+        run: None,
         ports: Vec::new(),
         wanted_ports,
         attachments,
         exposed: request.exposed,
         names: request.names,
+        request_id: request.request_id,
+        start_id: String::new(),
+        publish_ids: Vec::new(),
+        extra: model::Extra::new(),
         id,
-    })
+    };
+    check_name_is_free(desired, &sandbox)?;
+    Ok(sandbox)
 }

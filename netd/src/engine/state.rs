@@ -1,98 +1,151 @@
-//! The desired state in memory, with the indices that keep a request's cost from growing with the number of objects.
+//! What is desired, in memory, with the indices that keep a request's cost from growing with the number of objects. The maps
+//! share what does not change, so a copy costs nothing: whoever reads has one of its own and holds nobody up.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
-    path::PathBuf,
-};
+use std::{net::IpAddr, sync::Arc};
 
+use imbl::{OrdMap, OrdSet, Vector};
+
+use super::port_index::PortIndex;
 use crate::{
+    driver::{Gateways, Network},
     error::{Error, Kind, Result},
-    kernel::{Netns, host::HostState},
-    model::{self, Endpoint, Network, Sandbox},
+    model::{self, Endpoint, Sandbox},
+    observed::Observed,
 };
 
 /// What stands on one network.
 #[derive(Clone, Debug, Default)]
 pub struct Occupancy {
     /// Ids of its endpoints.
-    pub endpoints: BTreeSet<String>,
-    /// Their addresses.
-    pub addresses: BTreeSet<IpAddr>,
+    pub endpoints: OrdSet<String>,
     /// Their Ethernet addresses.
-    pub macs: BTreeSet<[u8; 6]>,
+    pub macs: OrdSet<[u8; 6]>,
 }
 
-/// The desired state in memory; the store holds the same.
+/// What is desired; the store holds the same.
 #[derive(Clone, Debug, Default)]
-pub struct Model {
-    /// By id.
-    pub networks: BTreeMap<String, Network>,
-    /// By id.
-    pub sandboxes: BTreeMap<String, Sandbox>,
-    /// The next number of a network or an endpoint.
-    pub next_number: u32,
-    /// The host's random /48 (RFC 4193).
-    pub ula: Option<ipnetwork::Ipv6Network>,
-    /// What runs: the namespaces of the sandboxes that are there, by sandbox id.
-    pub running: BTreeMap<String, Netns>,
-    /// Network devices: (device, inner end), by network id.
-    pub devices: BTreeMap<String, (u32, u32)>,
-    /// Host ends of the endpoints' veths, by endpoint id.
-    pub links: BTreeMap<String, u32>,
-    /// Interfaces of ours that are being removed.
-    pub retired: BTreeSet<u32>,
-    /// The host's own configuration, as last read.
-    pub host: HostState,
-    /// Directory of the sandboxes' files, `RUN/files`.
-    pub files: PathBuf,
-    endpoints: BTreeMap<String, Endpoint>,
-    on_network: BTreeMap<String, Occupancy>,
-    of_sandbox: BTreeMap<String, Vec<String>>,
+pub struct Desired {
+    networks: OrdMap<String, Arc<Network>>,
+    sandboxes: OrdMap<String, Arc<Sandbox>>,
+    endpoints: OrdMap<String, Arc<Endpoint>>,
+    network_names: OrdMap<String, String>,
+    sandbox_names: OrdMap<String, String>,
+    /// Ids of networks by their devices.
+    devices: OrdMap<String, String>,
+    on_network: OrdMap<String, Occupancy>,
+    of_sandbox: OrdMap<String, Vector<String>>,
+    /// Ids of endpoints by their numbers.
+    numbers: OrdMap<u32, String>,
     /// Endpoints with links.
-    linking: BTreeSet<String>,
+    linking: OrdSet<String>,
+    /// Published ports.
+    ports: PortIndex,
 }
 
-impl Model {
+impl Desired {
+    /// Networks by id.
+    pub fn networks(&self) -> &OrdMap<String, Arc<Network>> {
+        &self.networks
+    }
+
+    /// Sandboxes by id.
+    pub fn sandboxes(&self) -> &OrdMap<String, Arc<Sandbox>> {
+        &self.sandboxes
+    }
+
     /// Endpoints by id.
-    pub fn endpoints(&self) -> &BTreeMap<String, Endpoint> {
+    pub fn endpoints(&self) -> &OrdMap<String, Arc<Endpoint>> {
         &self.endpoints
     }
 
-    /// Adds an endpoint.
-    pub fn insert_endpoint(&mut self, endpoint: Endpoint) {
+    /// Published ports.
+    pub fn ports(&self) -> &PortIndex {
+        &self.ports
+    }
+
+    /// Adds or changes a network.
+    pub(super) fn put_network(&mut self, network: Arc<Network>) {
+        self.remove_network(&network.id.clone());
+        if !network.device.is_empty() {
+            self.devices
+                .insert(network.device.clone(), network.id.clone());
+        }
+        self.network_names
+            .insert(network.name.clone(), network.id.clone());
+        self.networks.insert(network.id.clone(), network);
+    }
+
+    /// Removes a network.
+    pub(super) fn remove_network(&mut self, id: &str) {
+        if let Some(old) = self.networks.remove(id) {
+            self.network_names.remove(&old.name);
+            self.devices.remove(&old.device);
+        }
+    }
+
+    /// Adds or changes a sandbox.
+    pub(super) fn put_sandbox(&mut self, sandbox: Arc<Sandbox>) {
+        self.remove_sandbox(&sandbox.id);
+        self.sandbox_names
+            .insert(sandbox.name.clone(), sandbox.id.clone());
+        for binding in &sandbox.ports {
+            self.ports.insert(&sandbox.id, binding);
+        }
+        self.sandboxes.insert(sandbox.id.clone(), sandbox);
+    }
+
+    /// Removes a sandbox.
+    pub(super) fn remove_sandbox(&mut self, id: &str) {
+        if let Some(old) = self.sandboxes.remove(id) {
+            self.sandbox_names.remove(&old.name);
+            for binding in &old.ports {
+                self.ports.remove(id, binding);
+            }
+        }
+    }
+
+    /// Adds or changes an endpoint.
+    pub(super) fn put_endpoint(&mut self, endpoint: Arc<Endpoint>) {
+        let known = self.endpoints.contains_key(&endpoint.id);
+        if known {
+            self.unindex(&endpoint.id, true);
+        }
         let there = self.on_network.entry(endpoint.network.clone()).or_default();
         there.endpoints.insert(endpoint.id.clone());
-        there
-            .addresses
-            .extend(endpoint.addresses().iter().map(|a| a.ip()));
         there.macs.insert(endpoint.mac);
         let own = self.of_sandbox.entry(endpoint.sandbox.clone()).or_default();
         if !own.contains(&endpoint.id) {
-            own.push(endpoint.id.clone());
+            own.push_back(endpoint.id.clone());
         }
         if !endpoint.links.is_empty() {
             self.linking.insert(endpoint.id.clone());
         }
+        self.numbers.insert(endpoint.number, endpoint.id.clone());
         self.endpoints.insert(endpoint.id.clone(), endpoint);
     }
 
-    /// Removes an endpoint; its addresses are free from now on.
-    pub fn remove_endpoint(&mut self, id: &str) {
-        let Some(endpoint) = self.endpoints.remove(id) else {
+    /// Removes an endpoint.
+    pub(super) fn remove_endpoint(&mut self, id: &str) {
+        self.unindex(id, false);
+        self.endpoints.remove(id);
+    }
+
+    /// `stays`: it keeps its place among its sandbox's endpoints.
+    fn unindex(&mut self, id: &str, stays: bool) {
+        let Some(endpoint) = self.endpoints.get(id).cloned() else {
             return;
         };
-        self.links.remove(id);
         self.linking.remove(id);
+        self.numbers.remove(&endpoint.number);
         if let Some(there) = self.on_network.get_mut(&endpoint.network) {
             there.endpoints.remove(id);
             there.macs.remove(&endpoint.mac);
-            for address in endpoint.addresses() {
-                there.addresses.remove(&address.ip());
-            }
             if there.endpoints.is_empty() {
                 self.on_network.remove(&endpoint.network);
             }
+        }
+        if stays {
+            return;
         }
         if let Some(own) = self.of_sandbox.get_mut(&endpoint.sandbox) {
             own.retain(|e| e != id);
@@ -111,7 +164,7 @@ impl Model {
     pub fn endpoints_on<'a>(
         &'a self,
         network: &str,
-    ) -> impl Iterator<Item = &'a Endpoint> + use<'a> {
+    ) -> impl Iterator<Item = &'a Arc<Endpoint>> + use<'a> {
         self.on_network
             .get(network)
             .into_iter()
@@ -123,7 +176,7 @@ impl Model {
     pub fn endpoints_of<'a>(
         &'a self,
         sandbox: &str,
-    ) -> impl Iterator<Item = &'a Endpoint> + use<'a> {
+    ) -> impl Iterator<Item = &'a Arc<Endpoint>> + use<'a> {
         self.of_sandbox
             .get(sandbox)
             .into_iter()
@@ -131,36 +184,50 @@ impl Model {
             .filter_map(|id| self.endpoints.get(id))
     }
 
+    /// The endpoint with this number in the data plane.
+    pub fn endpoint_numbered(&self, number: u32) -> Option<&Arc<Endpoint>> {
+        self.endpoints.get(self.numbers.get(&number)?)
+    }
+
     /// The endpoints that have links to other sandboxes.
-    pub fn linking(&self) -> impl Iterator<Item = &Endpoint> {
+    pub fn linking(&self) -> impl Iterator<Item = &Arc<Endpoint>> {
         let ids = self.linking.iter();
         ids.filter_map(|id| self.endpoints.get(id))
     }
 
+    /// Whether an endpoint's id begins so.
+    pub fn has_endpoint_beginning(&self, prefix: &str) -> bool {
+        begins(&self.endpoints, prefix)
+    }
+
+    /// Whether a network's id begins so.
+    pub fn has_network_beginning(&self, prefix: &str) -> bool {
+        begins(&self.networks, prefix)
+    }
+
     /// A network by name, id or prefix.
-    pub fn network(&self, wanted: &str) -> Result<&Network> {
-        model::find(
-            "network",
-            wanted,
-            self.networks.values(),
-            |n| &n.id,
-            |n| &n.name,
-        )
+    pub fn network(&self, wanted: &str) -> Result<&Arc<Network>> {
+        find("network", wanted, &self.networks, &self.network_names)
+    }
+
+    /// An endpoint by id or prefix; it has no name.
+    pub fn endpoint(&self, wanted: &str) -> Result<&Arc<Endpoint>> {
+        find("endpoint", wanted, &self.endpoints, &OrdMap::new())
+    }
+
+    /// A network of this very name.
+    pub fn network_named(&self, name: &str) -> Option<&Arc<Network>> {
+        self.networks.get(self.network_names.get(name)?)
+    }
+
+    /// The network whose device has this name.
+    pub fn network_with_device(&self, device: &str) -> Option<&Arc<Network>> {
+        self.networks.get(self.devices.get(device)?)
     }
 
     /// A sandbox by name, id or prefix.
-    pub fn sandbox(&self, wanted: &str) -> Result<&Sandbox> {
-        if let Some(found) = self.sandboxes.get(wanted) {
-            return Ok(found);
-        }
-        model::find(
-            "sandbox",
-            wanted,
-            self.sandboxes.values(),
-            |s| &s.id,
-            |s| &s.name,
-        )
-        .map_err(|mut e| {
+    pub fn sandbox(&self, wanted: &str) -> Result<&Arc<Sandbox>> {
+        find("sandbox", wanted, &self.sandboxes, &self.sandbox_names).map_err(|mut e| {
             if e.kind == Kind::NotFound {
                 e.message = format!("No such container: {wanted}");
                 e = e.hint("netctl sandbox ls shows what there is");
@@ -169,34 +236,93 @@ impl Model {
         })
     }
 
+    /// A sandbox of this very name.
+    pub fn sandbox_named(&self, name: &str) -> Option<&Arc<Sandbox>> {
+        self.sandboxes.get(self.sandbox_names.get(name)?)
+    }
+
     /// The endpoint that holds the sandbox's default route of a family: the highest priority, then the network's name.
     pub fn gateway_endpoint(&self, sandbox: &str, v4: bool) -> Option<&Endpoint> {
         self.endpoints_of(sandbox)
-            .filter(|e| {
-                if v4 {
-                    e.ipv4.is_some()
-                } else {
-                    e.ipv6.is_some()
-                }
-            })
+            .filter(|e| e.address(v4).is_some())
             .filter_map(|e| Some((e, self.networks.get(&e.network)?)))
             .filter(|(_, n)| n.route_via(v4).is_some())
             .min_by(|(a, an), (b, bn)| b.priority.cmp(&a.priority).then(an.name.cmp(&bn.name)))
-            .map(|(e, _)| e)
+            .map(|(e, _)| &**e)
     }
 
+    /// The endpoints that hold a sandbox's default routes.
+    pub fn gateways(&self, sandbox: &str) -> Gateways<'_> {
+        Gateways {
+            v4: self.gateway_endpoint(sandbox, true),
+            v6: self.gateway_endpoint(sandbox, false),
+        }
+    }
+
+    /// Whether an address is a gateway's that the host holds: it is the host's from the moment the network is there.
+    pub fn is_gateway(&self, ip: IpAddr) -> bool {
+        let mut networks = self.networks.values().filter(|n| !n.device.is_empty());
+        networks.any(|n| n.host_gateways().iter().any(|net| net.ip() == ip))
+    }
+}
+
+fn begins<T>(all: &OrdMap<String, Arc<T>>, prefix: &str) -> bool {
+    let mut behind = all.range(prefix.to_owned()..);
+    let first = behind.next();
+    !prefix.is_empty() && first.is_some_and(|(id, _)| id.starts_with(prefix))
+}
+
+/// Finds by id, name or unique id prefix, in this order.
+fn find<'a, T>(
+    what: &str,
+    wanted: &str,
+    all: &'a OrdMap<String, Arc<T>>,
+    names: &OrdMap<String, String>,
+) -> Result<&'a Arc<T>> {
+    if wanted.is_empty() {
+        return Err(Error::invalid(format!(
+            "invalid {what} name or ID supplied: \"\""
+        )));
+    }
+    let named = || all.get(names.get(wanted)?);
+    if let Some(found) = all.get(wanted).or_else(named) {
+        return Ok(found);
+    }
+    let mut matches = all
+        .range(wanted.to_owned()..)
+        .take_while(|(id, _)| id.starts_with(wanted));
+    match (matches.next(), matches.count()) {
+        (Some((_, found)), 0) => Ok(found),
+        (Some(_), more) => Err(Error::invalid(format!(
+            "{what} {wanted} is ambiguous ({} matches found based on ID prefix)",
+            more + 1
+        ))
+        .hint("give more digits")),
+        (None, _) => Err(Error::not_found(format!("{what} {wanted} not found"))),
+    }
+}
+
+/// What is desired beside what is there.
+#[derive(Clone, Debug, Default)]
+pub struct State {
+    /// What is desired.
+    pub desired: Desired,
+    /// What is there.
+    pub observed: Observed,
+}
+
+impl std::ops::Deref for State {
+    type Target = Desired;
+
+    fn deref(&self) -> &Desired {
+        &self.desired
+    }
+}
+
+impl State {
     /// Bytes that an interface of this network takes.
-    pub fn mtu(&self, network: &Network) -> u32 {
-        network.mtu.unwrap_or_else(|| self.host.egress_mtu())
-    }
-
-    /// Takes a number for the data plane; it goes to disk with the request's other changes.
-    pub fn take_number(&mut self) -> Result<u32> {
-        let number = self.next_number.max(1);
-        self.next_number = number
-            .checked_add(1)
-            .ok_or_else(|| Error::internal("numbers of networks and endpoints", "all used"))?;
-        Ok(number)
+    pub fn mtu(&self, network: &model::Network) -> u32 {
+        self.observed.mtu(network)
     }
 }
 
@@ -204,30 +330,47 @@ impl Model {
 mod tests {
     use super::*;
 
-    fn endpoint(id: &str, network: &str, sandbox: &str, last: u8) -> Endpoint {
-        Endpoint {
+    fn endpoint(id: &str, network: &str, sandbox: &str, last: u8) -> Arc<Endpoint> {
+        Arc::new(Endpoint {
             id: id.into(),
+            number: last.into(),
             network: network.into(),
             sandbox: sandbox.into(),
             ipv4: format!("10.0.0.{last}/24").parse().ok(),
             mac: [2, 0, 0, 0, 0, last],
             ..Endpoint::default()
-        }
+        })
     }
 
     #[test]
     fn indices_follow_endpoints() {
-        let mut model = Model::default();
-        model.insert_endpoint(endpoint("a", "n", "s", 2));
-        model.insert_endpoint(endpoint("b", "n", "t", 3));
-        model.insert_endpoint(endpoint("a", "n", "s", 2));
-        assert_eq!(model.endpoints_on("n").count(), 2);
-        assert_eq!(model.endpoints_of("s").count(), 1);
-        model.remove_endpoint("a");
-        model.remove_endpoint("a");
-        let there = model.on_network("n").unwrap();
-        assert_eq!((there.addresses.len(), there.macs.len()), (1, 1));
-        model.remove_endpoint("b");
-        assert!(model.on_network("n").is_none() && model.endpoints_of("t").next().is_none());
+        let mut desired = Desired::default();
+        desired.put_endpoint(endpoint("a", "n", "s", 2));
+        desired.put_endpoint(endpoint("b", "n", "t", 3));
+        desired.put_endpoint(endpoint("a", "n", "s", 4));
+        assert_eq!(desired.endpoints_on("n").count(), 2);
+        assert_eq!(desired.endpoints_of("s").count(), 1);
+        assert!(desired.endpoint_numbered(2).is_none() && desired.endpoint_numbered(4).is_some());
+        desired.remove_endpoint("a");
+        desired.remove_endpoint("a");
+        let there = desired.on_network("n").unwrap();
+        assert_eq!((there.endpoints.len(), there.macs.len()), (1, 1));
+        desired.remove_endpoint("b");
+        assert!(desired.on_network("n").is_none() && desired.endpoints_of("t").next().is_none());
+    }
+
+    #[test]
+    fn n04_lookup_prefers_ids_and_names_to_prefixes() {
+        let mut all = OrdMap::new();
+        let mut names = OrdMap::new();
+        for (id, name) in [("aa11", "x"), ("aa22", "aa"), ("bb33", "y")] {
+            all.insert(id.to_owned(), Arc::new(id));
+            names.insert(name.to_owned(), id.to_owned());
+        }
+        let by = |w: &str| find("network", w, &all, &names).map(|t| **t);
+        assert_eq!(by("aa").unwrap(), "aa22");
+        assert_eq!(by("b").unwrap(), "bb33");
+        assert!(by("aa1").is_ok() && by("zz").unwrap_err().message.contains("not found"));
+        assert!(by("a").unwrap_err().message.contains("ambiguous"));
     }
 }

@@ -1,11 +1,15 @@
 //! netd's own links in the host's namespace: network devices and container veths, recognised by their alias
 //! `netd:<instance>:<net|peer|ep>:<id>`.
 
-use std::os::fd::AsRawFd as _;
+use std::{
+    os::fd::AsRawFd as _,
+    sync::{Arc, OnceLock},
+};
 
 use futures::{StreamExt as _, TryStreamExt as _};
 use ipnetwork::IpNetwork;
 use netd_common::addr::Mac;
+use nix::libc;
 use rtnetlink::{
     Handle, LinkMessageBuilder, LinkUnspec, LinkVeth,
     packet_route::{
@@ -16,8 +20,13 @@ use rtnetlink::{
         },
     },
 };
+use tokio::{sync::mpsc, task::JoinHandle};
 
-use super::{Netns, sysctl};
+use super::{
+    Netns,
+    host::{Ask, Counts},
+    sysctl,
+};
 use crate::error::{Error, Kind, Result};
 
 /// What a link of ours is for.
@@ -127,15 +136,22 @@ where
 #[derive(Clone)]
 pub struct Netlink {
     pub(super) handle: Handle,
+    /// Who keeps the host's state, once somebody does.
+    pub(super) host: Arc<OnceLock<(mpsc::Sender<Ask>, Arc<Counts>)>>,
 }
 
 impl Netlink {
     /// Opens the socket in the calling thread's namespace. Must be called within a tokio runtime.
     pub fn new() -> Result<Self> {
+        Self::open().map(|(netlink, _)| netlink)
+    }
+
+    /// As [`Netlink::new`], with the task that owns the socket: it ends, and closes it, after the last clone of this is dropped.
+    pub(super) fn open() -> Result<(Self, JoinHandle<()>)> {
         let (connection, handle, _) = rtnetlink::new_connection()
             .map_err(|e| Error::internal("opening a netlink socket", e))?;
-        tokio::spawn(connection);
-        Ok(Self { handle })
+        let host = Arc::default();
+        Ok((Self { handle, host }, tokio::spawn(connection)))
     }
 
     pub(super) async fn dump(&self) -> Result<Vec<LinkMessage>> {

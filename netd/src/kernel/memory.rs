@@ -5,6 +5,6 @@ pub fn give_back() {
     #[cfg(target_env = "gnu")]
     // SAFETY: takes a number only, and locks what it looks at (malloc_trim(3), glibc).
     unsafe {
-        libc::malloc_trim(0);
+        nix::libc::malloc_trim(0);
     }
 }

@@ -4,15 +4,23 @@
 
 pub mod filters;
 pub mod host;
+mod inside;
 pub mod links;
+mod listing;
 pub mod memory;
 pub mod netns;
 pub mod ports;
+pub mod process;
 mod reaper;
 pub mod rtnl;
+mod rules;
 pub mod sandbox;
 pub mod sysctl;
+#[cfg(test)]
+mod testing;
 
+pub use inside::now;
 pub use links::{EndpointLinkSpec, Netlink, NetworkDevice, NetworkDeviceSpec, OwnedLink, Role};
 pub use netns::Netns;
+pub use process::Watch;
 pub use reaper::Reaper;

@@ -1,56 +1,135 @@
-//! Network namespaces: making, opening and entering them. Work inside one is done on a thread of its own that ends,
-//! so that no runtime worker is ever left in the wrong namespace.
+//! Network namespaces: making, opening, telling apart and entering them. Work inside one is done on a thread of its own
+//! that ends, so that no runtime worker is ever left in the wrong namespace.
 
 use std::{
-    fs::{self, File},
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::ErrorKind,
     os::fd::{AsFd, AsRawFd, BorrowedFd},
-    os::unix::fs::MetadataExt,
+    os::unix::fs::{DirBuilderExt as _, MetadataExt, OpenOptionsExt as _},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     thread,
+    time::Duration,
 };
 
 use nix::{
     mount::{MntFlags, MsFlags, mount, umount2},
     sched::{CloneFlags, setns, unshare},
+    sys::statfs::{FsType, fstatfs},
 };
+use tokio::sync::{Semaphore, oneshot};
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Reason, Result};
+use crate::model::Identity;
+
+/// What is wrong with a path, and the way out.
+const HINT: &str =
+    "give the path of an existing namespace, such as /proc/PID/ns/net or /run/netns/NAME";
+
+/// How long a path that others gave may take to be opened.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How many paths may be about to be opened at a time: each that hangs keeps a thread.
+static OPENING: Semaphore = Semaphore::const_new(32);
 
 /// An open network namespace; it lives at least as long as this.
 #[derive(Clone, Debug)]
 pub struct Netns {
     file: Arc<File>,
     path: PathBuf,
+    identity: Arc<OnceLock<Identity>>,
 }
 
 impl Netns {
-    /// Opens the namespace at `path`. Errors: `NotFound`, `Invalid` (not a network namespace).
+    /// Opens the namespace at `path`. Anything else there is not opened at all: a device or a FIFO notices nothing. A
+    /// path on a file system that does not answer holds up the caller; [`Netns::open_async`] is for those of others.
+    ///
+    /// Errors: `NotFound`, `Invalid` (not a network namespace).
     pub fn open(path: &Path) -> Result<Self> {
-        const HINT: &str =
-            "give the path of an existing namespace, such as /proc/PID/ns/net or /run/netns/NAME";
-        let file = File::open(path).map_err(|e| {
-            let missing = e.kind() == std::io::ErrorKind::NotFound;
-            let kind = if missing {
-                Kind::NotFound
-            } else {
-                Kind::Internal
+        let fail = |e: std::io::Error| {
+            let kind = match e.kind() {
+                ErrorKind::NotFound | ErrorKind::NotADirectory => Kind::NotFound,
+                _ if matches!(
+                    e.raw_os_error(),
+                    Some(nix::libc::ELOOP | nix::libc::ENAMETOOLONG)
+                ) =>
+                {
+                    Kind::Invalid
+                }
+                _ => Kind::Internal,
             };
             Error::new(kind, format!("network namespace {}: {e}", path.display())).hint(HINT)
-        })?;
+        };
+        let other =
+            || Error::invalid(format!("{} is not a network namespace", path.display())).hint(HINT);
+        let place = look(path, 0).map_err(fail)?;
+        if !is_namespace(&place).map_err(fail)? {
+            return Err(other());
+        }
+        // The same object, whatever the path leads to by now.
+        let file = File::open(by_fd(&place)).map_err(fail)?;
         // NS_GET_NSTYPE (Linux 4.11): _IO(0xb7, 3).
-        const NS_GET_NSTYPE: libc::c_ulong = 0xb703;
-        // SAFETY: this ioctl takes no argument; on a descriptor of another kind it fails.
-        let kind = unsafe { libc::ioctl(file.as_raw_fd(), NS_GET_NSTYPE) };
-        if kind != libc::CLONE_NEWNET {
-            return Err(
-                Error::invalid(format!("{} is not a network namespace", path.display())).hint(HINT),
-            );
+        const NS_GET_NSTYPE: nix::libc::c_ulong = 0xb703;
+        // SAFETY: this ioctl takes no argument.
+        let kind = unsafe { nix::libc::ioctl(file.as_raw_fd(), NS_GET_NSTYPE) };
+        if kind != nix::libc::CLONE_NEWNET {
+            return Err(other());
         }
         Ok(Self {
             file: Arc::new(file),
             path: path.to_owned(),
+            identity: Arc::default(),
         })
+    }
+
+    /// As [`Netns::open`], without holding up the runtime: a path that does not answer within [`PATIENCE`] is refused.
+    /// Its thread waits on by itself, and neither other requests nor the end of the process wait for it.
+    pub async fn open_async(path: &Path) -> Result<Self> {
+        let late = || {
+            let shown = path.display();
+            Error::new(
+                Kind::Unavailable,
+                format!(
+                    "network namespace {shown}: no answer within {} s",
+                    PATIENCE.as_secs()
+                ),
+            )
+            .hint("its file system hangs: give a path of another, such as /proc/PID/ns/net")
+        };
+        let opened = async {
+            // Never closed.
+            let permit = OPENING
+                .acquire()
+                .await
+                .map_err(|e| Error::internal("opening a namespace", e))?;
+            let (tell, told) = oneshot::channel();
+            let path = path.to_owned();
+            // None of the runtime's own threads: it waits for those when it ends.
+            thread::Builder::new()
+                .name("netns-open".into())
+                .spawn(move || {
+                    let opened = Self::open(&path);
+                    drop(permit);
+                    // Nobody waits any more.
+                    let _ = tell.send(opened);
+                })
+                .map_err(|e| Error::internal("starting a thread", e))?;
+            told.await
+                .unwrap_or_else(|e| Err(Error::internal("opening a namespace", e)))
+        };
+        tokio::time::timeout(PATIENCE, opened)
+            .await
+            .unwrap_or_else(|_| Err(late()))
+    }
+
+    /// Opens the namespace at `path` if it is still the one that `identity` tells. `None`: nothing is there any more, or
+    /// something else.
+    pub fn open_same(path: &Path, identity: &Identity) -> Result<Option<Self>> {
+        match Self::open(path) {
+            Ok(found) => Ok((found.identity()? == *identity).then_some(found)),
+            Err(e) if matches!(e.kind, Kind::NotFound | Kind::Invalid) => Ok(None),
+            Err(e) => Err(e),
+        }
     }
 
     /// The namespace of the calling process.
@@ -58,8 +137,20 @@ impl Netns {
         Self::open(Path::new("/proc/self/ns/net"))
     }
 
-    /// Device and inode: the same for every path to one namespace.
-    pub fn identity(&self) -> Result<(u64, u64)> {
+    /// What tells it from every other one. Asked from the kernel once.
+    pub fn identity(&self) -> Result<Identity> {
+        if let Some(known) = self.identity.get() {
+            return Ok(*known);
+        }
+        let identity = Identity {
+            cookie: self.run(cookie)?,
+            boot_id: boot_id()?,
+        };
+        Ok(*self.identity.get_or_init(|| identity))
+    }
+
+    /// Device and inode: the same for every path to one namespace, but given again once it has gone.
+    pub fn inode(&self) -> Result<(u64, u64)> {
         let meta = self
             .file
             .metadata()
@@ -72,7 +163,8 @@ impl Netns {
         self.file.as_fd()
     }
 
-    /// Makes a namespace that stays until [`Netns::remove`], by a bind mount at `path`.
+    /// Makes a namespace that stays until [`Netns::remove`], by a bind mount at `path`. Errors: `Conflict` (something is
+    /// there).
     pub fn create(path: &Path) -> Result<Self> {
         let fail = |e: &dyn std::fmt::Display| {
             Error::internal(format!("making namespace {}", path.display()), e)
@@ -97,25 +189,45 @@ impl Netns {
             .unwrap_or_else(|e| Err(Error::internal("making a namespace", e)))
     }
 
-    /// Keeps this namespace reachable at another path.
+    /// Keeps this namespace alive and reachable at another path, by a bind mount. Errors: `Conflict` (something is
+    /// there).
     pub fn link(&self, path: &Path) -> Result<()> {
         place(path)?;
-        let from = PathBuf::from(format!("/proc/self/fd/{}", self.file.as_raw_fd()));
-        bind(&from, path).map_err(|e| {
+        bind(&by_fd(&self.file), path).map_err(|e| {
             let _ = fs::remove_file(path);
             Error::internal(format!("binding namespace to {}", path.display()), e)
         })
     }
 
-    /// Takes away what [`Netns::create`] or [`Netns::link`] left at `path`; nothing there is fine.
+    /// Takes away what [`Netns::create`] or [`Netns::link`] left at `path`; nothing there is fine. Anything else stays.
+    /// Errors: `Conflict` (it is something else).
     pub fn remove(path: &Path) -> Result<()> {
-        // Not mounted after a reboot; the file itself is what must go.
-        let _ = umount2(path, MntFlags::MNT_DETACH);
-        match fs::remove_file(path) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                Err(Error::internal(format!("removing {}", path.display()), e))
+        let fail = |e: &dyn std::fmt::Display| {
+            Error::internal(format!("removing namespace {}", path.display()), e)
+        };
+        loop {
+            match left_at(path) {
+                Ok(LeftAt::Nothing) => return Ok(()),
+                // One may be mounted over another.
+                Ok(LeftAt::Namespace) => {
+                    umount2(path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW)
+                        .map_err(|e| fail(&e))?;
+                }
+                Ok(LeftAt::Place) => {
+                    return match fs::remove_file(path) {
+                        Err(e) if e.kind() != ErrorKind::NotFound => Err(fail(&e)),
+                        _ => Ok(()),
+                    };
+                }
+                Ok(LeftAt::Other) => {
+                    return Err(Error::conflict(format!(
+                        "{} is not a namespace that netd made",
+                        path.display()
+                    ))
+                    .hint("move it away by hand"));
+                }
+                Err(e) => return Err(fail(&e)),
             }
-            _ => Ok(()),
         }
     }
 
@@ -130,13 +242,114 @@ impl Netns {
     }
 }
 
-/// An empty file to mount on.
+/// An empty file to mount on. One that a killed daemon left is as good as a new one.
 fn place(path: &Path) -> Result<()> {
     let fail = |e| Error::internal(format!("creating {}", path.display()), e);
     if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent).map_err(fail)?;
+        let mut builder = DirBuilder::new();
+        builder
+            .recursive(true)
+            .mode(0o711)
+            .create(parent)
+            .map_err(fail)?;
     }
-    File::create(path).map(drop).map_err(fail)
+    let made = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o000)
+        .open(path);
+    match made {
+        Err(e) if e.kind() == ErrorKind::AlreadyExists => match left_at(path) {
+            Ok(LeftAt::Place) => Ok(()),
+            _ => Err(
+                Error::conflict(format!("{} is there already", path.display()))
+                    .because(Reason::NamespaceInUse)
+                    .about("path", path.display())
+                    .hint("choose another name; or stop what uses it, unmount it and remove it"),
+            ),
+        },
+        other => other.map(drop).map_err(fail),
+    }
+}
+
+/// What stands where netd puts namespaces.
+enum LeftAt {
+    Nothing,
+    /// A namespace, mounted.
+    Namespace,
+    /// The empty file that one was, or was to be, mounted on.
+    Place,
+    Other,
+}
+
+fn left_at(path: &Path) -> std::io::Result<LeftAt> {
+    let found = match look(path, nix::libc::O_NOFOLLOW) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(LeftAt::Nothing),
+        other => other?,
+    };
+    if is_namespace(&found)? {
+        return Ok(LeftAt::Namespace);
+    }
+    let meta = found.metadata()?;
+    Ok(if meta.is_file() && meta.len() == 0 {
+        LeftAt::Place
+    } else {
+        LeftAt::Other
+    })
+}
+
+/// A look at what is at `path`, without opening it.
+fn look(path: &Path, flags: i32) -> std::io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(nix::libc::O_PATH | flags);
+    options.open(path)
+}
+
+/// Whether it is a namespace of any kind.
+fn is_namespace(file: &File) -> std::io::Result<bool> {
+    // linux/magic.h; a file system that nothing else is on.
+    const NSFS_MAGIC: FsType = FsType(0x6e73_6673);
+    Ok(fstatfs(file)?.filesystem_type() == NSFS_MAGIC)
+}
+
+/// A path to the very object that is open.
+fn by_fd(file: &File) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
+}
+
+/// The cookie of the calling thread's namespace.
+fn cookie() -> Result<u64> {
+    let fail = |e: &dyn std::fmt::Display| Error::internal("the namespace's cookie", e);
+    let socket = std::os::unix::net::UnixDatagram::unbound().map_err(|e| fail(&e))?;
+    let mut cookie = 0u64;
+    let mut length = size_of::<u64>() as nix::libc::socklen_t;
+    // SAFETY: value and length are of this function, and the length is the value's.
+    let asked = unsafe {
+        nix::libc::getsockopt(
+            socket.as_raw_fd(),
+            nix::libc::SOL_SOCKET,
+            nix::libc::SO_NETNS_COOKIE,
+            (&raw mut cookie).cast(),
+            &raw mut length,
+        )
+    };
+    match asked {
+        0 => Ok(cookie),
+        _ => Err(fail(&std::io::Error::last_os_error())),
+    }
+}
+
+/// Tells this start of the system from all others.
+fn boot_id() -> Result<[u8; 16]> {
+    static KNOWN: OnceLock<[u8; 16]> = OnceLock::new();
+    if let Some(known) = KNOWN.get() {
+        return Ok(*known);
+    }
+    let path = "/proc/sys/kernel/random/boot_id";
+    let text = fs::read_to_string(path).map_err(|e| Error::internal(path, e))?;
+    let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
+    let number = u128::from_str_radix(&digits, 16).map_err(|e| Error::internal(path, e))?;
+    Ok(*KNOWN.get_or_init(|| number.to_be_bytes()))
 }
 
 fn bind(from: &Path, to: &Path) -> nix::Result<()> {
@@ -157,3 +370,6 @@ fn on_thread<R: Send>(work: impl FnOnce() -> Result<R> + Send) -> Result<R> {
         })
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,13 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, UdpSocket},
 };
 
+use nix::libc;
+use procfs::{
+    ProcError, ProcResult,
+    net::TcpState,
+    process::{FDTarget, Process},
+};
+
 use crate::error::{Error, Result};
 
 /// Who uses a port.
@@ -65,30 +72,32 @@ impl Sockets {
 }
 
 /// Local port and inode of each socket that takes what comes: listening (TCP), or any (UDP).
-fn rows(protocol: u8) -> Result<Vec<(u16, String)>> {
-    let base = if protocol == 6 { "tcp" } else { "udp" };
+fn rows(protocol: u8) -> Result<Vec<(u16, u64)>> {
+    let fail = |e| Error::internal("listing the host's sockets", e);
+    // The tables below /proc/net are those of the process' first thread.
+    let thread = Process::new(nix::unistd::gettid().as_raw()).map_err(fail)?;
     let mut found = Vec::new();
-    for table in [
-        format!("/proc/thread-self/net/{base}"),
-        format!("/proc/thread-self/net/{base}6"),
-    ] {
-        let text = match fs::read_to_string(&table) {
-            Ok(text) => text,
-            // A kernel without IPv6.
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
-            Err(e) => return Err(Error::internal(table, e)),
-        };
-        for line in text.lines().skip(1) {
-            let fields: Vec<&str> = line.split_whitespace().collect();
-            let listens = protocol == 17 || fields.get(3) == Some(&"0A");
-            let port = fields.get(1).and_then(|local| local.rsplit(':').next());
-            let port = port.and_then(|text| u16::from_str_radix(text, 16).ok());
-            if let (Some(port), Some(inode), true) = (port, fields.get(9), listens) {
-                found.push((port, (*inode).to_owned()));
-            }
+    if protocol == 6 {
+        for table in [thread.tcp(), thread.tcp6()] {
+            let rows = there(table).map_err(fail)?.into_iter();
+            let listening = rows.filter(|row| row.state == TcpState::Listen);
+            found.extend(listening.map(|row| (row.local_address.port(), row.inode)));
+        }
+    } else {
+        for table in [thread.udp(), thread.udp6()] {
+            let rows = there(table).map_err(fail)?.into_iter();
+            found.extend(rows.map(|row| (row.local_address.port(), row.inode)));
         }
     }
     Ok(found)
+}
+
+/// A kernel without IPv6 has no table for it.
+fn there<T>(table: ProcResult<Vec<T>>) -> ProcResult<Vec<T>> {
+    match table {
+        Err(ProcError::NotFound(_)) => Ok(Vec::new()),
+        other => other,
+    }
 }
 
 /// Who in the calling thread's namespace holds this port (protocol 6: TCP, 17: UDP), if anybody. Found out by trying
@@ -115,34 +124,69 @@ fn find(protocol: u8, port: u16) -> Holder {
         pid: 0,
         name: "an unknown process".into(),
     };
-    let inodes: Vec<String> = rows(protocol)
+    let inodes: BTreeSet<u64> = rows(protocol)
         .unwrap_or_default()
         .into_iter()
         .filter(|(p, _)| *p == port)
-        .map(|(_, inode)| format!("socket:[{inode}]"))
+        .map(|(_, inode)| inode)
         .collect();
-    let Ok(processes) = fs::read_dir("/proc") else {
-        return unknown;
-    };
+    // A process that ends meanwhile holds nothing.
+    let processes = procfs::process::all_processes().into_iter().flatten();
     for process in processes.flatten() {
-        let Some(pid) = process
-            .file_name()
-            .to_str()
-            .and_then(|n| n.parse::<u32>().ok())
-        else {
-            continue;
-        };
-        let Ok(files) = fs::read_dir(process.path().join("fd")) else {
-            continue;
-        };
-        let mut targets = files.flatten().filter_map(|f| fs::read_link(f.path()).ok());
-        if targets.any(|t| t.to_str().is_some_and(|t| inodes.iter().any(|i| i == t))) {
-            let name = fs::read_to_string(process.path().join("comm"))
-                .unwrap_or_default()
-                .trim()
-                .to_owned();
-            return Holder { pid, name };
+        let files = process.fd().into_iter().flatten().flatten();
+        let mut sockets = files.filter_map(|file| match file.target {
+            FDTarget::Socket(inode) => Some(inode),
+            _ => None,
+        });
+        if sockets.any(|inode| inodes.contains(&inode)) {
+            let comm = process.pid().try_into().ok().and_then(|pid: u32| {
+                let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+                Some(Holder {
+                    pid,
+                    name: name.trim().to_owned(),
+                })
+            });
+            return comm.unwrap_or(unknown);
         }
     }
     unknown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::testing::fresh;
+
+    /// Needs root.
+    #[test]
+    fn b15_the_holder_of_a_port_is_named() {
+        let netns = fresh();
+        netns
+            .run(|| {
+                let tcp = TcpListener::bind("0.0.0.0:4000").unwrap();
+                let udp = UdpSocket::bind("[::]:4001").unwrap();
+                let sockets = Sockets::read()?;
+                let own = std::process::id();
+                for (protocol, range) in [(6, (3999, 4000)), (17, (4001, 4001))] {
+                    let holder = sockets.holder(None, protocol, range)?.unwrap();
+                    assert_eq!(holder.pid, own);
+                    assert!(!holder.name.is_empty());
+                }
+                assert_eq!(sockets.holder(None, 6, (4001, 4010))?, None);
+                assert_eq!(sockets.holder(None, 17, (4000, 4000))?, None);
+                drop((tcp, udp));
+                // What has been read is where to look; who is gone holds nothing.
+                assert_eq!(sockets.holder(None, 6, (4000, 4000))?, None);
+                Ok(())
+            })
+            .unwrap();
+        // Other namespaces' sockets are nobody's here.
+        let elsewhere = fresh();
+        elsewhere
+            .run(|| {
+                assert_eq!(Sockets::read()?.holder(None, 6, (4000, 4000))?, None);
+                Ok(())
+            })
+            .unwrap();
+    }
 }

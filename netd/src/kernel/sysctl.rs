@@ -18,13 +18,26 @@ pub fn set_device(family: &str, device: &str, key: &str, value: &str) -> Result<
     fs::write(&path, value).map_err(|e| Error::internal(format!("writing {value} to {path}"), e))
 }
 
+/// Reads a sysctl. In one go: the kernel gives the whole of a list to the first read only, and no more than it asks for
+/// (`proc_do_large_bitmap`, Linux 6.18).
+fn read(path: &str) -> Result<String> {
+    use std::io::Read as _;
+    // All 65,536 ports, none beside another.
+    let mut bytes = vec![0; 1 << 19];
+    let length = fs::File::open(path)
+        .and_then(|mut file| file.read(&mut bytes))
+        .map_err(|e| Error::internal(path, e))?;
+    bytes.truncate(length);
+    String::from_utf8(bytes).map_err(|e| Error::internal(path, e))
+}
+
 /// Lets a network's device forward: `bpf_fib_lookup` answers only for interfaces that do, and the host's global switches, which
 /// stay as they are, change every device's when somebody sets them. `v6`: it has IPv6. Says how many switches were wrong.
 pub fn let_forward(device: &str, v6: bool) -> Result<usize> {
     let mut wrong = 0;
     for family in ["ipv4"].into_iter().chain(v6.then_some("ipv6")) {
         let path = format!("/proc/sys/net/{family}/conf/{device}/forwarding");
-        let text = fs::read_to_string(&path).map_err(|e| Error::internal(&path, e))?;
+        let text = read(&path)?;
         if text.trim() != "1" {
             set_device(family, device, "forwarding", "1")?;
             wrong += 1;
@@ -36,7 +49,7 @@ pub fn let_forward(device: &str, v6: bool) -> Result<usize> {
 /// The reverse path filter of all devices (`net.ipv4.conf.all.rp_filter`), as the kernel shows it.
 pub fn reverse_path_filter() -> Result<String> {
     let path = "/proc/sys/net/ipv4/conf/all/rp_filter";
-    fs::read_to_string(path).map_err(|e| Error::internal(path, e))
+    read(path)
 }
 
 /// Lets the host take packets from its own IPv4 addresses by a network's device: answers of published ports to processes of the host
@@ -46,7 +59,7 @@ pub fn take_local_answers(device: &str, addressed: bool) -> Result<()> {
     set_device("ipv4", device, "accept_local", "1")?;
     let filter = |device: &str| {
         let path = format!("/proc/sys/net/ipv4/conf/{device}/rp_filter");
-        let text = fs::read_to_string(&path).map_err(|e| Error::internal(&path, e))?;
+        let text = read(&path)?;
         Ok::<_, Error>(text.trim().parse().unwrap_or(0_u8))
     };
     // The greater one of the device's and that of all counts. The strict filter (1) wants the way back to lead by this device;
@@ -63,7 +76,7 @@ pub fn take_local_answers(device: &str, addressed: bool) -> Result<()> {
 
 /// First and last port that the host gives to sockets without one (32768–60999 by default).
 pub fn ephemeral_ports() -> Result<(u16, u16)> {
-    let text = fs::read_to_string(EPHEMERAL).map_err(|e| Error::internal(EPHEMERAL, e))?;
+    let text = read(EPHEMERAL)?;
     let mut numbers = text.split_whitespace().map(str::parse);
     match (numbers.next(), numbers.next()) {
         (Some(Ok(first)), Some(Ok(last))) => Ok((first, last)),
@@ -79,13 +92,12 @@ pub type PortSettings = (String, String);
 
 /// Both as they are.
 pub fn port_settings() -> Result<PortSettings> {
-    let read = |path: &str| fs::read_to_string(path).map_err(|e| Error::internal(path, e));
     Ok((read(RESERVED)?, read(EPHEMERAL)?))
 }
 
 /// The ports that the host gives to no socket of its own accord.
 pub fn reserved_ports() -> Result<BTreeSet<u16>> {
-    let text = fs::read_to_string(RESERVED).map_err(|e| Error::internal(RESERVED, e))?;
+    let text = read(RESERVED)?;
     parse_ports(text.trim())
         .ok_or_else(|| Error::internal(RESERVED, format!("not a list of ports: {text:?}")))
 }

@@ -5,16 +5,18 @@ use std::{collections::BTreeMap, net::IpAddr};
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
+use super::{Extra, check::Checks};
+use crate::error::Result;
+
 /// An endpoint asked for; texts are as the user gave them, empty ones mean automatic.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 #[allow(
     missing_docs,
     reason = "the fields of Docker's request, as in network.proto"
 )]
-pub struct EndpointRequest {
+pub struct EndpointSpec {
     pub network: String,
-    pub sandbox: String,
     pub ipv4: String,
     pub ipv6: String,
     pub mac: String,
@@ -28,11 +30,11 @@ pub struct EndpointRequest {
 
 /// An interface of a sandbox on a network.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
-#[serde(deny_unknown_fields)]
 pub struct Endpoint {
     /// 64 hexadecimal digits.
     pub id: String,
-    /// Its number in the data plane, never used again.
+    /// Its number in the data plane of this host, never used again; stored apart.
+    #[serde(skip)]
     pub number: u32,
     /// Id of its network.
     pub network: String,
@@ -58,6 +60,12 @@ pub struct Endpoint {
     /// Additional link-local addresses.
     #[serde(default)]
     pub link_local: Vec<IpAddr>,
+    /// The request that made it, if it named itself.
+    #[serde(default)]
+    pub request_id: String,
+    /// Fields of later versions.
+    #[serde(flatten)]
+    pub extra: Extra,
 }
 
 impl Endpoint {
@@ -66,8 +74,36 @@ impl Endpoint {
         if self.interface.is_empty() {
             String::new()
         } else {
-            format!("nd-{}", &self.id[..12])
+            format!("nd-{}", super::short(&self.id))
         }
+    }
+
+    /// The address of a family.
+    pub fn address(&self, v4: bool) -> Option<IpAddr> {
+        if v4 { self.ipv4 } else { self.ipv6 }.map(|net| net.ip())
+    }
+
+    /// Judges a record that comes from outside, field by field.
+    pub fn check(&self) -> Result<()> {
+        let mut checks = Checks::of(format!("endpoint {}", self.id));
+        checks.id("id", &self.id)?;
+        checks.id("network", &self.network)?;
+        checks.id("sandbox", &self.sandbox)?;
+        if !self.interface.is_empty() {
+            checks.interface("interface", &self.interface)?;
+        }
+        checks.that(self.mac[0] & 1 == 0, "mac", "not a unicast address")?;
+        checks.that(
+            self.ipv4.is_none_or(|a| a.is_ipv4()),
+            "ipv4",
+            "of the other family",
+        )?;
+        checks.that(
+            self.ipv6.is_none_or(|a| a.is_ipv6()),
+            "ipv6",
+            "of the other family",
+        )?;
+        checks.names("aliases", &self.aliases)
     }
 
     /// Its addresses with their prefix lengths.

@@ -1,20 +1,32 @@
 //! The objects of the container network model as they are stored. Pure: no I/O.
 
+mod check;
 mod endpoint;
 mod lookup;
+mod name_options;
 mod network;
-mod options;
 mod sandbox;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rand::RngExt as _;
 
-pub use endpoint::{Endpoint, EndpointRequest};
+pub use check::check_id;
+pub use endpoint::{Endpoint, EndpointSpec};
 pub use lookup::{check_name, find};
-pub use network::{Network, PREDEFINED, Pool};
-pub use options::{GatewayMode, Options};
-pub use sandbox::{Attachment, NameOptions, PortBinding, Sandbox};
+pub use name_options::{check_names, is_host_name};
+pub use network::{Network, NetworkRequest, PREDEFINED, Pool, PoolSpec};
+pub use sandbox::{
+    Attachment, Identity, NameOptions, Origin, PortBinding, ProcessId, Run, Sandbox,
+};
+
+/// Fields of a record that this version does not know: kept, and written back.
+pub type Extra = std::collections::BTreeMap<String, serde_json::Value>;
+
+/// The first 12 digits of an id: its form for people and for names of interfaces.
+pub fn short(id: &str) -> &str {
+    id.get(..12).unwrap_or(id)
+}
 
 /// 64 random hexadecimal digits, of which the first 12 hold a letter: they must not look like a number.
 pub fn new_id() -> String {

@@ -1,258 +1,212 @@
-//! The desired state on disk: one table of JSON records in an embedded transactional store. Every record is decoded
-//! as hostile input. It must not know what the records mean to the kernel.
+//! The desired state on disk, behind a trait: records by key, written all or none, with a comparison. It must not know what
+//! the records mean.
 
-use std::{
-    path::Path,
-    sync::{Arc, mpsc},
-};
+mod embedded;
+mod record;
 
-use redb::{Database, ReadableDatabase as _, TableDefinition};
-use serde::{Serialize, de::DeserializeOwned};
-use tokio::sync::oneshot;
+use std::{collections::BTreeMap, fmt, path::Path, sync::Arc};
 
-use crate::error::{Error, Kind, Result};
+use tokio::sync::{broadcast, oneshot, watch};
 
-const RECORDS: TableDefinition<'_, &str, &str> = TableDefinition::new("records");
+use crate::error::{Error, Kind, Reason, Result};
 
-/// Version of the records' form.
-const SCHEMA: &str = "1";
+pub use embedded::RedbStore;
+pub use record::{FORMAT, Record};
 
-/// One change of a transaction.
-pub enum Change {
-    /// Writes a record.
-    Put(String, String),
-    /// Removes a record.
-    Delete(String),
+/// Whose records: a cluster's hosts could share some, others are about this host alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scope {
+    /// What a network or an endpoint is, wherever it is looked at from.
+    Shared,
+    /// What this host has of it: numbers, namespaces, marks.
+    Host,
 }
 
-impl Change {
-    /// Writes `value` as `kind/id`.
-    pub fn put(kind: &str, id: &str, value: &impl Serialize) -> Result<Self> {
-        let json = serde_json::to_string(value)
-            .map_err(|e| Error::internal(format!("encoding {kind} {id}"), e))?;
-        Ok(Self::Put(format!("{kind}/{id}"), json))
-    }
-
-    /// Removes `kind/id`.
-    pub fn delete(kind: &str, id: &str) -> Self {
-        Self::Delete(format!("{kind}/{id}"))
-    }
-}
-
-/// The open store. One thread writes: changes that wait while a transaction is written share the next one, so that
-/// many requests at once cost few writes to disk. They are written in the order in which they were submitted.
-pub struct Store {
-    database: Arc<Database>,
-    path: String,
-    writer: mpsc::Sender<Job>,
-}
-
-struct Job {
-    changes: Vec<Change>,
-    done: oneshot::Sender<Result<()>>,
-}
-
-/// Changes that are on their way to the disk.
-#[must_use = "changes count only once they are on disk"]
-pub struct Pending(oneshot::Receiver<Result<()>>);
-
-impl Pending {
-    /// Waits until they are there, or were refused.
-    pub async fn written(self) -> Result<()> {
-        self.0.await.unwrap_or_else(|_| Err(gone()))
-    }
-}
-
-fn gone() -> Error {
-    Error::internal("the store", "its writer has ended")
-}
-
-/// The store's file in the state directory.
-const FILE: &str = "netd.redb";
-
-impl Store {
-    /// Whether the state directory has one.
-    pub fn exists(state: &Path) -> bool {
-        state.join(FILE).exists()
-    }
-
-    /// Opens or makes `netd.redb` in the state directory.
-    pub fn open(state: &Path) -> Result<Self> {
-        let path = state.join(FILE);
-        let shown = path.display().to_string();
-        let broken = |e: &dyn std::fmt::Display| {
-            Error::new(Kind::Internal, format!("the store {shown} cannot be read: {e}"))
-                .hint("move the file away to start anew, or restore it from a backup; netd --purge removes it with all networks")
-        };
-        // redb asserts where a file's head is damaged: that must not end the process without a message.
-        let opened = std::panic::catch_unwind(|| Database::create(&path))
-            .map_err(|_| broken(&"it is damaged"))?;
-        let database = opened.map_err(|e| broken(&e))?;
-        let database = Arc::new(database);
-        let (writer, jobs) = mpsc::channel();
-        let (for_writer, shown_there) = (Arc::clone(&database), shown.clone());
-        std::thread::Builder::new()
-            .name("store".into())
-            .spawn(move || write_all(&for_writer, &shown_there, &jobs))
-            .map_err(|e| Error::internal("starting the store's thread", e))?;
-        let store = Self {
-            database,
-            path: shown.clone(),
-            writer,
-        };
-        match store.get::<String>("meta/schema")? {
-            None => write(
-                &store.database,
-                &shown,
-                &[&[Change::put("meta", "schema", &SCHEMA)?]],
-            )?,
-            Some(version) if version == SCHEMA => {}
-            Some(version) => {
-                return Err(broken(&format!(
-                    "it is of version {version}, this netd writes {SCHEMA}"
-                )));
-            }
+impl Scope {
+    const fn text(self) -> &'static str {
+        match self {
+            Self::Shared => "shared",
+            Self::Host => "host",
         }
-        Ok(store)
     }
+}
 
-    fn fail(&self, e: impl std::fmt::Display) -> Error {
-        failed(&self.path, e)
-    }
+/// A record's key: `scope/kind/id`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key {
+    /// Whose.
+    pub scope: Scope,
+    /// network, endpoint, sandbox, number, …
+    pub kind: String,
+    /// Which one.
+    pub id: String,
+}
 
-    /// Hands over changes that are written all or not at all, after all that were handed over before.
-    pub fn submit(&self, changes: Vec<Change>) -> Pending {
-        let (done, written) = oneshot::channel();
-        if let Err(mpsc::SendError(job)) = self.writer.send(Job { changes, done }) {
-            // Nobody receives only when the waiting request has gone.
-            let _ = job.done.send(Err(gone()));
+impl Key {
+    /// A key of this host's.
+    pub fn host(kind: &str, id: &str) -> Self {
+        Self {
+            scope: Scope::Host,
+            kind: kind.into(),
+            id: id.into(),
         }
-        Pending(written)
     }
 
-    /// As [`Store::submit`], and waits.
-    pub async fn commit(&self, changes: Vec<Change>) -> Result<()> {
-        self.submit(changes).written().await
-    }
-
-    /// Reads one record.
-    pub fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>> {
-        let transaction = self.database.begin_read().map_err(|e| self.fail(e))?;
-        let table = match transaction.open_table(RECORDS) {
-            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
-            other => other.map_err(|e| self.fail(e))?,
-        };
-        let Some(value) = table.get(key).map_err(|e| self.fail(e))? else {
-            return Ok(None);
-        };
-        self.decode(key, value.value()).map(Some)
-    }
-
-    /// Reads all records of a kind.
-    pub fn list<T: DeserializeOwned>(&self, kind: &str) -> Result<Vec<T>> {
-        let transaction = self.database.begin_read().map_err(|e| self.fail(e))?;
-        let table = transaction.open_table(RECORDS).map_err(|e| self.fail(e))?;
-        let (from, to) = (format!("{kind}/"), format!("{kind}0"));
-        let mut found = Vec::new();
-        for entry in table
-            .range(from.as_str()..to.as_str())
-            .map_err(|e| self.fail(e))?
-        {
-            let (key, value) = entry.map_err(|e| self.fail(e))?;
-            found.push(self.decode(key.value(), value.value())?);
+    /// A key that a cluster could share.
+    pub fn shared(kind: &str, id: &str) -> Self {
+        Self {
+            scope: Scope::Shared,
+            ..Self::host(kind, id)
         }
-        Ok(found)
     }
 
-    /// Ids of all records of a kind.
-    pub fn keys(&self, kind: &str) -> Result<Vec<String>> {
-        let transaction = self.database.begin_read().map_err(|e| self.fail(e))?;
-        let table = transaction.open_table(RECORDS).map_err(|e| self.fail(e))?;
-        let (from, to) = (format!("{kind}/"), format!("{kind}0"));
-        let mut found = Vec::new();
-        for entry in table
-            .range(from.as_str()..to.as_str())
-            .map_err(|e| self.fail(e))?
-        {
-            let (key, _) = entry.map_err(|e| self.fail(e))?;
-            found.extend(key.value().strip_prefix(&from).map(str::to_owned));
-        }
-        Ok(found)
-    }
-
-    fn decode<T: DeserializeOwned>(&self, key: &str, json: &str) -> Result<T> {
-        serde_json::from_str(json).map_err(|e| {
-            self.fail(format!("record {key}: {e}"))
-                .hint("move the file away to start anew, or restore it from a backup")
+    fn parse(text: &str) -> Option<Self> {
+        let (scope, rest) = text.split_once('/')?;
+        let (kind, id) = rest.split_once('/')?;
+        let scope = [Scope::Shared, Scope::Host]
+            .into_iter()
+            .find(|s| s.text() == scope)?;
+        Some(Self {
+            scope,
+            kind: kind.into(),
+            id: id.into(),
         })
     }
 }
 
-fn failed(path: &str, e: impl std::fmt::Display) -> Error {
-    Error::internal(format!("store {path}"), e)
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.scope.text(), self.kind, self.id)
+    }
 }
 
-fn write_all(database: &Database, path: &str, jobs: &mpsc::Receiver<Job>) {
-    while let Ok(first) = jobs.recv() {
-        let mut batch = vec![first];
-        batch.extend(jobs.try_iter());
-        let changes: Vec<&[Change]> = batch.iter().map(|job| &*job.changes).collect();
-        let done = write(database, path, &changes);
-        for job in batch {
-            // The request may have gone meanwhile.
-            let _ = job.done.send(done.clone());
+/// What must be true of a record before it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expect {
+    /// Nothing.
+    Anything,
+    /// It is not there.
+    Absent,
+    /// It is there.
+    Present,
+    /// It was written last by the commit of this revision.
+    Revision(u64),
+}
+
+/// One write of a commit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Write {
+    /// Which record.
+    pub key: Key,
+    /// What must be true of it.
+    pub expect: Expect,
+    /// The new one; `None`: it is removed.
+    pub record: Option<Record>,
+}
+
+impl Write {
+    /// Writes a record, whatever was there.
+    pub fn put(key: Key, record: Record) -> Self {
+        Self {
+            key,
+            expect: Expect::Anything,
+            record: Some(record),
+        }
+    }
+
+    /// Removes a record; one that is not there is fine.
+    pub fn remove(key: Key) -> Self {
+        Self {
+            key,
+            expect: Expect::Anything,
+            record: None,
         }
     }
 }
 
-/// One transaction.
-fn write(database: &Database, path: &str, batch: &[&[Change]]) -> Result<()> {
-    let fail = |e: &dyn std::fmt::Display| failed(path, e);
-    let transaction = database.begin_write().map_err(|e| fail(&e))?;
-    {
-        let mut table = transaction.open_table(RECORDS).map_err(|e| fail(&e))?;
-        for change in batch.iter().copied().flatten() {
-            match change {
-                Change::Put(key, value) => table.insert(key.as_str(), value.as_str()).map(drop),
-                Change::Delete(key) => table.remove(key.as_str()).map(drop),
-            }
-            .map_err(|e| fail(&e))?;
-        }
-    }
-    transaction.commit().map_err(|e| fail(&e))
+/// What a commit wrote, and its revision.
+#[derive(Clone, Debug)]
+pub struct Committed {
+    /// Grows with every commit.
+    pub revision: u64,
+    /// What was written.
+    pub writes: Vec<Write>,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Everything in the store at one revision.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// Of the last commit.
+    pub revision: u64,
+    /// Records by key. One that cannot be read is there with the reason.
+    pub records: BTreeMap<Key, std::result::Result<Record, String>>,
+    /// Keys that are not of this form.
+    pub strange: Vec<String>,
+}
 
-    #[tokio::test]
-    async fn records_survive_and_transactions_are_whole() {
-        let directory = tempfile::tempdir().unwrap();
-        let store = Store::open(directory.path()).unwrap();
-        store
-            .commit(vec![
-                Change::put("network", "a", &1).unwrap(),
-                Change::put("networks", "b", &2).unwrap(),
-            ])
+/// Whether the store takes writes; `Err`: why not.
+pub type Health = std::result::Result<(), String>;
+
+/// Writes that are on their way to the disk.
+#[must_use = "writes count only once they are on disk"]
+#[derive(Debug)]
+pub struct Pending(oneshot::Receiver<Result<u64>>);
+
+impl Pending {
+    /// A commit, and whom to tell of its end.
+    pub fn new() -> (oneshot::Sender<Result<u64>>, Self) {
+        let (done, written) = oneshot::channel();
+        (done, Self(written))
+    }
+
+    /// Waits until they are there, or were refused. Returns the revision.
+    pub async fn written(self) -> Result<u64> {
+        self.0
             .await
-            .unwrap();
-        assert_eq!(store.list::<u32>("network").unwrap(), [1]);
-        let last = store.submit(vec![Change::put("network", "a", &3).unwrap()]);
-        let gone = store.submit(vec![Change::delete("network", "a")]);
-        last.written().await.unwrap();
-        gone.written().await.unwrap();
-        assert!(store.list::<u32>("network").unwrap().is_empty());
+            .unwrap_or_else(|_| Err(failed("the store", "its writer has ended")))
     }
+}
 
-    #[test]
-    fn a_corrupt_store_is_named_with_the_way_out() {
-        let directory = tempfile::tempdir().unwrap();
-        std::fs::write(directory.path().join("netd.redb"), vec![0x5a; 65536]).unwrap();
-        let error = Store::open(directory.path()).err().unwrap();
-        assert!(
-            error.message.contains("netd.redb")
-                && error.hint.unwrap().contains("move the file away")
-        );
-    }
+/// Records that survive the daemon.
+pub trait Store: Send + Sync {
+    /// Everything that is there.
+    ///
+    /// # Errors
+    /// When it cannot be read at all; single records that cannot be read are in the snapshot.
+    fn snapshot(&self) -> Result<Snapshot>;
+
+    /// Hands over writes that are made all or none, after all that were handed over before. `Conflict`: a record was not as
+    /// expected. `Unavailable`: the store takes no writes; nothing was written.
+    fn commit(&self, writes: Vec<Write>) -> Pending;
+
+    /// Hands over writes that must be made, as soon as they can be: what takes a commit back.
+    fn insist(&self, writes: Vec<Write>);
+
+    /// Commits from now on; a reader that is too slow is told how many it missed, and takes a snapshot.
+    fn watch(&self) -> broadcast::Receiver<Arc<Committed>>;
+
+    /// Whether it takes writes, and every change of that.
+    fn health(&self) -> watch::Receiver<Health>;
+}
+
+/// Opens the store of a state directory.
+///
+/// # Errors
+/// When it is damaged, of another version, or held by another process.
+pub fn open(state: &Path) -> Result<Arc<dyn Store>> {
+    Ok(Arc::new(RedbStore::open(state)?))
+}
+
+/// Whether the state directory has a store.
+pub fn exists(state: &Path) -> bool {
+    state.join(embedded::FILE).exists()
+}
+
+fn failed(store: &str, e: impl fmt::Display) -> Error {
+    Error::new(Kind::Unavailable, format!("{store}: {e}"))
+        .because(Reason::StoreFailed)
+        .about("store", store)
+        .hint(
+            "nothing was changed; netd tries again by itself, see that the disk has room and works",
+        )
 }

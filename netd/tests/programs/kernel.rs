@@ -121,7 +121,8 @@ fn load(program: &mut SchedClassifier) -> Result<()> {
     use aya::programs::ProgramError::LoadError;
     for _ in 0..10 {
         match program.load() {
-            Err(LoadError { io_error, .. }) if io_error.raw_os_error() == Some(libc::EAGAIN) => {}
+            Err(LoadError { io_error, .. })
+                if io_error.raw_os_error() == Some(nix::libc::EAGAIN) => {}
             done => return Ok(done?),
         }
     }
@@ -301,7 +302,7 @@ impl Kernel {
         let mut out = vec![0; 4096];
         let (action, length) = match test_run(fd, &p.0, &context, &mut out, 1, flags) {
             // Before Linux 6.17.
-            Err(e) if e.raw_os_error() == Some(libc::EINVAL) => {
+            Err(e) if e.raw_os_error() == Some(nix::libc::EINVAL) => {
                 test_run(fd, &p.0, &context, &mut out, 1, 0)
             }
             done => done,

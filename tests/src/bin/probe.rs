@@ -8,15 +8,18 @@
 use std::{
     env,
     io::{BufRead, BufReader, Read, Write, stdin},
-    net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
     process::ExitCode,
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail, ensure};
-use netd_tests::{dns, load};
+use anyhow::{Result, bail, ensure};
+use netd_tests::{
+    dns, load,
+    probe::{self, plain},
+};
 
 fn main() -> ExitCode {
     match dispatch() {
@@ -33,8 +36,11 @@ fn dispatch() -> Result<()> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words[..] {
         ["serve", port] => serve(port.parse()?),
-        ["tcp", to, millis] => tcp(to.parse()?, Duration::from_millis(millis.parse()?)),
-        ["udp", to, millis] => udp(to.parse()?, Duration::from_millis(millis.parse()?)),
+        [protocol @ ("tcp" | "udp"), to, millis] => {
+            let time = Duration::from_millis(millis.parse()?);
+            print!("{}", probe::ask(protocol, to.parse()?, time)?);
+            Ok(())
+        }
         ["hold", to] => hold(to.parse()?),
         ["dns", ref rest @ ..] => dns::serve::run(rest),
         ["ask", transport, to, millis, hex] => ask(transport, to, millis, hex),
@@ -45,14 +51,6 @@ fn dispatch() -> Result<()> {
             "usage: netd-probe serve PORT | tcp|udp ADDR:PORT MILLIS | hold ADDR:PORT | dns --listen ADDR:PORT …\n\
              | ask udp|tcp ADDR:PORT MILLIS HEX | flood udp|tcp ADDR:PORT NAME COUNT | steady ADDR:PORT NAME ADDRESS | load …"
         ),
-    }
-}
-
-/// IPv4 peers of a dual-stack socket appear mapped; they are told as what they are.
-fn plain(address: SocketAddr) -> SocketAddr {
-    match address.ip() {
-        IpAddr::V6(v6) => SocketAddr::new(v6.to_canonical(), address.port()),
-        IpAddr::V4(_) => address,
     }
 }
 
@@ -96,38 +94,6 @@ fn answer(mut stream: &TcpStream) {
             return;
         }
     }
-}
-
-fn tcp(to: SocketAddr, time: Duration) -> Result<()> {
-    let mut stream = TcpStream::connect_timeout(&to, time)?;
-    stream.set_read_timeout(Some(time))?;
-    stream.write_all(b"?\n")?;
-    let mut line = String::new();
-    BufReader::new(&stream).read_line(&mut line)?;
-    // What the client believes it talks to must be what it asked for, also through the host's hooks.
-    ensure!(
-        plain(stream.peer_addr()?) == to,
-        "the peer of the socket is {}",
-        stream.peer_addr()?
-    );
-    print!("{line}");
-    Ok(())
-}
-
-fn udp(to: SocketAddr, time: Duration) -> Result<()> {
-    let any: SocketAddr = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" }.parse()?;
-    let socket = UdpSocket::bind(any)?;
-    socket.set_read_timeout(Some(time))?;
-    // Unconnected: the answer's source address must be the address that was asked.
-    socket.send_to(b"?", to)?;
-    let mut buffer = [0; 2048];
-    let (length, from) = socket.recv_from(&mut buffer)?;
-    ensure!(from == to, "the answer comes from {from}");
-    print!(
-        "{}",
-        String::from_utf8_lossy(buffer.get(..length).context("length")?)
-    );
-    Ok(())
 }
 
 fn hold(to: SocketAddr) -> Result<()> {

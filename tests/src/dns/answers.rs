@@ -13,6 +13,8 @@
 //! | `silent` | nothing |
 //! | `wait-MILLIS` | as `a`, so much later |
 //! | `wrongid`, `wrongname`, `wrongtype`, `wrongport` | first an answer with [`FORGED`] that is wrong there, then the right one |
+//! | `wrongbare` | first a refusal under another id that leaves out the question, then the right answer |
+//! | `barerefused` | a refusal that leaves out the question |
 //! | `forged` | only the wrong ones |
 //! | `mutant-N` | the right one with some bytes changed, as N has it |
 //! | `loop`, `garbage`, `short`, `empty`, `noquestion`, `query` | a message that is none |
@@ -125,6 +127,12 @@ pub fn replies(
             forged(request, query, word)?,
             right()?.to_vec()?.into(),
         ]),
+        "wrongbare" => {
+            let mut refusal = bare(request);
+            refusal.metadata.id ^= 0x5555;
+            Ok(vec![refusal.to_vec()?.into(), right()?.to_vec()?.into()])
+        }
+        "barerefused" => whole(bare(request)),
         "forged" => ["wrongid", "wrongname", "wrongtype", "wrongport"]
             .map(|how| forged(request, query, how))
             .into_iter()
@@ -185,6 +193,14 @@ fn failed(request: &Message, code: ResponseCode) -> Message {
     if code == ResponseCode::NXDomain {
         answer.add_authority(soa());
     }
+    answer
+}
+
+/// A refusal that leaves out the question.
+fn bare(request: &Message) -> Message {
+    let mut answer = failed(request, ResponseCode::Refused);
+    answer.queries.clear();
+    answer.edns = None;
     answer
 }
 

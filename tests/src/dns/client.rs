@@ -71,7 +71,7 @@ impl Client {
         Self::new(&Netns::at("here", "/proc/self/ns/net"), server)
     }
 
-    /// Of a sandbox' resolver.
+    /// Of a sandbox's resolver.
     pub fn inside(netns: &Netns) -> Self {
         Self::new(netns, RESOLVER)
     }

@@ -116,7 +116,7 @@ fn parse(text: &str) -> Result<Answer> {
             answer.flags = flags.trim().to_owned();
         } else if let Some(name) = line.strip_suffix(" SECTION:") {
             section = name.trim_start_matches([';', ' ']);
-        } else if section == "QUESTION" && line.starts_with(';') {
+        } else if section == "QUESTION" && line.starts_with(';') && answer.question.is_empty() {
             let name = line.trim_start_matches(';').split_whitespace().next();
             answer.question = name.unwrap_or_default().to_owned();
         } else if !line.starts_with(';') && !line.is_empty() {

@@ -4,6 +4,7 @@ pub mod answers;
 pub mod client;
 pub mod dig;
 pub mod load;
+pub mod manager;
 pub mod nameserver;
 pub mod serve;
 mod world;

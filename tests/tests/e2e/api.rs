@@ -3,7 +3,6 @@
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 
 use anyhow::{Context, ensure};
-use hyper_util::rt::TokioIo;
 use netd_proto::v1::{
     CreateNetworkRequest, GetNetworkRequest, GetStatusRequest, WatchRequest,
     event_service_client::EventServiceClient, network_service_client::NetworkServiceClient,
@@ -13,7 +12,7 @@ use netd_tests::World;
 use tokio_stream::StreamExt;
 use tonic::{
     Code,
-    transport::{Channel, Endpoint, Uri},
+    transport::{Channel, Endpoint},
 };
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
@@ -27,27 +26,29 @@ use crate::Outcome;
 
 /// A connection to the daemon, as any client makes it.
 pub async fn channel(world: &World) -> anyhow::Result<Channel> {
-    let path = world.run_directory().join("netd.sock");
-    // The address is ignored; the connector opens the Unix socket.
-    let endpoint = Endpoint::try_from("http://netd.invalid")?;
-    let connector = tower::service_fn(move |_: Uri| {
-        let path = path.clone();
-        async move {
-            Ok::<_, std::io::Error>(TokioIo::new(tokio::net::UnixStream::connect(path).await?))
-        }
-    });
-    Ok(endpoint.connect_with_connector(connector).await?)
+    Ok(Endpoint::from_shared(world.address())?.connect().await?)
 }
 
 #[tokio::test]
 async fn p01_health_reflection_and_errors() -> Outcome {
     let world = World::new()?;
     let channel = channel(&world).await?;
-    let health = HealthClient::new(channel.clone())
-        .check(HealthCheckRequest::default())
-        .await?
-        .into_inner();
-    ensure!(health.status() == ServingStatus::Serving, "{health:?}");
+    let services = [
+        "Network", "Sandbox", "Endpoint", "Port", "Name", "Flow", "Event", "System",
+    ];
+    let services = services.map(|name| format!("netd.v1.{name}Service"));
+    for service in services.iter().cloned().chain([String::new()]) {
+        let request = HealthCheckRequest { service };
+        let health = HealthClient::new(channel.clone())
+            .check(request.clone())
+            .await
+            .with_context(|| format!("{request:?}"))?
+            .into_inner();
+        ensure!(
+            health.status() == ServingStatus::Serving,
+            "{request:?}: {health:?}"
+        );
+    }
 
     let ask = ServerReflectionRequest {
         message_request: Some(MessageRequest::ListServices(String::new())),
@@ -67,11 +68,9 @@ async fn p01_health_reflection_and_errors() -> Outcome {
         .iter()
         .map(|service| service.name.as_str())
         .collect();
-    for name in [
-        "Network", "Sandbox", "Endpoint", "Port", "Flow", "Event", "System",
-    ] {
+    for name in &services {
         ensure!(
-            names.contains(&format!("netd.v1.{name}Service").as_str()),
+            names.contains(&name.as_str()),
             "{name} is missing: {names:?}"
         );
     }
@@ -80,6 +79,7 @@ async fn p01_health_reflection_and_errors() -> Outcome {
     let status = networks
         .get_network(GetNetworkRequest {
             network: "nosuch".into(),
+            ..Default::default()
         })
         .await
         .expect_err("it exists");
@@ -90,7 +90,10 @@ async fn p01_health_reflection_and_errors() -> Outcome {
     ensure!(!status.details().is_empty(), "no google.rpc details");
 
     let mut events = EventServiceClient::new(channel.clone())
-        .watch(WatchRequest {})
+        .watch(WatchRequest {
+            events: true,
+            ..Default::default()
+        })
         .await?
         .into_inner();
     let request = CreateNetworkRequest {
@@ -98,9 +101,10 @@ async fn p01_health_reflection_and_errors() -> Outcome {
         ..Default::default()
     };
     let network = networks.create_network(request).await?.into_inner();
-    let event = tokio::time::timeout(std::time::Duration::from_secs(5), events.next())
+    let commit = tokio::time::timeout(std::time::Duration::from_secs(5), events.next())
         .await?
         .context("no event")??;
+    let event = commit.events.first().context("no event")?;
     ensure!(
         event.r#type == "network" && event.action == "create" && event.id == network.id,
         "{event:?}"

@@ -74,7 +74,7 @@ fn d14_c02_each_family_by_its_own_network() -> Outcome {
     Ok(())
 }
 
-/// A published port works for clients of each of the sandbox' networks, by the host's address.
+/// A published port works for clients of each of the sandbox's networks, by the host's address.
 #[test]
 fn c02_a_published_port_works_on_each_network() -> Outcome {
     let world = World::new()?;

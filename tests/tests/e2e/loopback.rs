@@ -148,7 +148,7 @@ fn hangs(world: &World, tcx: bool) -> Result<bool> {
 /// without it (before Linux 6.6).
 #[test]
 fn c12_the_loopback_program_comes_and_goes() -> Outcome {
-    for refuse in [None, Some(("NETD_FAILPOINT_REFUSE", "no-tcx"))] {
+    for refuse in [None, Some(("NETD_FAILPOINT_REFUSE_START", "no-tcx"))] {
         let mut world = World::without_daemon()?;
         let tcx = refuse.is_none();
         let environment: Vec<(&str, &str)> = refuse.into_iter().collect();

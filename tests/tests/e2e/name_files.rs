@@ -30,7 +30,7 @@ pub fn path(world: &World, sandbox: &str, key: &str) -> anyhow::Result<PathBuf> 
     Ok(shown[key].as_str().context("no path")?.into())
 }
 
-/// A sandbox' resolv.conf without the first line, which is a remark.
+/// A sandbox's resolv.conf without the first line, which is a remark.
 pub fn resolv_conf(world: &World, sandbox: &str) -> anyhow::Result<String> {
     let text = fs::read_to_string(path(world, sandbox, "ResolvConfPath")?)?;
     let (remark, rest) = text.split_once('\n').context("one line only")?;
@@ -50,7 +50,7 @@ pub fn hosts(world: &World, sandbox: &str) -> anyhow::Result<Vec<String>> {
     lines(&path(world, sandbox, "HostsPath")?)
 }
 
-/// The lines of a sandbox' own addresses on an interface.
+/// The lines of a sandbox's own addresses on an interface.
 pub fn own(sandbox: &Sandbox, interface: &str, names: &str) -> anyhow::Result<Vec<String>> {
     let addresses = sandbox.addresses(interface)?;
     Ok(addresses.iter().map(|a| format!("{a}\t{names}")).collect())
@@ -170,10 +170,11 @@ fn s06_files_come_back_and_go() -> Outcome {
     for entry in fs::read_dir(&web)? {
         fs::remove_dir_all(entry?.path())?;
     }
-    fs::create_dir(all.join("stray"))?;
-    fs::write(all.join("stray").join("hosts"), "")?;
+    let stray = all.join("5e".repeat(32));
+    fs::create_dir(&stray)?;
+    fs::write(stray.join("hosts"), "")?;
     world.start()?;
-    ensure!(directories()? == 2 && !all.join("stray").exists());
+    ensure!(directories()? == 2 && !stray.exists());
     let text = resolv_conf(&world, "web")?;
     ensure!(text.contains("search a.example"), "{text}");
     world.ctl("sandbox rm gone")?;

@@ -35,7 +35,7 @@ pub fn unheard(upstream: &Nameserver, names: &[&str]) -> Outcome {
     Ok(())
 }
 
-/// A name's addresses in a sandbox' eyes, both families; empty when it knows none.
+/// A name's addresses in a sandbox's eyes, both families; empty when it knows none.
 pub fn addresses(from: &Sandbox, name: &str) -> anyhow::Result<Vec<String>> {
     let mut found = Vec::new();
     for kind in ["A", "AAAA"] {

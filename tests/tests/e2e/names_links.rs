@@ -1,4 +1,4 @@
-//! S02 and S03: links, which are one sandbox' own, and aliases, which are a network's.
+//! S02 and S03: links, which are one sandbox's own, and aliases, which are a network's.
 
 use std::{collections::HashSet, net::Ipv4Addr};
 

@@ -1,4 +1,4 @@
-//! S04's limits: what may not leave, and servers of a sandbox' own. CVE-2024-29018 is the hole that others had.
+//! S04's limits: what may not leave, and servers of a sandbox's own. CVE-2024-29018 is the hole that others had.
 
 use anyhow::ensure;
 use netd_tests::{
@@ -114,7 +114,7 @@ fn s04_a_sandbox_has_servers_of_its_own() -> Outcome {
     let words = format!("--dns 198.51.100.99 --dns {LAN_V6} --network front two");
     let two = show::run(&world, &words)?;
     forwards(&two, &lan, "a-two.example")?;
-    // 127.0.0.53 is the sandbox' own here, where nobody listens.
+    // 127.0.0.53 is the sandbox's own here, where nobody listens.
     let words = format!("--dns {} --network front three", STUB.ip());
     let three = show::run(&world, &words)?;
     dig(&three.scope, "a-three.example A")?.is_empty("SERVFAIL")?;

@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Inodes of the resolver's sockets inside: another socket has another.
-fn sockets(sandbox: &Sandbox) -> anyhow::Result<BTreeSet<String>> {
+pub fn sockets(sandbox: &Sandbox) -> anyhow::Result<BTreeSet<String>> {
     let inodes = sandbox
         .netns
         .enter(|| -> std::io::Result<BTreeSet<String>> {
@@ -255,7 +255,7 @@ fn x04_one_sandbox_cannot_hold_up_anothers_names() -> Outcome {
 }
 
 /// The process that holds the sockets of this world's sandboxes.
-fn keeper(world: &World) -> Option<i32> {
+pub fn keeper(world: &World) -> Option<i32> {
     let processes = fs::read_dir("/proc").ok()?.flatten();
     let mut found = processes.filter_map(|entry| {
         let pid = entry.file_name().to_str()?.parse().ok()?;

@@ -2,10 +2,11 @@
 
 use anyhow::ensure;
 use netd_proto::v1::{
-    ConnectRequest, CreateNetworkRequest, CreateSandboxRequest, Ipam, IpamPool, PortSpec,
-    PruneNetworksRequest, PublishRequest, create_sandbox_request::Namespace,
-    endpoint_service_client::EndpointServiceClient, network_service_client::NetworkServiceClient,
-    port_service_client::PortServiceClient, sandbox_service_client::SandboxServiceClient,
+    ConnectSandboxRequest, CreateNetworkRequest, CreateSandboxRequest, EndpointSpec, Ipam,
+    IpamPool, LabelSelector, Link, Namespace, PortSpec, PruneNetworksRequest, PublishRequest,
+    endpoint_service_client::EndpointServiceClient, namespace::Source,
+    network_service_client::NetworkServiceClient, port_service_client::PortServiceClient,
+    sandbox_service_client::SandboxServiceClient,
 };
 use netd_tests::World;
 use tonic::{Code, Status};
@@ -121,84 +122,99 @@ async fn p01_n05_endpoints_that_are_none() -> Outcome {
     show::run(&world, "web")?;
     let before = state(&world)?;
     let mut endpoints = EndpointServiceClient::new(channel(&world).await?);
-    let request = || ConnectRequest {
+    let spec = || EndpointSpec {
         network: "front".into(),
-        sandbox: "web".into(),
         ..Default::default()
     };
+    let link = |target: &str, alias: &str| Link {
+        target: target.into(),
+        alias: alias.into(),
+    };
     let text = |text: &str| text.to_owned();
-    for (request, part) in [
+    for (spec, part) in [
         (
-            ConnectRequest {
+            EndpointSpec {
                 ipv4_address: text("zzz"),
-                ..request()
+                ..spec()
             },
             "zzz",
         ),
         (
-            ConnectRequest {
+            EndpointSpec {
                 ipv4_address: text("fd00:96::9"),
-                ..request()
+                ..spec()
             },
             "fd00:96::9",
         ),
         (
-            ConnectRequest {
+            EndpointSpec {
                 ipv6_address: text("zzz"),
-                ..request()
+                ..spec()
             },
             "zzz",
         ),
         (
-            ConnectRequest {
+            EndpointSpec {
                 ipv6_address: text("10.96.0.9"),
-                ..request()
+                ..spec()
             },
             "10.96.0.9",
         ),
         (
-            ConnectRequest {
+            EndpointSpec {
                 mac_address: text("01:00:00:00:00:01"),
-                ..request()
+                ..spec()
             },
             "01:00:00:00:00:01",
         ),
         (
-            ConnectRequest {
+            EndpointSpec {
                 mac_address: text("02:00:00:00:01"),
-                ..request()
+                ..spec()
             },
             "02:00:00:00:01",
         ),
         (
-            ConnectRequest {
-                links: vec![text("a:")],
-                ..request()
+            EndpointSpec {
+                links: vec![link("a:", "")],
+                ..spec()
             },
             "a:",
         ),
         (
-            ConnectRequest {
+            EndpointSpec {
+                links: vec![link("", "a")],
+                ..spec()
+            },
+            "link",
+        ),
+        (
+            EndpointSpec {
                 link_local_addresses: vec![text("zzz")],
-                ..request()
+                ..spec()
             },
             "zzz",
         ),
         (
-            ConnectRequest {
+            EndpointSpec {
                 interface_name: text("lo"),
-                ..request()
+                ..spec()
             },
             "lo",
         ),
         (
-            ConnectRequest {
+            EndpointSpec {
                 interface_name: text("e/0"),
-                ..request()
+                ..spec()
             },
             "e/0",
         ),
     ] {
+        let request = ConnectSandboxRequest {
+            sandbox: "web".into(),
+            spec: Some(spec),
+            ..Default::default()
+        };
         says(
             endpoints.connect_sandbox(request).await,
             &[Code::InvalidArgument],
@@ -209,9 +225,12 @@ async fn p01_n05_endpoints_that_are_none() -> Outcome {
         ("", "web", [Code::InvalidArgument, Code::NotFound]),
         ("front", "", [Code::InvalidArgument, Code::NotFound]),
     ] {
-        let request = ConnectRequest {
-            network: network.into(),
+        let request = ConnectSandboxRequest {
             sandbox: sandbox.into(),
+            spec: Some(EndpointSpec {
+                network: network.into(),
+                ..Default::default()
+            }),
             ..Default::default()
         };
         says(endpoints.connect_sandbox(request).await, &codes, &[])?;
@@ -232,34 +251,32 @@ async fn p01_c01_sandboxes_and_ports_that_are_none() -> Outcome {
         SandboxServiceClient::new(channel),
     );
     let good = PortSpec {
-        host_port_first: 8080,
-        host_port_last: 8080,
-        port_first: 80,
-        port_last: 80,
+        host_port: Some(8080),
+        port: 80,
+        count: 1,
         ..Default::default()
     };
     for spec in [
         PortSpec::default(),
         PortSpec {
-            port_first: 70000,
-            port_last: 70000,
+            port: 70000,
             ..good.clone()
         },
         PortSpec {
-            host_port_first: 65536,
-            host_port_last: 65536,
+            host_port: Some(65536),
             ..good.clone()
         },
         PortSpec {
-            host_port_last: 8090,
+            host_port: Some(0),
             ..good.clone()
         },
         PortSpec {
-            port_first: 90,
+            host_port: Some(65535),
+            count: 2,
             ..good.clone()
         },
         PortSpec {
-            host_port_first: 8090,
+            count: u32::MAX,
             ..good.clone()
         },
         PortSpec {
@@ -274,6 +291,7 @@ async fn p01_c01_sandboxes_and_ports_that_are_none() -> Outcome {
         let request = PublishRequest {
             sandbox: "web".into(),
             specs: vec![good.clone(), spec.clone()],
+            ..Default::default()
         };
         let outcome = says(ports.publish(request).await, &[Code::InvalidArgument], &[]);
         ensure!(outcome.is_ok(), "{outcome:?}: {spec:?}");
@@ -294,6 +312,7 @@ async fn p01_c01_sandboxes_and_ports_that_are_none() -> Outcome {
         name: name.into(),
         ..Default::default()
     };
+    let namespace = |source| Some(Namespace { source });
     for request in [
         named(""),
         named("../n"),
@@ -302,15 +321,15 @@ async fn p01_c01_sandboxes_and_ports_that_are_none() -> Outcome {
         named(&"x".repeat(5000)),
         CreateSandboxRequest {
             stopped: true,
-            namespace: Some(Namespace::Pid(1)),
+            namespace: namespace(Some(Source::Pid(1))),
             ..named("n")
         },
         CreateSandboxRequest {
-            namespace: Some(Namespace::NetnsPath("run/netns/x".into())),
+            namespace: namespace(Some(Source::Path("run/netns/x".into()))),
             ..named("n")
         },
         CreateSandboxRequest {
-            namespace: Some(Namespace::Pid(0)),
+            namespace: namespace(Some(Source::Pid(0))),
             ..named("n")
         },
     ] {
@@ -354,7 +373,13 @@ async fn p01_n08_prune_of_any_time() -> Outcome {
         );
     }
     let request = PruneNetworksRequest {
-        labels: vec![String::new(), "=".into()],
+        labels: vec![
+            LabelSelector::default(),
+            LabelSelector {
+                key: String::new(),
+                value: Some(String::new()),
+            },
+        ],
         ..Default::default()
     };
     let pruned = networks.prune_networks(request).await?;

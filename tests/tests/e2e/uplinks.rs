@@ -1,7 +1,5 @@
 //! C12: the host's interfaces, their other programs, and what hangs on them.
 
-use std::time::Duration;
-
 use anyhow::{Context, ensure};
 use netd_tests::{
     Server, World,
@@ -9,6 +7,7 @@ use netd_tests::{
     wait_for,
     world::{HOST, HOST_V4, HOST_V6, LAN, LAN_V4, LAN_V6},
 };
+use nix::sys::signal::Signal;
 
 use crate::{Outcome, PROTOCOLS};
 
@@ -91,7 +90,7 @@ fn c12_one_interface_that_refuses_keeps_no_other_back() -> Outcome {
     let mut world = World::without_daemon()?;
     let host = world.host.clone();
     host.ip("link add refused index 900 type veth peer name later index 901")?;
-    world.start_with(&[("NETD_FAILPOINT_REFUSE", "uplink-refused")])?;
+    world.start_with(&[("NETD_FAILPOINT_REFUSE_START", "uplink-refused")])?;
     let (web, _servers) = published(&world)?;
     works(&world, &web)?;
     wait_for_uplink(&world, "later", true);
@@ -143,7 +142,7 @@ fn beside_others(world: &mut World) -> Outcome {
     ensure!(done.ok, "{}", done.text());
     let shown = "tc filter show dev uplink ingress";
     let before = tc(shown)?;
-    let refuse = [("NETD_FAILPOINT_REFUSE", "no-tcx")];
+    let refuse = [("NETD_FAILPOINT_REFUSE_START", "no-tcx")];
     world.start_with(&refuse)?;
     let (web, _servers) = published(world)?;
     works(world, &web)?;
@@ -174,9 +173,10 @@ fn beside_others(world: &mut World) -> Outcome {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let log = std::fs::File::create(path("other.log"))?;
     let scope = world.host_scope().env(refuse[0].0, refuse[0].1);
-    let mut other = scope.spawn_logged(&words, log)?;
-    // It ends by itself, for the default network's device is the first one's; its program hangs by then.
-    ensure!(other.ended_within(Duration::from_secs(20)), "runs on");
+    let other = scope.spawn_logged(&words, log)?;
+    let socket = world.directory().join("run-b/netd.sock");
+    wait_for("the other netd", 30, || socket.exists().then_some(()));
+    ensure!(other.stop(Signal::SIGTERM)?.ok, "the other netd");
     let both = tc(shown)?;
     ensure!(count(&both) == 2, "{both}");
     let purged = scope.run(&[words.as_slice(), &["--purge"]].concat())?;

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{go, truth};
 
-/// All of them.
+/// All of them; `and` and `or` do not look at all of their arguments and are carried out elsewhere.
 pub const NAMES: [&str; 22] = [
     "json", "index", "len", "join", "split", "lower", "upper", "title", "pad", "truncate", "print",
     "println", "printf", "and", "or", "not", "eq", "ne", "lt", "le", "gt", "ge",
@@ -58,8 +58,6 @@ pub fn call(name: &str, arguments: &[Value]) -> Result<Value, String> {
             (words.join(" ") + "\n").into()
         }
         ("printf", [Value::String(format), values @ ..]) => printf(format, values).into(),
-        ("and", [first, rest @ ..]) => chosen(first, rest, |value| !truth(value)),
-        ("or", [first, rest @ ..]) => chosen(first, rest, truth),
         ("not", [value]) => (!truth(value)).into(),
         ("eq", [first, others @ ..]) if !others.is_empty() => others.contains(first).into(),
         ("ne", [a, b]) => (a != b).into(),
@@ -81,13 +79,6 @@ pub fn call(name: &str, arguments: &[Value]) -> Result<Value, String> {
         }
         _ => return Err("wrong number or type of arguments".to_owned()),
     })
-}
-
-/// The first that decides, or the last.
-fn chosen(first: &Value, rest: &[Value], decides: impl Fn(&Value) -> bool) -> Value {
-    let mut all = std::iter::once(first).chain(rest);
-    let found = all.find(|value| decides(value));
-    found.or(rest.last()).unwrap_or(first).clone()
 }
 
 /// Go's `index`: a key that a map lacks is its zero value, a number beyond a list is a mistake.

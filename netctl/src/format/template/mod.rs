@@ -2,11 +2,10 @@
 //! functions. Knows only JSON values.
 
 mod functions;
+mod lex;
 mod parse;
 
-use std::collections::HashMap;
-
-use parse::{Node, Operand, Pipe};
+use parse::{Node, Operand, Pipe, Variables};
 use serde_json::Value;
 
 /// A parsed template.
@@ -69,9 +68,9 @@ impl Template {
             text: String::new(),
             missing,
             label,
-            variables: HashMap::from([(String::new(), value.clone())]),
+            variables: vec![(String::new(), value.clone())],
         };
-        run.nodes(&self.nodes, value)
+        run.block(&self.nodes, value)
             .map_err(|why| format!("template parsing error: template: {why}"))?;
         Ok(run.text)
     }
@@ -81,38 +80,88 @@ struct Run<'a> {
     text: String,
     missing: Missing,
     label: Option<Label<'a>>,
-    variables: HashMap<String, Value>,
+    /// Those of the blocks that are open, the innermost last; the first is `$`.
+    variables: Vec<(String, Value)>,
+}
+
+/// How a block ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Done,
+    Break,
+    Continue,
 }
 
 impl Run<'_> {
-    fn nodes(&mut self, nodes: &[Node], dot: &Value) -> Result<(), String> {
+    /// A block: what is declared in it is gone at its end.
+    fn block(&mut self, nodes: &[Node], dot: &Value) -> Result<End, String> {
+        let outer = self.variables.len();
+        let end = self.nodes(nodes, dot);
+        self.variables.truncate(outer);
+        end
+    }
+
+    fn nodes(&mut self, nodes: &[Node], dot: &Value) -> Result<End, String> {
         for node in nodes {
-            match node {
-                Node::Text(text) => self.text.push_str(text),
+            let outer = self.variables.len();
+            let end = match node {
+                Node::Text(text) => {
+                    self.text.push_str(text);
+                    End::Done
+                }
                 Node::Print(pipe) => {
                     let value = self.pipe(pipe, dot)?;
                     self.text.push_str(&go(&value));
+                    End::Done
                 }
-                Node::Set(name, pipe) => {
+                Node::Set(variables, pipe) => {
                     let value = self.pipe(pipe, dot)?;
-                    self.variables.insert(name.clone(), value);
+                    self.set(variables, [value])?;
+                    // It is known until the block that holds it ends.
+                    continue;
                 }
-                Node::If(pipe, then, otherwise) => {
+                Node::If(variables, pipe, then, otherwise) => {
                     let value = self.pipe(pipe, dot)?;
-                    self.nodes(if truth(&value) { then } else { otherwise }, dot)?;
+                    self.set(variables, [value.clone()])?;
+                    self.block(if truth(&value) { then } else { otherwise }, dot)?
                 }
-                Node::With(pipe, then, otherwise) => {
+                Node::With(variables, pipe, then, otherwise) => {
                     let value = self.pipe(pipe, dot)?;
+                    self.set(variables, [value.clone()])?;
                     if truth(&value) {
-                        self.nodes(then, &value)?;
+                        self.block(then, &value)?
                     } else {
-                        self.nodes(otherwise, dot)?;
+                        self.block(otherwise, dot)?
                     }
                 }
-                Node::Range(names, pipe, body, otherwise) => {
+                Node::Range(variables, pipe, body, otherwise) => {
                     let value = self.pipe(pipe, dot)?;
-                    self.range(names, &value, body, otherwise, dot)?;
+                    self.range(variables, &value, body, otherwise, dot)?
                 }
+                Node::Break => End::Break,
+                Node::Continue => End::Continue,
+            };
+            self.variables.truncate(outer);
+            if end != End::Done {
+                return Ok(end);
+            }
+        }
+        Ok(End::Done)
+    }
+
+    /// Gives variables their values; surplus values have none.
+    fn set(
+        &mut self,
+        variables: &Variables,
+        values: impl IntoIterator<Item = Value>,
+    ) -> Result<(), String> {
+        for (name, value) in variables.names.iter().zip(values) {
+            if variables.assigned {
+                let mut known = self.variables.iter_mut().rev();
+                let found = known.find(|(known, _)| known == name);
+                found.ok_or_else(|| undefined(name))?.1 = value;
+            } else {
+                self.variables.push((name.clone(), value));
             }
         }
         Ok(())
@@ -120,12 +169,12 @@ impl Run<'_> {
 
     fn range(
         &mut self,
-        names: &[String],
+        variables: &Variables,
         value: &Value,
         body: &[Node],
         otherwise: &[Node],
         dot: &Value,
-    ) -> Result<(), String> {
+    ) -> Result<End, String> {
         let items: Vec<(Value, Value)> = match value {
             Value::Array(values) => {
                 let numbered = values.iter().enumerate();
@@ -144,22 +193,22 @@ impl Run<'_> {
             other => return Err(format!("range can't iterate over {}", go(other))),
         };
         if items.is_empty() {
-            return self.nodes(otherwise, dot);
+            return self.block(otherwise, dot);
         }
+        let outer = self.variables.len();
         for (key, item) in items {
-            match names {
-                [] => {}
-                [one] => {
-                    self.variables.insert(one.clone(), item.clone());
-                }
-                [first, second, ..] => {
-                    self.variables.insert(first.clone(), key);
-                    self.variables.insert(second.clone(), item.clone());
-                }
+            if variables.names.len() == 1 {
+                self.set(variables, [item.clone()])?;
+            } else {
+                self.set(variables, [key, item.clone()])?;
             }
-            self.nodes(body, &item)?;
+            let end = self.block(body, &item)?;
+            self.variables.truncate(outer);
+            if end == End::Break {
+                break;
+            }
         }
-        Ok(())
+        Ok(End::Done)
     }
 
     /// Each command gets the value of the one before as its last argument.
@@ -180,6 +229,12 @@ impl Run<'_> {
         let Some((first, rest)) = command.split_first() else {
             return Err("an empty command".to_owned());
         };
+        if let Operand::Function(name, _) = first
+            && matches!(name.as_str(), "and" | "or")
+            && !(rest.is_empty() && last.is_none())
+        {
+            return self.decided(name == "or", rest, last, dot);
+        }
         let mut arguments = Vec::new();
         for operand in rest {
             arguments.push(self.operand(operand, dot)?);
@@ -200,13 +255,33 @@ impl Run<'_> {
         }
     }
 
+    /// `and` and `or`: the first that decides, or the last. What follows it is not looked at.
+    fn decided(
+        &self,
+        by: bool,
+        operands: &[Operand],
+        last: Option<Value>,
+        dot: &Value,
+    ) -> Result<Value, String> {
+        let mut value = Value::Null;
+        for operand in operands {
+            value = self.operand(operand, dot)?;
+            if truth(&value) == by {
+                return Ok(value);
+            }
+        }
+        Ok(last.unwrap_or(value))
+    }
+
     fn operand(&self, operand: &Operand, dot: &Value) -> Result<Value, String> {
         match operand {
             Operand::Literal(value) => Ok(value.clone()),
             Operand::Field(path, at) => self.walk(dot, path, *at, operand),
             Operand::Variable(name, path, at) => {
-                let value = self.variables.get(name);
-                let value = value.ok_or_else(|| format!(":1: undefined variable \"${name}\""))?;
+                let mut known = self.variables.iter().rev();
+                let (_, value) = known
+                    .find(|(known, _)| known == name)
+                    .ok_or_else(|| undefined(name))?;
                 self.walk(value, path, *at, operand)
             }
             Operand::Group(pipe, path, at) => {
@@ -244,6 +319,10 @@ impl Run<'_> {
         }
         Ok(found.clone())
     }
+}
+
+fn undefined(name: &str) -> String {
+    format!(":1: undefined variable \"${name}\"")
 }
 
 /// Docker's structures say ID where their JSON says Id.

@@ -121,6 +121,110 @@ fn n03_errors_in_docker_words() {
     }
 }
 
+/// What Go 1.23 prints.
+#[test]
+fn n04_variables_are_known_in_their_block() {
+    for (text, wanted) in [
+        ("{{$n:=1}}{{if true}}{{$n:=2}}{{end}}{{$n}}", "1"),
+        ("{{$n:=1}}{{if true}}{{$n:=2}}{{$n}}{{end}}", "2"),
+        ("{{$n:=1}}{{if true}}{{$n = 2}}{{end}}{{$n}}", "2"),
+        ("{{$n:=1}}{{with .IPAM}}{{$n:=2}}{{end}}{{$n}}", "1"),
+        (
+            "{{$n:=1}}{{range .IPAM.Config}}{{$n = len .Subnet}}{{end}}{{$n}}",
+            "9",
+        ),
+        ("{{$c:=0}}{{range $c := .IPAM.Config}}{{end}}{{$c}}", "0"),
+        (
+            "{{$i:=9}}{{range $i, $c := .IPAM.Config}}{{end}}{{$i}}",
+            "9",
+        ),
+        (
+            "{{$i:=9}}{{$c:=9}}{{range $i, $c = .IPAM.Config}}{{end}}{{$i}}",
+            "1",
+        ),
+        ("{{if $x := .Name}}{{$x}}{{end}}", "front"),
+        ("{{if $x := .Internal}}{{else}}{{$x}}{{end}}", "false"),
+        (
+            "{{with $x := .IPAM}}{{$x.Driver}}{{.Driver}}{{end}}",
+            "defaultdefault",
+        ),
+        ("{{$x := 1}}{{$x := 2}}{{$x}}", "2"),
+        ("{{range .Containers}}{{$s := .Name}}{{$s}}{{end}}", "ab"),
+        ("{{with .IPAM}}{{$ := .}}{{end}}{{$.Name}}", "front"),
+    ] {
+        assert_eq!(render(text).as_deref(), Ok(wanted), "{text}");
+    }
+    for text in [
+        "{{range $i, $c := .IPAM.Config}}{{end}}{{$i}}",
+        "{{range $c := .IPAM.Config}}{{end}}{{$c}}",
+        "{{if true}}{{$n := 1}}{{end}}{{$n}}",
+        "{{if $x := .Name}}{{end}}{{$x}}",
+        "{{$n = 1}}",
+        "{{if $a, $b := .Name}}{{end}}",
+    ] {
+        assert!(render(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn n04_and_and_or_look_no_further_than_they_must() {
+    for (text, wanted) in [
+        ("{{and .Internal .Nope}}", "false"),
+        ("{{or .Name .Nope}}", "front"),
+        ("{{if and .Nothing (index .Empty 5)}}x{{else}}y{{end}}", "y"),
+        ("{{or .Internal .Nothing .Name}}", "front"),
+        ("{{and .Name .ID}}", "abc"),
+        ("{{.Name | and .ID}}", "front"),
+        ("{{.Name | or .Internal}}", "front"),
+        ("{{or .Internal .Nothing}}", "<no value>"),
+    ] {
+        assert_eq!(render(text).as_deref(), Ok(wanted), "{text}");
+    }
+    for text in [
+        "{{and .Name .Nope}}",
+        "{{or .Internal .Nope}}",
+        "{{and}}",
+        "{{or}}",
+    ] {
+        assert!(render(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn n04_loops_can_be_left() {
+    for (text, wanted) in [
+        (
+            "{{range .IPAM.Config}}{{.Subnet}}{{break}}x{{end}}!",
+            "10.0.0.0/8!",
+        ),
+        (
+            "{{range $i, $c := .IPAM.Config}}{{if eq $i 0}}{{continue}}{{end}}{{$c.Subnet}}{{end}}",
+            "fd00::/64",
+        ),
+        (
+            "{{range .IPAM.Config}}{{range $.Containers}}{{.Name}}{{break}}{{end}};{{end}}",
+            "a;a;",
+        ),
+        (
+            "{{range .Containers}}{{with .Name}}{{if eq . \"a\"}}{{continue}}{{end}}{{.}}{{end}}{{end}}",
+            "b",
+        ),
+        (
+            "{{range .IPAM.Config}}{{range $.Empty}}{{else}}{{break}}{{end}}x{{end}}!",
+            "!",
+        ),
+    ] {
+        assert_eq!(render(text).as_deref(), Ok(wanted), "{text}");
+    }
+    for text in [
+        "{{break}}",
+        "{{if .Name}}{{continue}}{{end}}",
+        "{{range .Empty}}{{break 1}}{{end}}",
+    ] {
+        assert!(render(text).is_err(), "{text}");
+    }
+}
+
 #[test]
 fn n03_labels_of_a_row() {
     let template = Template::parse("{{.Label \"tier\"}}").unwrap();

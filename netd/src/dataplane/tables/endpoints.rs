@@ -97,6 +97,12 @@ impl Tables {
         self.known_endpoints.iter().map(pair).collect()
     }
 
+    /// The veths' host ends.
+    pub fn interfaces(&self) -> Vec<u32> {
+        let known = self.known_endpoints.values();
+        known.map(|k| k.ifindex).filter(|i| *i != 0).collect()
+    }
+
     /// Writes an endpoint: its device last, since only then the program lets anything of it pass.
     pub fn set_endpoint(&mut self, spec: &EndpointSpec) -> Result<()> {
         let old = self.known_endpoints.get(&spec.number).cloned();
@@ -160,17 +166,33 @@ impl Tables {
         }
         if let Some(old) = old {
             for key in old.addresses.iter().filter(|k| !keys.contains(k)) {
-                let _ = self.addresses.remove(key);
+                self.remove_address(key, spec.number);
             }
             if old.ifindex != spec.ifindex && old.ifindex != 0 {
                 self.leave(network, old.ifindex)?;
-                let _ = self.devices.remove(&old.ifindex);
+                self.remove_device(old.ifindex, spec.number);
             }
         }
         self.join(network, spec.ifindex)?;
         changed |= put(&mut self.devices, "DEVICES", &spec.ifindex, device)?;
         self.mended += u64::from(changed);
         Ok(())
+    }
+
+    /// Another endpoint may have the interface's number by now.
+    fn remove_device(&mut self, ifindex: u32, endpoint: u32) {
+        let there = self.devices.get(&ifindex, 0);
+        if there.is_ok_and(|device| device.endpoint == endpoint) {
+            let _ = self.devices.remove(&ifindex);
+        }
+    }
+
+    /// Another endpoint may hold the address by now.
+    fn remove_address(&mut self, key: &AddressKey, endpoint: u32) {
+        let there = self.addresses.get(key, 0);
+        if there.is_ok_and(|target| target.endpoint == endpoint) {
+            let _ = self.addresses.remove(key);
+        }
     }
 
     /// Removes an endpoint.
@@ -183,17 +205,10 @@ impl Tables {
         let Some(known) = self.known_endpoints.remove(&number) else {
             return;
         };
-        let _ = self.devices.remove(&known.ifindex);
+        self.remove_device(known.ifindex, number);
         let _ = self.leave(known.device.network, known.ifindex);
-        for key in known.addresses {
-            // Another endpoint may hold the address by now.
-            if self
-                .addresses
-                .get(&key, 0)
-                .is_ok_and(|t| t.endpoint == number)
-            {
-                let _ = self.addresses.remove(&key);
-            }
+        for key in &known.addresses {
+            self.remove_address(key, number);
         }
         // Its flows count there until they have ended.
         self.resting_slots.insert(number, known.device.slot);
@@ -222,6 +237,11 @@ impl Tables {
                 put(&mut self.addresses, "ADDRESSES", key, target)?;
             }
         }
-        put(&mut self.devices, "DEVICES", &known.ifindex, known.device).map(drop)
+        // Another endpoint may have the interface's number by now; one that is gone is written again with the endpoint.
+        let there = self.devices.get(&known.ifindex, 0);
+        if there.is_ok_and(|device| device.endpoint == endpoint) {
+            put(&mut self.devices, "DEVICES", &known.ifindex, known.device)?;
+        }
+        Ok(())
     }
 }

@@ -3,6 +3,8 @@
 mod endpoints;
 mod networks;
 mod publications;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 

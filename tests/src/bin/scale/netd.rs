@@ -3,15 +3,15 @@
 use std::{sync::Arc, time::Instant};
 
 use anyhow::{Context, Result};
-use hyper_util::rt::TokioIo;
 use netd_proto::v1::{
-    ConnectRequest, CreateNetworkRequest, CreateSandboxRequest, DisconnectRequest, Ipam, IpamPool,
-    RemoveNetworkRequest, endpoint_service_client::EndpointServiceClient,
-    network_service_client::NetworkServiceClient, sandbox_service_client::SandboxServiceClient,
+    ConnectSandboxRequest, CreateNetworkRequest, CreateSandboxRequest, DisconnectSandboxRequest,
+    EndpointSpec, Ipam, IpamPool, RemoveNetworkRequest,
+    endpoint_service_client::EndpointServiceClient, network_service_client::NetworkServiceClient,
+    sandbox_service_client::SandboxServiceClient,
 };
 use netd_tests::World;
-use tokio::{net::UnixStream, sync::Semaphore, task::JoinSet};
-use tonic::transport::{Channel, Endpoint, Uri};
+use tokio::{sync::Semaphore, task::JoinSet};
+use tonic::transport::{Channel, Endpoint};
 
 use crate::Figures;
 
@@ -41,15 +41,7 @@ pub fn measure(endpoints: usize, networks: usize) -> Result<()> {
 }
 
 async fn channel(world: &World) -> Result<Channel> {
-    let path = world.run_directory().join("netd.sock");
-    let connect = move |_: Uri| {
-        let path = path.clone();
-        async move { UnixStream::connect(path).await.map(TokioIo::new) }
-    };
-    let endpoint = Endpoint::from_static("http://netd.invalid");
-    Ok(endpoint
-        .connect_with_connector(tower::service_fn(connect))
-        .await?)
+    Ok(Endpoint::from_shared(world.address())?.connect().await?)
 }
 
 async fn network(channel: &Channel, name: &str, subnet: &str) -> Result<()> {
@@ -75,14 +67,14 @@ async fn network(channel: &Channel, name: &str, subnet: &str) -> Result<()> {
 }
 
 async fn sandbox(channel: Channel, name: String, networks: &[&str]) -> Result<()> {
-    let connect = |network: &&str| ConnectRequest {
+    let connect = |network: &&str| EndpointSpec {
         network: (*network).into(),
-        ..ConnectRequest::default()
+        ..EndpointSpec::default()
     };
     SandboxServiceClient::new(channel)
         .create_sandbox(CreateSandboxRequest {
             name,
-            networks: networks.iter().map(connect).collect(),
+            endpoints: networks.iter().map(connect).collect(),
             ..CreateSandboxRequest::default()
         })
         .await?;
@@ -91,10 +83,13 @@ async fn sandbox(channel: Channel, name: String, networks: &[&str]) -> Result<()
 
 async fn attach(channel: Channel, sandbox: String) -> Result<()> {
     EndpointServiceClient::new(channel)
-        .connect_sandbox(ConnectRequest {
-            network: "front".into(),
+        .connect_sandbox(ConnectSandboxRequest {
             sandbox,
-            ..ConnectRequest::default()
+            spec: Some(EndpointSpec {
+                network: "front".into(),
+                ..EndpointSpec::default()
+            }),
+            ..ConnectSandboxRequest::default()
         })
         .await?;
     Ok(())
@@ -102,10 +97,10 @@ async fn attach(channel: Channel, sandbox: String) -> Result<()> {
 
 async fn detach(channel: Channel, sandbox: String) -> Result<()> {
     EndpointServiceClient::new(channel)
-        .disconnect_sandbox(DisconnectRequest {
+        .disconnect_sandbox(DisconnectSandboxRequest {
             network: "front".into(),
             sandbox,
-            force: false,
+            ..DisconnectSandboxRequest::default()
         })
         .await?;
     Ok(())
@@ -245,6 +240,7 @@ async fn many_networks(world: &World, networks: usize) -> Result<()> {
         NetworkServiceClient::new(channel.clone())
             .remove_network(RemoveNetworkRequest {
                 network: format!("alone{n}"),
+                ..RemoveNetworkRequest::default()
             })
             .await?;
         removal.add(begun.elapsed());

@@ -1,0 +1,281 @@
+//! Sockets and connections: the Unix socket, TLS over TCP, and how much of the daemon a client may take.
+
+use std::{
+    io,
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use nix::unistd::{Gid, Group};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpListener, TcpStream, UnixListener, UnixStream},
+    sync::mpsc,
+    time::{Instant, Sleep, sleep},
+};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_stream::{Stream, StreamExt as _, wrappers::UnixListenerStream};
+use tonic::transport::server::Connected;
+
+use super::{
+    access::Peer,
+    listen_limits::{Limits, Slot},
+    tls::{self, Tls},
+};
+use crate::error::{Error, Result};
+
+/// How long a TLS handshake may take, and then the first bytes of HTTP/2.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// Bytes with which every HTTP/2 client begins.
+const PREFACE: u64 = 24;
+
+/// Who is at the other end; stands among a request's extensions.
+pub type ConnectInfo = Arc<Peer>;
+
+/// A connection of a known peer.
+pub struct Connection<S> {
+    stream: S,
+    peer: ConnectInfo,
+    /// Until the peer has shown that it speaks HTTP/2; from then on keepalives find out who is gone.
+    greeting: Option<(Pin<Box<Sleep>>, u64)>,
+    _slot: Option<Slot>,
+}
+
+/// Over the socket.
+pub type Local = Connection<UnixStream>;
+/// Over TLS.
+pub type Remote = Connection<TlsStream<TcpStream>>;
+
+impl<S> Connected for Connection<S> {
+    type ConnectInfo = ConnectInfo;
+
+    fn connect_info(&self) -> ConnectInfo {
+        Arc::clone(&self.peer)
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buffer.filled().len();
+        let outcome = Pin::new(&mut this.stream).poll_read(context, buffer);
+        if let Some((deadline, left)) = &mut this.greeting {
+            let read = (buffer.filled().len() - before) as u64;
+            *left = left.saturating_sub(read);
+            if *left == 0 {
+                this.greeting = None;
+            } else if outcome.is_pending() && deadline.as_mut().poll(context).is_ready() {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+        }
+        outcome
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write_vectored(context, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
+
+/// Binds the socket: mode 0660, in place of a stale one (the instance's lock is held).
+///
+/// # Errors
+/// When it cannot be bound, or its group does not exist.
+pub fn bind(path: &Path, group: Option<&str>) -> Result<UnixListener> {
+    let fail = |e: io::Error| Error::internal(format!("socket {}", path.display()), e);
+    let group = group.map(group_id).transpose()?;
+    match std::fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(fail(e)),
+        _ => {}
+    }
+    // Between bind and chmod the mode is the umask's: nobody else may come in even then.
+    let old = nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o177));
+    let bound = UnixListener::bind(path);
+    nix::sys::stat::umask(old);
+    let listener = bound.map_err(fail)?;
+    open_to(path, group)?;
+    Ok(listener)
+}
+
+/// Opens the socket to its group: this one, or netd's own.
+///
+/// # Errors
+/// When the group does not exist or the change is refused.
+pub fn open_to(path: &Path, group: Option<Gid>) -> Result<()> {
+    let fail = |e: io::Error| Error::internal(format!("socket {}", path.display()), e);
+    let group = group.unwrap_or_else(nix::unistd::getegid);
+    std::os::unix::fs::chown(path, None, Some(group.as_raw())).map_err(fail)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).map_err(fail)
+}
+
+/// The number of a group by its name or number.
+///
+/// # Errors
+/// When there is none.
+pub fn group_id(group: &str) -> Result<Gid> {
+    if let Ok(number) = group.parse::<u32>() {
+        return Ok(Gid::from_raw(number));
+    }
+    match Group::from_name(group) {
+        Ok(Some(found)) => Ok(found.gid),
+        Ok(None) => Err(
+            Error::invalid(format!("listen: no group is named {group:?}"))
+                .hint("groupadd --system NAME, or another group in [listen] or --socket-group"),
+        ),
+        Err(e) => Err(Error::internal(
+            format!("looking up the group {group:?}"),
+            e,
+        )),
+    }
+}
+
+/// Binds the TCP address.
+///
+/// # Errors
+/// When that is refused.
+pub fn bind_tcp(address: std::net::SocketAddr) -> Result<TcpListener> {
+    let bound = std::net::TcpListener::bind(address).and_then(|listener| {
+        listener.set_nonblocking(true)?;
+        TcpListener::from_std(listener)
+    });
+    bound.map_err(|e| {
+        Error::invalid(format!("listen: {address}: {e}"))
+            .hint("an address of this host and a free port, in [listen] or --listen")
+    })
+}
+
+/// Connections over the socket.
+pub fn local(listener: UnixListener) -> impl Stream<Item = io::Result<Local>> {
+    UnixListenerStream::new(listener).map(|stream| {
+        let stream = stream?;
+        let cred = stream.peer_cred()?;
+        let pid = cred.pid();
+        let name = pid.and_then(|pid| std::fs::read_to_string(format!("/proc/{pid}/comm")).ok());
+        let peer = Arc::new(Peer::Local {
+            uid: cred.uid(),
+            pid,
+            process: name.unwrap_or_default().trim_end().to_owned(),
+        });
+        Ok(Connection {
+            stream,
+            peer,
+            greeting: None,
+            _slot: None,
+        })
+    })
+}
+
+/// Connections over TLS, as their handshakes end. Those that fail are logged and closed.
+pub fn remote(listener: TcpListener, tls: Arc<Tls>) -> impl Stream<Item = io::Result<Remote>> {
+    let (sender, receiver) = mpsc::channel(1);
+    tokio::spawn(accept(listener, tls, sender));
+    tokio_stream::wrappers::ReceiverStream::new(receiver).map(Ok)
+}
+
+async fn accept(listener: TcpListener, tls: Arc<Tls>, sender: mpsc::Sender<Remote>) {
+    let limits = Arc::new(Limits::default());
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = sender.closed() => return,
+        };
+        let (stream, address) = match accepted {
+            Ok(accepted) => accepted,
+            Err(e) => {
+                // Out of descriptors, say: it would fail again at once.
+                tracing::warn!("accepting a TCP connection: {e}");
+                sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let Some(slot) = limits.handshake(address.ip()) else {
+            tracing::debug!(%address, "too many handshakes at once: closed");
+            continue;
+        };
+        let (tls, sender, limits) = (Arc::clone(&tls), sender.clone(), Arc::clone(&limits));
+        tokio::spawn(async move {
+            let deadline = Instant::now() + HANDSHAKE;
+            let shaken = tokio::time::timeout_at(deadline, shake_hands(stream, tls)).await;
+            drop(slot);
+            let outcome = match shaken {
+                Ok(Ok((stream, names))) => enter(stream, names, address, deadline, &limits),
+                Ok(Err(e)) => Err(e.to_string()),
+                Err(_) => Err(format!("not ended after {} s", HANDSHAKE.as_secs())),
+            };
+            match outcome {
+                Ok(connection) => drop(sender.send(connection).await),
+                Err(e) => tracing::info!(%address, "TLS handshake refused: {e}"),
+            }
+        });
+    }
+}
+
+async fn shake_hands(
+    stream: TcpStream,
+    tls: Arc<Tls>,
+) -> io::Result<(TlsStream<TcpStream>, Vec<String>)> {
+    stream.set_nodelay(true)?;
+    let config = tokio::task::spawn_blocking(move || tls.current())
+        .await
+        .map_err(io::Error::other)?;
+    let stream = TlsAcceptor::from(config).accept(stream).await?;
+    let certificates = stream.get_ref().1.peer_certificates();
+    let names = certificates
+        .and_then(<[_]>::first)
+        .map(|certificate| tls::names(certificate))
+        .unwrap_or_default();
+    Ok((stream, names))
+}
+
+fn enter(
+    stream: TlsStream<TcpStream>,
+    names: Vec<String>,
+    address: std::net::SocketAddr,
+    deadline: Instant,
+    limits: &Arc<Limits>,
+) -> std::result::Result<Remote, String> {
+    let name = names.first().cloned().unwrap_or_default();
+    let slot = limits
+        .connection(&name)
+        .ok_or_else(|| format!("{name:?} or all clients together have too many connections"))?;
+    let wait = Box::pin(tokio::time::sleep_until(deadline));
+    Ok(Connection {
+        stream,
+        peer: Arc::new(Peer::Remote { names, address }),
+        greeting: Some((wait, PREFACE)),
+        _slot: Some(slot),
+    })
+}

@@ -1,0 +1,228 @@
+//! How a request is done: decided under the lock of what is desired, written, carried out; and taken back as a whole when one of
+//! these fails. A request ends in what it asked for or in what was before, and nobody writes its way back by hand: it is the
+//! same work on the changes' inverse.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    Engine,
+    change::{self, Change, Object, Transaction},
+};
+use crate::{
+    error::Result,
+    model::PortBinding,
+    store::{Key, Pending, Record, Write},
+};
+
+/// What was decided: made in memory, on its way to the disk.
+#[must_use = "a decision counts once it is carried out"]
+pub(super) struct Decided {
+    changes: Vec<Change>,
+    pending: Pending,
+}
+
+/// The key of the mark of an object whose kernel state may not be what the store says.
+pub(super) fn unfinished_key(id: &str) -> Key {
+    Key::host("unfinished", id)
+}
+
+/// Networks and sandboxes whose kernel state changes touch, with netd's own names of their namespaces: what a start after a
+/// crash may find and would not know otherwise.
+fn touched(changes: &[Change]) -> BTreeMap<&str, BTreeSet<&str>> {
+    let mut touched: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for change in changes {
+        for object in change.before.iter().chain(&change.after) {
+            match object {
+                Object::Network(n) => drop(touched.entry(&n.id).or_default()),
+                Object::Endpoint(e) => drop(touched.entry(&e.sandbox).or_default()),
+                Object::Sandbox(s) => {
+                    let names = touched.entry(&s.id).or_default();
+                    let run = s.run.as_ref();
+                    names.extend(run.and_then(|r| r.netns.file_name()?.to_str()));
+                }
+            }
+        }
+    }
+    touched
+}
+
+/// Ports that a sandbox had before a change and not after it.
+fn freed_ports(change: &Change) -> Option<(&str, Vec<&PortBinding>)> {
+    let Some(Object::Sandbox(before)) = &change.before else {
+        return None;
+    };
+    let kept: &[PortBinding] = match &change.after {
+        Some(Object::Sandbox(after)) => &after.ports,
+        _ => &[],
+    };
+    let freed = before.ports.iter().filter(|b| !kept.contains(b));
+    Some((&before.id, freed.collect()))
+}
+
+impl Engine {
+    /// Decides under the lock of what is desired, which is never held across a wait: `work` makes its changes, or refuses and
+    /// nothing has changed.
+    pub(super) fn decide<T>(
+        &self,
+        work: impl FnOnce(&mut Transaction<'_>) -> Result<T>,
+    ) -> Result<(T, Decided)> {
+        let mut desired = self.desired();
+        let mut transaction = Transaction::new(&mut desired);
+        let made = match work(&mut transaction) {
+            Ok(made) => made,
+            Err(e) => {
+                transaction.abandon();
+                return Err(e);
+            }
+        };
+        let (changes, mut settings) = transaction.into_parts();
+        let writes = change::writes(&changes, true).and_then(|mut writes| {
+            for (id, names) in touched(&changes) {
+                writes.push(Write::put(
+                    unfinished_key(id),
+                    Record::of("a mark", &names)?,
+                ));
+            }
+            Ok(writes)
+        });
+        let mut writes = match writes {
+            Ok(writes) => writes,
+            Err(e) => {
+                for back in change::inverse(&changes) {
+                    back.apply(&mut desired);
+                }
+                return Err(e);
+            }
+        };
+        writes.append(&mut settings);
+        // Whoever publishes one of these now would write it to the data plane before it is taken out there.
+        self.note_leaving(&changes, true);
+        // Under the lock, so that commits are written in the order in which they were decided.
+        let pending = self.store.commit(writes);
+        Ok((made, Decided { changes, pending }))
+    }
+
+    /// Writes what was decided and makes the kernel and the data plane follow. What fails is taken back as a whole.
+    pub(super) async fn carry_out(&self, decided: Decided) -> Result<()> {
+        let Decided { changes, pending } = decided;
+        if let Err(e) = pending.written().await {
+            self.forget(&changes);
+            self.note_leaving(&changes, false);
+            self.release(&change::inverse(&changes)).await;
+            return Err(e);
+        }
+        if let Err(e) = self.converge(&changes).await {
+            self.take_back(&changes).await;
+            return Err(e);
+        }
+        self.finish(&changes).await;
+        self.log.add(changes, Vec::new(), Vec::new());
+        Ok(())
+    }
+
+    /// Writes what was decided; what the kernel is to do is done with all else, at a start.
+    pub(super) async fn only_write(&self, decided: Decided) -> Result<()> {
+        let Decided { changes, pending } = decided;
+        let written = pending.written().await.map(drop);
+        if written.is_err() {
+            self.forget(&changes);
+            self.release(&change::inverse(&changes)).await;
+        }
+        self.note_leaving(&changes, false);
+        written
+    }
+
+    /// Takes changes back in memory that are not on disk.
+    fn forget(&self, changes: &[Change]) {
+        let mut desired = self.desired();
+        for back in change::inverse(changes) {
+            back.apply(&mut desired);
+        }
+    }
+
+    /// Goes back to what was before changes that are on disk.
+    async fn take_back(&self, changes: &[Change]) {
+        let back = change::inverse(changes);
+        let pending = {
+            let mut desired = self.desired();
+            for change in &back {
+                change.apply(&mut desired);
+            }
+            change::writes(&back, false).map(|writes| (self.store.commit(writes.clone()), writes))
+        };
+        match pending {
+            Ok((pending, writes)) => {
+                if let Err(e) = pending.written().await {
+                    tracing::error!(
+                        "taking a request back: {e}; it is written as soon as it can be"
+                    );
+                    self.store.insist(writes);
+                }
+            }
+            Err(e) => tracing::error!("taking a request back: {e}"),
+        }
+        match self.converge(&back).await {
+            Ok(()) => self.finish_marks(&back),
+            Err(e) => self.degrade_touched(&back, &e),
+        }
+        self.note_leaving(changes, false);
+        self.release(&back).await;
+    }
+
+    /// Nothing leads any more to what was removed.
+    async fn finish(&self, changes: &[Change]) {
+        self.finish_marks(changes);
+        self.note_leaving(changes, false);
+        self.release(changes).await;
+        for change in changes.iter().filter(|c| c.after.is_none()) {
+            if let Some(object) = &change.before {
+                self.forget_degraded(&object.id());
+            }
+            match &change.before {
+                Some(Object::Network(n)) => self.network_locks.forget(&n.id),
+                Some(Object::Sandbox(s)) => self.sandbox_locks.forget(&s.id),
+                _ => {}
+            }
+        }
+    }
+
+    /// The kernel's state is what the store says; a start need not look. If it gets lost, a start only does what is done.
+    fn finish_marks(&self, changes: &[Change]) {
+        let marks = touched(changes).into_keys();
+        let marks = marks.map(|id| Write::remove(unfinished_key(id)));
+        drop(self.store.commit(marks.collect()));
+    }
+
+    /// Keeps host ports from others until the data plane has let go of them.
+    fn note_leaving(&self, changes: &[Change], leaving: bool) {
+        let mut index = self.leaving_ports();
+        for (sandbox, ports) in changes.iter().filter_map(freed_ports) {
+            for binding in ports {
+                if leaving {
+                    index.insert(sandbox, binding);
+                } else {
+                    index.remove(sandbox, binding);
+                }
+            }
+        }
+    }
+
+    /// Gives back the addresses and subnets of what changes have removed.
+    async fn release(&self, changes: &[Change]) {
+        for change in changes.iter().filter(|c| c.after.is_none()) {
+            match &change.before {
+                Some(Object::Endpoint(e)) => {
+                    for address in e.addresses() {
+                        self.release_address(&e.network, address.ip()).await;
+                    }
+                }
+                Some(Object::Network(n)) => {
+                    if let Ok(manager) = self.ipam.manager(&n.ipam_driver) {
+                        manager.release_pools(&n.id).await;
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+}

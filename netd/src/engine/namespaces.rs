@@ -1,0 +1,164 @@
+//! The namespaces of sandboxes that run: made, opened and held under a name of netd's own, and left.
+
+use super::Engine;
+use crate::{
+    dns::Kept,
+    error::{Error, Kind, Result},
+    kernel::{Netns, Watch, sandbox as namespace},
+    model::{Identity, Origin, Run, Sandbox},
+};
+
+impl Engine {
+    /// Makes or opens a sandbox's namespace with what belongs to it: its name, its files, its resolver. What is there already is
+    /// taken as it is.
+    pub(super) async fn open_sandbox(&self, sandbox: &Sandbox) -> Result<()> {
+        let Some(run) = &sandbox.run else {
+            return Ok(());
+        };
+        let open = self
+            .context
+            .observations
+            .now()
+            .running
+            .contains_key(&sandbox.id);
+        if !open {
+            let netns = self.enter(sandbox, run).await?;
+            if run.origin == Origin::Made {
+                namespace::set_loopback_up(&netns).await?;
+            }
+            self.note_running(&sandbox.id, netns);
+        }
+        self.make_files(&sandbox.id)?;
+        let netns = self
+            .context
+            .observations
+            .now()
+            .running
+            .get(&sandbox.id)
+            .cloned();
+        if let Some(netns) = netns {
+            self.open_resolver(sandbox, &netns, &mut Kept::new());
+        }
+        Ok(())
+    }
+
+    pub(super) fn note_running(&self, id: &str, netns: Netns) {
+        self.context.observations.note(|o| {
+            o.running.insert(id.to_owned(), netns);
+        });
+    }
+
+    /// The namespace of a start, under netd's own name.
+    async fn enter(&self, sandbox: &Sandbox, run: &Run) -> Result<Netns> {
+        match &run.origin {
+            Origin::Made => Netns::create_async(&run.netns).await,
+            Origin::Host => {
+                let host = Netns::current()?;
+                host.link(&run.netns)?;
+                Ok(host)
+            }
+            Origin::Foreign {
+                source, identity, ..
+            } => match self.find_foreign(run, source, identity).await? {
+                Some(found) => Ok(found),
+                None => Err(Error::new(
+                    Kind::NotFound,
+                    format!(
+                        "the namespace of sandbox {} is gone: {} is another one, or none",
+                        sandbox.name,
+                        source.display()
+                    ),
+                )
+                .hint("start the sandbox again with the namespace that it has now")),
+            },
+        }
+    }
+
+    /// A namespace that others made, known by what the kernel says it is: by netd's own name, or by the path that it was given by.
+    pub(super) async fn find_foreign(
+        &self,
+        run: &Run,
+        source: &std::path::Path,
+        identity: &Identity,
+    ) -> Result<Option<Netns>> {
+        if let Ok(Some(found)) = Netns::open_same(&run.netns, identity) {
+            return Ok(Some(found));
+        }
+        let there = match Netns::open_async(source).await {
+            Ok(there) => there,
+            Err(e) if matches!(e.kind, Kind::NotFound | Kind::Invalid) => return Ok(None),
+            Err(e) => return Err(e),
+        };
+        if there.identity()? != *identity {
+            return Ok(None);
+        }
+        there.link(&run.netns)?;
+        // By our own name, whatever the other path leads to later.
+        Netns::open_same(&run.netns, identity)
+    }
+
+    /// Stops a sandbox when the process that it was started for ends. Its namespace would live on by netd's own name.
+    pub(super) fn watch_process(self: &std::sync::Arc<Self>, sandbox: &Sandbox) {
+        let Some(Origin::Foreign {
+            identity,
+            process: Some(process),
+            ..
+        }) = sandbox.run.as_ref().map(|r| r.origin.clone())
+        else {
+            return;
+        };
+        let (engine, id, name) = (
+            std::sync::Arc::downgrade(self),
+            sandbox.id.clone(),
+            sandbox.name.clone(),
+        );
+        tokio::spawn(async move {
+            match Watch::open_same(&process, &identity) {
+                Ok(Some(watch)) => watch.ended().await,
+                Ok(None) => {}
+                Err(e) => return tracing::warn!("sandbox {name}: {e}"),
+            }
+            let Some(engine) = engine.upgrade() else {
+                return;
+            };
+            if let Err(e) = engine.process_ended(&id, process.pid).await {
+                tracing::warn!("stopping sandbox {name}, whose process has ended: {e}");
+            }
+        });
+    }
+
+    async fn process_ended(&self, id: &str, pid: u32) -> Result<()> {
+        let _alone = self.sandbox_locks.alone(id).await;
+        let sandbox = self.desired().sandboxes().get(id).cloned();
+        let origin = sandbox.as_ref().and_then(|s| Some(&s.run.as_ref()?.origin));
+        // It may have been stopped, and started for another one, meanwhile.
+        let same = matches!(origin, Some(Origin::Foreign { process: Some(p), .. }) if p.pid == pid);
+        if same {
+            self.stop_locked(id).await?;
+        }
+        Ok(())
+    }
+
+    /// Leaves a sandbox's namespace: its resolver, its files, netd's own name of it.
+    pub(super) async fn close_sandbox(&self, sandbox: &Sandbox) -> Result<()> {
+        let Some(run) = &sandbox.run else {
+            return Ok(());
+        };
+        self.close_resolver(&sandbox.id).await;
+        let netns = self
+            .context
+            .observations
+            .note(|o| o.running.remove(&sandbox.id));
+        self.remove_files(sandbox);
+        if let (Origin::Foreign { .. }, Some(netns)) = (&run.origin, &netns)
+            && let Err(e) = namespace::leave(netns).await
+        {
+            tracing::warn!("leaving the namespace of sandbox {}: {e}", sandbox.name);
+        }
+        if let Err(e) = Netns::remove(&run.netns) {
+            // Not netd's own any more: it stays, and each start says so.
+            self.warn(format!("sandbox {}: {e}", sandbox.name));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,399 @@
+//! The embedded store: `netd.redb` in the state directory. One thread writes: commits that wait while a transaction is
+//! written share the next one, so that many requests at once cost few writes to disk.
+//!
+//! After an error of the file system redb takes no more writes until it is opened again, so the thread opens it again: for the
+//! commit that failed at once, and then every second until it works.
+
+use std::{
+    collections::VecDeque,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError, mpsc},
+    time::Duration,
+};
+
+use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
+use tokio::sync::{broadcast, oneshot, watch};
+
+use super::{
+    Committed, Expect, Health, Key, Pending, Record, Snapshot, Store, Write, failed, record::FORMAT,
+};
+use crate::error::{Error, Kind, Reason, Result};
+
+const RECORDS: TableDefinition<'_, &str, &str> = TableDefinition::new("records");
+const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+
+/// The store's file in the state directory.
+pub(super) const FILE: &str = "netd.redb";
+/// How often a store that failed is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
+/// Commits that a slow watcher may lag behind.
+const BACKLOG: usize = 4096;
+/// Commits that share a transaction at most.
+const BATCH: usize = 1024;
+
+type Opened = Arc<Mutex<Option<Database>>>;
+
+/// The store.
+pub struct RedbStore {
+    database: Opened,
+    shown: String,
+    jobs: mpsc::Sender<Job>,
+    health: watch::Receiver<Health>,
+    commits: broadcast::Sender<Arc<Committed>>,
+}
+
+struct Job {
+    writes: Vec<Write>,
+    /// Nobody waits for one that must be made.
+    done: Option<oneshot::Sender<Result<u64>>>,
+}
+
+fn broken(shown: &str, e: &dyn std::fmt::Display) -> Error {
+    Error::new(
+        Kind::Internal,
+        format!("the store {shown} cannot be read: {e}"),
+    )
+    .because(Reason::StoreFailed)
+    .about("store", shown)
+    .hint("move the file away to start anew, or restore it from a backup; netd --purge removes it with all networks")
+}
+
+/// redb asserts where a file's head is damaged: that must not end the process without a message.
+fn open_file(path: &Path) -> std::result::Result<Database, String> {
+    std::panic::catch_unwind(|| Database::create(path))
+        .map_err(|_| "it is damaged".to_owned())?
+        .map_err(|e| e.to_string())
+}
+
+impl RedbStore {
+    /// Opens it, or makes one where none is.
+    ///
+    /// # Errors
+    /// When it is damaged, of another version, or held by another process.
+    pub fn open(state: &Path) -> Result<Self> {
+        let path = state.join(FILE);
+        let shown = path.display().to_string();
+        // Taken for a new one, it would have everything that runs removed.
+        if std::fs::metadata(&path).is_ok_and(|m| m.len() == 0) {
+            return Err(broken(&shown, &"it is empty"));
+        }
+        let mut database = open_file(&path).map_err(|e| broken(&shown, &e))?;
+        let format = prepare(&mut database).map_err(|e| broken(&shown, &e))?;
+        if format != u64::from(FORMAT) {
+            let text = format!("it is of form {format}, this netd writes {FORMAT}");
+            return Err(broken(&shown, &text));
+        }
+        let revision = read_revision(&database).map_err(|e| broken(&shown, &e))?;
+        let database: Opened = Arc::new(Mutex::new(Some(database)));
+        let (jobs, received) = mpsc::channel();
+        let (told, health) = watch::channel(Ok(()));
+        let commits = broadcast::channel(BACKLOG).0;
+        let writer = Writer {
+            path,
+            shown: shown.clone(),
+            database: Arc::clone(&database),
+            revision,
+            told,
+            commits: commits.clone(),
+            owed: VecDeque::new(),
+        };
+        std::thread::Builder::new()
+            .name("store".into())
+            .spawn(move || writer.run(&received))
+            .map_err(|e| Error::internal("starting the store's thread", e))?;
+        Ok(Self {
+            database,
+            shown,
+            jobs,
+            health,
+            commits,
+        })
+    }
+
+    fn submit(&self, job: Job) {
+        if let Err(mpsc::SendError(job)) = self.jobs.send(job)
+            && let Some(done) = job.done
+        {
+            // Nobody receives only when the waiting request has gone.
+            let _ = done.send(Err(failed(&self.shown, "its writer has ended")));
+        }
+    }
+}
+
+impl Store for RedbStore {
+    fn snapshot(&self) -> Result<Snapshot> {
+        let database = self.database.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = database.as_ref();
+        let open = open.ok_or_else(|| failed(&self.shown, "it is being opened again"))?;
+        read_all(open).map_err(|e| broken(&self.shown, &e))
+    }
+
+    fn commit(&self, writes: Vec<Write>) -> Pending {
+        let (done, pending) = Pending::new();
+        self.submit(Job {
+            writes,
+            done: Some(done),
+        });
+        pending
+    }
+
+    fn insist(&self, writes: Vec<Write>) {
+        self.submit(Job { writes, done: None });
+    }
+
+    fn watch(&self) -> broadcast::Receiver<Arc<Committed>> {
+        self.commits.subscribe()
+    }
+
+    fn health(&self) -> watch::Receiver<Health> {
+        self.health.clone()
+    }
+}
+
+/// A new file gets its form and its tables. Returns the form.
+fn prepare(database: &mut Database) -> std::result::Result<u64, redb::Error> {
+    let transaction = database.begin_write()?;
+    let format = {
+        let mut meta = match transaction.open_table(META) {
+            // Before form 2 the table was not there, or of another type.
+            Err(redb::TableError::TableTypeMismatch { .. }) => return Ok(1),
+            other => other?,
+        };
+        let found = meta.get("format")?.map(|v| v.value());
+        let old = transaction
+            .list_tables()?
+            .any(|t| redb::TableHandle::name(&t) == "records");
+        match found {
+            Some(found) => found,
+            None if old => 1,
+            None => {
+                meta.insert("format", u64::from(FORMAT))?;
+                meta.insert("revision", 0)?;
+                transaction.open_table(RECORDS)?;
+                u64::from(FORMAT)
+            }
+        }
+    };
+    transaction.commit()?;
+    Ok(format)
+}
+
+fn read_revision(database: &Database) -> std::result::Result<u64, redb::Error> {
+    let transaction = database.begin_read()?;
+    let meta = transaction.open_table(META)?;
+    Ok(meta.get("revision")?.map_or(0, |v| v.value()))
+}
+
+fn read_all(database: &Database) -> std::result::Result<Snapshot, redb::Error> {
+    let transaction = database.begin_read()?;
+    let mut snapshot = Snapshot {
+        revision: transaction
+            .open_table(META)?
+            .get("revision")?
+            .map_or(0, |v| v.value()),
+        ..Snapshot::default()
+    };
+    for entry in transaction.open_table(RECORDS)?.iter()? {
+        let (key, value) = entry?;
+        match Key::parse(key.value()) {
+            Some(key) => drop(snapshot.records.insert(key, Record::decode(value.value()))),
+            None => snapshot.strange.push(key.value().to_owned()),
+        }
+    }
+    Ok(snapshot)
+}
+
+/// The thread that writes.
+struct Writer {
+    path: PathBuf,
+    shown: String,
+    database: Opened,
+    revision: u64,
+    told: watch::Sender<Health>,
+    commits: broadcast::Sender<Arc<Committed>>,
+    /// What must be written and could not be.
+    owed: VecDeque<Vec<Write>>,
+}
+
+impl Writer {
+    fn run(mut self, jobs: &mpsc::Receiver<Job>) {
+        loop {
+            let healthy = self.told.borrow().is_ok() && self.owed.is_empty();
+            let first = if healthy {
+                jobs.recv()
+                    .map_err(|_| mpsc::RecvTimeoutError::Disconnected)
+            } else {
+                jobs.recv_timeout(AGAIN)
+            };
+            match first {
+                Ok(first) => {
+                    let mut batch = vec![first];
+                    batch.extend(jobs.try_iter().take(BATCH - 1));
+                    self.take(batch);
+                }
+                Err(mpsc::RecvTimeoutError::Timeout) => self.take(Vec::new()),
+                Err(mpsc::RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        // What is owed is tried once more at the end.
+        self.take(Vec::new());
+    }
+
+    /// Writes what is owed, then these: in one transaction where all are as expected, else each by itself.
+    fn take(&mut self, mut batch: Vec<Job>) {
+        // What takes a commit back comes after it; whatever is owed is written before anything new.
+        for job in batch.extract_if(.., |job| job.done.is_none()) {
+            self.owed.push_back(job.writes);
+        }
+        while let Some(writes) = self.owed.pop_front() {
+            if let Err(e) = self.write(std::slice::from_ref(&writes)) {
+                self.owed.push_front(writes);
+                for job in batch {
+                    answer(job, Err(e.clone()));
+                }
+                return;
+            }
+        }
+        if batch.is_empty() {
+            if self.told.borrow().is_err() {
+                // Whether it works again is known by a write.
+                let _ = self.write(&[Vec::new()]);
+            }
+            return;
+        }
+        let writes: Vec<Vec<Write>> = batch.iter().map(|job| job.writes.clone()).collect();
+        match self.write(&writes) {
+            Err(e) if e.kind == Kind::Conflict && batch.len() > 1 => {
+                for job in batch {
+                    let written = self.write(std::slice::from_ref(&job.writes));
+                    answer(job, written);
+                }
+            }
+            done => {
+                for job in batch {
+                    answer(job, done.clone());
+                }
+            }
+        }
+    }
+
+    /// One transaction; opens the file again and tries once more where that failed.
+    fn write(&mut self, batch: &[Vec<Write>]) -> Result<u64> {
+        let mut done = self.transaction(batch);
+        if let Err(Failure::Storage(e)) = &done {
+            tracing::error!("{}: {e}; opening it again", self.shown);
+            self.reopen();
+            done = self.transaction(batch);
+        }
+        let health = match &done {
+            Err(Failure::Storage(e)) => Err(e.clone()),
+            _ => Ok(()),
+        };
+        self.told.send_if_modified(|now| {
+            let changed = *now != health;
+            if changed {
+                match &health {
+                    Ok(()) => tracing::warn!("{} takes writes again", self.shown),
+                    Err(e) => tracing::error!("{} takes no writes: {e}", self.shown),
+                }
+                *now = health;
+            }
+            changed
+        });
+        match done {
+            Ok(revision) => {
+                for writes in batch.iter().filter(|w| !w.is_empty()) {
+                    // Nobody watching is fine.
+                    let _ = self.commits.send(Arc::new(Committed {
+                        revision,
+                        writes: writes.clone(),
+                    }));
+                }
+                Ok(revision)
+            }
+            Err(Failure::Storage(e)) => Err(failed(&format!("store {}", self.shown), e)),
+            Err(Failure::Unexpected(key)) => Err(Error::conflict(format!(
+                "{key} was changed by another request"
+            ))
+            .because(Reason::RevisionMismatch)
+            .hint("the same request may succeed now")),
+        }
+    }
+
+    fn reopen(&self) {
+        let mut database = self.database.lock().unwrap_or_else(PoisonError::into_inner);
+        // A file is one handle's at a time.
+        *database = None;
+        *database = open_file(&self.path).ok();
+    }
+
+    fn transaction(&mut self, batch: &[Vec<Write>]) -> std::result::Result<u64, Failure> {
+        let database = self.database.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = database.as_ref();
+        let open = open.ok_or_else(|| Failure::Storage("it could not be opened again".into()))?;
+        let next = self.revision + 1;
+        let transaction = open.begin_write()?;
+        {
+            let mut records = transaction.open_table(RECORDS)?;
+            for write in batch.iter().flatten() {
+                let key = write.key.to_string();
+                if write.expect != Expect::Anything {
+                    let found = records.get(key.as_str())?;
+                    let found = found.map(|v| Record::decode(v.value()).map_or(0, |r| r.revision));
+                    let right = match write.expect {
+                        Expect::Anything => true,
+                        Expect::Absent => found.is_none(),
+                        Expect::Present => found.is_some(),
+                        Expect::Revision(revision) => found == Some(revision),
+                    };
+                    if !right {
+                        return Err(Failure::Unexpected(write.key.clone()));
+                    }
+                }
+                match &write.record {
+                    Some(record) => {
+                        let text = record.encode(next).map_err(Failure::Storage)?;
+                        records.insert(key.as_str(), text.as_str())?;
+                    }
+                    None => drop(records.remove(key.as_str())?),
+                }
+            }
+            transaction.open_table(META)?.insert("revision", next)?;
+        }
+        transaction.commit()?;
+        self.revision = next;
+        Ok(next)
+    }
+}
+
+fn answer(job: Job, done: Result<u64>) {
+    if let Some(sender) = job.done {
+        // The request may have gone meanwhile.
+        let _ = sender.send(done);
+    }
+}
+
+enum Failure {
+    Storage(String),
+    Unexpected(Key),
+}
+
+macro_rules! storage {
+    ($($kind:ty),*) => {
+        $(impl From<$kind> for Failure {
+            fn from(e: $kind) -> Self {
+                Self::Storage(e.to_string())
+            }
+        })*
+    };
+}
+
+storage!(
+    redb::TransactionError,
+    redb::TableError,
+    redb::StorageError,
+    redb::CommitError
+);
+
+#[cfg(test)]
+mod tests;

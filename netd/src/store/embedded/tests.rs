@@ -1,0 +1,94 @@
+//! The embedded store: whole commits, comparisons, damaged files and records.
+
+use super::*;
+
+fn put(kind: &str, id: &str, value: u32) -> Write {
+    Write::put(Key::shared(kind, id), Record::of("a test", &value).unwrap())
+}
+
+fn values(store: &RedbStore, kind: &str) -> Vec<u32> {
+    let snapshot = store.snapshot().unwrap();
+    let of_kind = snapshot.records.iter().filter(|(k, _)| k.kind == kind);
+    of_kind
+        .map(|(_, r)| r.as_ref().unwrap().read().unwrap())
+        .collect()
+}
+
+#[tokio::test]
+async fn records_survive_and_commits_are_whole() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = RedbStore::open(directory.path()).unwrap();
+    let both = vec![put("network", "a", 1), put("networks", "b", 2)];
+    let first = store.commit(both).written().await.unwrap();
+    assert_eq!(values(&store, "network"), [1]);
+    let last = store.commit(vec![put("network", "a", 3)]);
+    let gone = store.commit(vec![Write::remove(Key::shared("network", "a"))]);
+    assert!(last.written().await.unwrap() > first);
+    gone.written().await.unwrap();
+    assert!(values(&store, "network").is_empty());
+    assert_eq!(values(&store, "networks"), [2]);
+}
+
+#[tokio::test]
+async fn a_commit_compares_and_others_beside_it_are_made() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = RedbStore::open(directory.path()).unwrap();
+    let mut watch = store.watch();
+    let absent = |id: &str, value| Write {
+        expect: Expect::Absent,
+        ..put("network", id, value)
+    };
+    let revision = store.commit(vec![absent("a", 1)]).written().await.unwrap();
+    let second = store.commit(vec![absent("b", 1), absent("a", 2)]);
+    let third = store.commit(vec![absent("c", 3)]);
+    let refused = second.written().await.unwrap_err();
+    assert_eq!(refused.reason, Reason::RevisionMismatch);
+    third.written().await.unwrap();
+    assert_eq!(values(&store, "network"), [1, 3]);
+    let at = |revision| Write {
+        expect: Expect::Revision(revision),
+        ..put("network", "a", 9)
+    };
+    store.commit(vec![at(revision)]).written().await.unwrap();
+    assert!(store.commit(vec![at(revision)]).written().await.is_err());
+    assert_eq!(watch.recv().await.unwrap().writes, [absent("a", 1)]);
+    assert_eq!(watch.recv().await.unwrap().writes, [absent("c", 3)]);
+}
+
+#[test]
+fn a_corrupt_store_is_named_with_the_way_out() {
+    let directory = tempfile::tempdir().unwrap();
+    for bytes in [vec![0x5a; 65536], Vec::new()] {
+        std::fs::write(directory.path().join("netd.redb"), bytes).unwrap();
+        let error = RedbStore::open(directory.path()).err().unwrap();
+        assert!(
+            error.message.contains("netd.redb")
+                && error.hint.unwrap().contains("move the file away")
+        );
+    }
+}
+
+#[tokio::test]
+async fn b18_a_record_that_cannot_be_read_is_told_and_the_rest_is_there() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = RedbStore::open(directory.path()).unwrap();
+    store
+        .commit(vec![put("network", "a", 1)])
+        .written()
+        .await
+        .unwrap();
+    {
+        let database = store.database.lock().unwrap();
+        let transaction = database.as_ref().unwrap().begin_write().unwrap();
+        {
+            let mut table = transaction.open_table(RECORDS).unwrap();
+            table.insert("shared/network/b", "{garbage").unwrap();
+            table.insert("nothing", "{}").unwrap();
+        }
+        transaction.commit().unwrap();
+    }
+    let snapshot = store.snapshot().unwrap();
+    assert_eq!(snapshot.strange, ["nothing"]);
+    let bad = &snapshot.records[&Key::shared("network", "b")];
+    assert!(bad.is_err() && snapshot.records[&Key::shared("network", "a")].is_ok());
+}
