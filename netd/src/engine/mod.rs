@@ -41,14 +41,14 @@ mod state;
 mod update;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashMap},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicU16, AtomicU32, Ordering},
     },
 };
 
-use tokio::sync::watch;
+use tokio::{sync::watch, task::AbortHandle};
 
 use crate::{
     config::{Config, Instance},
@@ -141,6 +141,10 @@ pub struct Engine {
     /// What start-up had to mend or could not.
     warnings: Mutex<Vec<String>>,
     overload: Mutex<overload::Overload>,
+    /// Waits for the ends of the processes that sandboxes were started for, by sandbox id.
+    watching: Mutex<HashMap<String, AbortHandle>>,
+    /// For tasks that outlive a request.
+    myself: Weak<Engine>,
     /// Records that cannot be used: their keys, and their names as far as they have one.
     quarantined: Mutex<Vec<(Key, String)>>,
     /// What failed when the programs of uplinks were hung last.

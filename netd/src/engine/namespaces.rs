@@ -1,11 +1,11 @@
 //! The namespaces of sandboxes that run: made, opened and held under a name of netd's own, and left.
 
-use super::Engine;
+use super::{Engine, locked};
 use crate::{
     dns::Kept,
     error::{Error, Kind, Result},
     kernel::{Netns, Watch, sandbox as namespace},
-    model::{Identity, Origin, Run, Sandbox},
+    model::{Identity, Origin, ProcessId, Run, Sandbox},
 };
 
 impl Engine {
@@ -28,6 +28,7 @@ impl Engine {
             }
             self.note_running(&sandbox.id, netns);
         }
+        self.watch_process(sandbox);
         self.make_files(&sandbox.id)?;
         let netns = self
             .context
@@ -98,7 +99,7 @@ impl Engine {
     }
 
     /// Stops a sandbox when the process that it was started for ends. Its namespace would live on by netd's own name.
-    pub(super) fn watch_process(self: &std::sync::Arc<Self>, sandbox: &Sandbox) {
+    pub(super) fn watch_process(&self, sandbox: &Sandbox) {
         let Some(Origin::Foreign {
             identity,
             process: Some(process),
@@ -108,11 +109,11 @@ impl Engine {
             return;
         };
         let (engine, id, name) = (
-            std::sync::Arc::downgrade(self),
+            self.myself.clone(),
             sandbox.id.clone(),
             sandbox.name.clone(),
         );
-        tokio::spawn(async move {
+        let watching = tokio::spawn(async move {
             match Watch::open_same(&process, &identity) {
                 Ok(Some(watch)) => watch.ended().await,
                 Ok(None) => {}
@@ -121,18 +122,26 @@ impl Engine {
             let Some(engine) = engine.upgrade() else {
                 return;
             };
-            if let Err(e) = engine.process_ended(&id, process.pid).await {
-                tracing::warn!("stopping sandbox {name}, whose process has ended: {e}");
-            }
+            // A task of its own: stopping the sandbox ends this one.
+            tokio::spawn(async move {
+                if let Err(e) = engine.process_ended(&id, process).await {
+                    tracing::warn!("stopping sandbox {name}, whose process has ended: {e}");
+                }
+            });
         });
+        let old = locked(&self.watching).insert(sandbox.id.clone(), watching.abort_handle());
+        if let Some(old) = old {
+            old.abort();
+        }
     }
 
-    async fn process_ended(&self, id: &str, pid: u32) -> Result<()> {
+    async fn process_ended(&self, id: &str, process: ProcessId) -> Result<()> {
         let _alone = self.sandbox_locks.alone(id).await;
         let sandbox = self.desired().sandboxes().get(id).cloned();
         let origin = sandbox.as_ref().and_then(|s| Some(&s.run.as_ref()?.origin));
         // It may have been stopped, and started for another one, meanwhile.
-        let same = matches!(origin, Some(Origin::Foreign { process: Some(p), .. }) if p.pid == pid);
+        let same =
+            matches!(origin, Some(Origin::Foreign { process: Some(p), .. }) if *p == process);
         if same {
             self.stop_locked(id).await?;
         }
@@ -144,6 +153,9 @@ impl Engine {
         let Some(run) = &sandbox.run else {
             return Ok(());
         };
+        if let Some(watching) = locked(&self.watching).remove(&sandbox.id) {
+            watching.abort();
+        }
         self.close_resolver(&sandbox.id).await;
         let netns = self
             .context

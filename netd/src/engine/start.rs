@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeSet,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, Weak,
         atomic::{AtomicU16, AtomicU32},
     },
 };
@@ -103,7 +103,7 @@ impl Engine {
             observations: observations.clone(),
         };
         let resolver = Resolver::new(&instance.run, config.dns.clone())?;
-        let engine = Arc::new(Self {
+        let engine = Arc::new_cyclic(|myself| Self {
             instance,
             ipam: Ipam::new(config.pools.clone(), host_settings.ula, observations),
             config,
@@ -126,6 +126,8 @@ impl Engine {
             overload: Mutex::default(),
             failing_uplinks: Mutex::default(),
             quarantined: Mutex::new(loaded.quarantined_names.clone()),
+            watching: Mutex::default(),
+            myself: Weak::clone(myself),
         });
         engine.adopt_addresses(&loaded);
         for (key, reason) in &loaded.quarantined {
