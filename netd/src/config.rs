@@ -13,7 +13,7 @@ use serde::Deserialize;
 use crate::error::{Error, Result};
 
 pub use dns::Dns;
-pub use listen::{Client, Listen, Tls, TlsFiles};
+pub use listen::{Client, Listen, Role, Tls, TlsFiles};
 pub use nat::{Lifetimes, Nat, nanoseconds};
 pub use source::{DEFAULT, Source};
 

@@ -7,21 +7,11 @@ use prost_types::{
     FieldDescriptorProto, FileDescriptorSet,
     field_descriptor_proto::{Label, Type},
 };
-use serde::Deserialize;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::config::Client;
-
-/// What a client may do, and what an RPC takes.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Role {
-    /// Look.
-    Read,
-    /// Look and change.
-    Write,
-}
+pub use crate::config::Role;
 
 use Role::{Read, Write};
 

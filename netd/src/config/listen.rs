@@ -6,6 +6,16 @@ use serde::Deserialize;
 
 use crate::error::{Error, Result};
 
+/// What a client may do, and what an RPC takes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Look.
+    Read,
+    /// Look and change.
+    Write,
+}
+
 /// Where the API is served, beside `RUN/netd.sock`.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -49,7 +59,7 @@ pub struct Client {
     /// As it stands in the certificate: a DNS name or URI of the subject's alternative names, else the common name.
     pub name: String,
     /// What it may do.
-    pub role: crate::api::access::Role,
+    pub role: Role,
 }
 
 impl Listen {
