@@ -1,6 +1,10 @@
 //! The service of changes and events: what is there, then every commit behind it, none left out.
 
-use std::{collections::BTreeSet, pin::Pin, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use futures::{Stream, StreamExt as _, stream};
 use netd_proto::v1::{
@@ -29,6 +33,8 @@ struct Wanted {
     filters: [Option<Filter>; 3],
     events: bool,
     objects: bool,
+    /// Ids of the objects that the watcher knows of: one that matches no more is told as removed.
+    shown: Mutex<BTreeSet<String>>,
 }
 
 impl Wanted {
@@ -61,6 +67,7 @@ impl Wanted {
             objects: !request.events || request.snapshot || !types.is_empty() || !text.is_empty(),
             filters,
             events: request.events,
+            shown: Mutex::default(),
         })
     }
 
@@ -100,17 +107,54 @@ fn told(kind: object_change::Kind, object: &Object, view: Option<&View>) -> v1::
     }
 }
 
+impl Wanted {
+    /// What the watcher knows before he is told anything: what is there, as it was before the commits that he missed.
+    fn begin(&self, view: &View, missed: &[Arc<Commit>]) {
+        let mut shown: BTreeSet<String> = everything(view)
+            .filter(|object| self.takes(view, object))
+            .map(|object| named(&object).1)
+            .collect();
+        for change in missed.iter().flat_map(|commit| &commit.changes) {
+            match (&change.before, &change.after) {
+                (None, Some(made)) => drop(shown.remove(&named(made).1)),
+                (Some(gone), None) => drop(shown.insert(named(gone).1)),
+                _ => {}
+            }
+        }
+        *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = shown;
+    }
+
+    /// An object as it is after a commit, or was before it went; `None`: the watcher does not see it.
+    fn see(&self, view: &View, object: &Object, there: bool) -> Option<v1::ObjectChange> {
+        use object_change::Kind::{Created, Removed, Updated};
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        let id = named(object).1;
+        let taken = there && self.takes(view, object);
+        match (shown.contains(&id), taken) {
+            (false, false) => None,
+            (false, true) => {
+                shown.insert(id);
+                Some(told(Created, object, Some(view)))
+            }
+            (true, true) => Some(told(Updated, object, Some(view))),
+            (true, false) => {
+                shown.remove(&id);
+                Some(told(Removed, object, None))
+            }
+        }
+    }
+}
+
+fn everything(view: &View) -> impl Iterator<Item = Object> {
+    let networks = view.networks().values().cloned().map(Object::Network);
+    let sandboxes = view.sandboxes().values().cloned().map(Object::Sandbox);
+    let endpoints = view.endpoints().values().cloned().map(Object::Endpoint);
+    networks.chain(sandboxes).chain(endpoints)
+}
+
 /// A change as a watcher sees it; `None`: it does not.
 fn seen(view: &View, wanted: &Wanted, change: &Change) -> Option<v1::ObjectChange> {
-    use object_change::Kind::{Created, Removed, Updated};
-    let before = change.before.as_ref().filter(|o| wanted.takes(view, o));
-    let after = change.after.as_ref().filter(|o| wanted.takes(view, o));
-    match (before, after) {
-        (None, None) => None,
-        (None, Some(after)) => Some(told(Created, after, Some(view))),
-        (Some(_), Some(after)) => Some(told(Updated, after, Some(view))),
-        (Some(before), None) => Some(told(Removed, before, None)),
-    }
+    wanted.see(view, change.object()?, change.after.is_some())
 }
 
 /// Objects of which something changed that is not desired.
@@ -121,8 +165,7 @@ fn observed(view: &View, wanted: &Wanted, object: &ObjectId) -> Option<v1::Objec
         ObjectId::Endpoint(id) => Object::Endpoint(Arc::clone(view.endpoints().get(id)?)),
         ObjectId::Record(_) => return None,
     };
-    let taken = wanted.takes(view, &found);
-    taken.then(|| told(object_change::Kind::Updated, &found, Some(view)))
+    wanted.see(view, &found, true)
 }
 
 /// A commit as a watcher is told of it; `None`: nothing of it concerns him.
@@ -160,12 +203,8 @@ fn commit(engine: &Engine, wanted: &Wanted, commit: &Commit) -> Option<v1::Watch
 
 /// Everything that is there, in pieces, then that it was all.
 fn snapshot(view: &View, wanted: &Wanted, revision: u64) -> Vec<v1::WatchResponse> {
-    let networks = view.networks().values().cloned().map(Object::Network);
-    let sandboxes = view.sandboxes().values().cloned().map(Object::Sandbox);
-    let endpoints = view.endpoints().values().cloned().map(Object::Endpoint);
-    let all = networks.chain(sandboxes).chain(endpoints);
     let present = object_change::Kind::Present;
-    let changes: Vec<v1::ObjectChange> = all
+    let changes: Vec<v1::ObjectChange> = everything(view)
         .filter(|object| wanted.takes(view, object))
         .map(|object| told(present, &object, Some(view)))
         .collect();
@@ -202,8 +241,9 @@ impl EventService for Api {
         let engine = Arc::clone(&self.engine);
         let watch = engine.watch(request.from_revision)?;
         let mut first = Vec::new();
+        let view = engine.view_of(&watch);
+        wanted.begin(&view, &watch.missed);
         if request.snapshot {
-            let view = engine.view_of(&watch);
             first = snapshot(&view, &wanted, watch.revision);
         }
         let missed = watch.missed.iter();

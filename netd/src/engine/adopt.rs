@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Engine, load::Loaded};
 use crate::{
     directories,
-    error::Result,
+    error::{Kind, Result},
     kernel::{Netns, Role, Watch, sandbox as namespace},
     model::{Origin, Run, Sandbox},
     observed::{Device, ObjectId},
@@ -147,14 +147,20 @@ impl Engine {
             }
             Origin::Made | Origin::Host => {
                 let host = Netns::current()?.inode()?;
-                match Netns::open(&run.netns) {
-                    // After a reboot the name may be anything's.
-                    Ok(netns) if (netns.inode()? == host) == sandbox.host() => Ok(Some(netns)),
-                    _ => {
-                        fresh.insert(sandbox.id.clone());
-                        self.remake(sandbox, run).await.map(Some)
-                    }
+                let open = match Netns::open(&run.netns) {
+                    Ok(netns) => Some(netns),
+                    Err(e) if matches!(e.kind, Kind::NotFound | Kind::Invalid) => None,
+                    // It may be there, and in use.
+                    Err(e) => return Err(e),
+                };
+                // After a reboot the name may be anything's.
+                if let Some(netns) = open
+                    && (netns.inode()? == host) == sandbox.host()
+                {
+                    return Ok(Some(netns));
                 }
+                fresh.insert(sandbox.id.clone());
+                self.remake(sandbox, run).await.map(Some)
             }
         }
     }

@@ -115,6 +115,9 @@ impl Change {
             expect,
             record,
         }];
+        if let (Object::Network(n), None) = (object, &self.after) {
+            writes.push(Write::remove(Key::host("cursors", &n.id)));
+        }
         if let Some((id, number)) = object.number() {
             match (&self.before, &self.after) {
                 (None, Some(_)) => {
@@ -284,6 +287,6 @@ mod tests {
         let json: serde_json::Value = made[0].record.as_ref().unwrap().read().unwrap();
         assert!(json.get("number").is_none());
         let gone = change.inverse().writes(true).unwrap();
-        assert!(gone.iter().all(|w| w.record.is_none()) && gone.len() == 2);
+        assert!(gone.iter().all(|w| w.record.is_none()) && gone.len() == 3);
     }
 }

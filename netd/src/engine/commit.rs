@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     Engine,
     change::{self, Change, Object, Transaction},
+    locked,
 };
 use crate::{
     error::Result,
@@ -59,7 +60,28 @@ fn freed_ports(change: &Change) -> Option<(&str, Vec<&PortBinding>)> {
     Some((&before.id, freed.collect()))
 }
 
+/// Names of sandboxes, networks and devices that a change frees.
+fn freed_names(change: &Change) -> Vec<String> {
+    let names = |object: &Option<Object>| match object {
+        Some(Object::Network(n)) => vec![
+            format!("network {}", n.name),
+            format!("device {}", n.device),
+        ],
+        Some(Object::Sandbox(s)) => vec![format!("sandbox {}", s.name)],
+        Some(Object::Endpoint(_)) | None => Vec::new(),
+    };
+    let kept = names(&change.after);
+    let mut freed = names(&change.before);
+    freed.retain(|name| !kept.contains(name) && name != "device ");
+    freed
+}
+
 impl Engine {
+    /// Whether a name, as `network front`, is just being given up.
+    pub(super) fn is_leaving(&self, name: &str) -> bool {
+        locked(&self.leaving_names).contains(name)
+    }
+
     /// Decides under the lock of what is desired, which is never held across a wait: `work` makes its changes, or refuses and
     /// nothing has changed.
     pub(super) fn decide<T>(
@@ -118,6 +140,19 @@ impl Engine {
         self.finish(&changes).await;
         self.log.add(changes, Vec::new(), Vec::new());
         Ok(())
+    }
+
+    /// Marks sandboxes of which a start makes something: one after a crash is to make all of it.
+    pub(super) async fn mark_unfinished(&self, ids: &BTreeSet<String>) -> Result<()> {
+        let none: [&str; 0] = [];
+        let marks = ids
+            .iter()
+            .map(|id| Ok(Write::put(unfinished_key(id), Record::of("a mark", &none)?)));
+        let marks: Vec<Write> = marks.collect::<Result<_>>()?;
+        match marks.is_empty() {
+            true => Ok(()),
+            false => self.store.commit(marks).written().await.map(drop),
+        }
     }
 
     /// Writes what was decided; what the kernel is to do is done with all else, at a start.
@@ -193,8 +228,18 @@ impl Engine {
         drop(self.store.commit(marks.collect()));
     }
 
-    /// Keeps host ports from others until the data plane has let go of them.
+    /// Keeps names and host ports from others until nothing of them is left in the kernel and the data plane, or they are taken
+    /// back.
     fn note_leaving(&self, changes: &[Change], leaving: bool) {
+        let mut names = locked(&self.leaving_names);
+        for name in changes.iter().flat_map(freed_names) {
+            if leaving {
+                names.insert(name);
+            } else {
+                names.remove(&name);
+            }
+        }
+        drop(names);
         let mut index = self.leaving_ports();
         for (sandbox, ports) in changes.iter().filter_map(freed_ports) {
             for binding in ports {

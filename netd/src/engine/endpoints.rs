@@ -131,6 +131,7 @@ impl Engine {
     pub async fn disconnect(&self, network: &str, sandbox: &str) -> Result<String> {
         let id = self.desired().sandbox(sandbox)?.id.clone();
         let _alone = self.sandbox_locks.alone(&id).await;
+        let _shared = self.share_networks_of(&id).await;
         let (endpoint, decided) = self.decide(|transaction| {
             let desired = transaction.desired();
             let mut after = Sandbox::clone(desired.sandbox(&id)?);

@@ -24,8 +24,8 @@ pub(super) struct Loaded {
     pub desired: Desired,
     /// Records that cannot be used, by key, with the reason.
     pub quarantined: BTreeMap<String, String>,
-    /// Key and name of those that name themselves.
-    pub quarantined_names: Vec<(Key, String)>,
+    /// What can be read of those.
+    pub quarantined_records: Vec<Quarantined>,
     /// Ids in those records, also of networks and endpoints whose interfaces must not be taken for left-over ones.
     pub quarantined_ids: BTreeSet<String>,
     /// Networks and sandboxes whose kernel state may not be what the store says.
@@ -38,6 +38,17 @@ pub(super) struct Loaded {
     pub cursors: BTreeMap<String, Cursors>,
 }
 
+/// A record that cannot be used.
+#[derive(Clone, Debug)]
+pub(super) struct Quarantined {
+    /// Its key.
+    pub key: Key,
+    /// Its name, if it has one.
+    pub name: String,
+    /// Of an endpoint, the ids of its network and its sandbox.
+    pub owners: [String; 2],
+}
+
 struct Loading<'a> {
     snapshot: &'a Snapshot,
     loaded: Loaded,
@@ -47,13 +58,18 @@ impl Loading<'_> {
     fn quarantine(&mut self, key: &Key, reason: String) {
         let record = self.snapshot.records.get(key).and_then(|r| r.as_ref().ok());
         let value = record.and_then(|r| r.read::<serde_json::Value>().ok());
-        let name = value.and_then(|v| Some(v.get("name")?.as_str()?.to_owned()));
+        let text = |field: &str| Some(value.as_ref()?.get(field)?.as_str()?.to_owned());
+        let name = text("name");
         let reason = match &name {
             Some(name) => format!("{name:?}: {reason}"),
             None => reason,
         };
-        let names = &mut self.loaded.quarantined_names;
-        names.push((key.clone(), name.unwrap_or_default()));
+        let owners = ["network", "sandbox"].map(|field| text(field).unwrap_or_default());
+        self.loaded.quarantined_records.push(Quarantined {
+            key: key.clone(),
+            name: name.unwrap_or_default(),
+            owners,
+        });
         self.loaded.quarantined_ids.insert(key.id.clone());
         self.loaded.quarantined.insert(key.to_string(), reason);
     }
@@ -219,6 +235,8 @@ pub(super) fn load(snapshot: &Snapshot, names: &Path) -> Loaded {
         .max(highest.saturating_add(1));
     for key in snapshot.records.keys().filter(|k| k.scope == Scope::Host) {
         match key.kind.as_str() {
+            // Of one that cannot be used nothing is done.
+            "unfinished" if loaded.quarantined_ids.contains(&key.id) => {}
             "unfinished" => {
                 loaded.unfinished.insert(key.id.clone());
                 let names: Vec<String> =

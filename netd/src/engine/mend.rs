@@ -147,6 +147,12 @@ impl Engine {
 
     async fn mend_one_network(&self, network: &Network) -> Result<()> {
         self.realize_network(network).await?;
+        // Endpoints know their gateway by its interface.
+        for endpoint in self.state().endpoints_on(&network.id) {
+            network
+                .driver()
+                .tell_endpoint(&self.context, network.record(), endpoint)?;
+        }
         if network.mtu.is_some() || network.device.is_empty() {
             return Ok(());
         }
@@ -170,6 +176,9 @@ impl Engine {
                 ObjectId::Network(id) => {
                     let _alone = self.network_locks.alone(id).await;
                     let network = self.desired().networks().get(id).cloned();
+                    if network.is_none() {
+                        self.forget_degraded(object);
+                    }
                     if let Some(network) = network
                         && let Err(e) = self.mend_one_network(&network).await
                     {
@@ -178,6 +187,10 @@ impl Engine {
                 }
                 ObjectId::Sandbox(id) => {
                     let _alone = self.sandbox_locks.alone(id).await;
+                    let sandbox = self.desired().sandboxes().get(id).cloned();
+                    if sandbox.is_none_or(|s| !s.running()) {
+                        self.forget_degraded(object);
+                    }
                     self.mend_sandbox(id).await;
                 }
                 ObjectId::Endpoint(id) => {

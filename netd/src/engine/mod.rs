@@ -126,6 +126,8 @@ pub struct Engine {
     log: log::Log,
     /// Host ports that are not desired any more and still lead somewhere.
     leaving: Mutex<port_index::PortIndex>,
+    /// Names, as `network front`, that are not desired any more and may come back.
+    leaving_names: Mutex<BTreeSet<String>>,
     /// The number of the next network or endpoint.
     next_number: AtomicU32,
     /// Where the search for a free host port goes on.
@@ -145,8 +147,8 @@ pub struct Engine {
     watching: Mutex<HashMap<String, AbortHandle>>,
     /// For tasks that outlive a request.
     myself: Weak<Engine>,
-    /// Records that cannot be used: their keys, and their names as far as they have one.
-    quarantined: Mutex<Vec<(Key, String)>>,
+    /// Records that cannot be used.
+    quarantined: Mutex<Vec<load::Quarantined>>,
     /// What failed when the programs of uplinks were hung last.
     failing_uplinks: Mutex<BTreeSet<String>>,
 }

@@ -1,5 +1,7 @@
 //! The namespaces of sandboxes that run: made, opened and held under a name of netd's own, and left.
 
+use std::time::Duration;
+
 use super::{Engine, locked};
 use crate::{
     dns::Kept,
@@ -7,6 +9,9 @@ use crate::{
     kernel::{Netns, Watch, sandbox as namespace},
     model::{Identity, Origin, ProcessId, Run, Sandbox},
 };
+
+/// How often a sandbox that cannot be stopped is tried again.
+const AGAIN: Duration = Duration::from_secs(5);
 
 impl Engine {
     /// Makes or opens a sandbox's namespace with what belongs to it: its name, its files, its resolver. What is there already is
@@ -124,8 +129,9 @@ impl Engine {
             };
             // A task of its own: stopping the sandbox ends this one.
             tokio::spawn(async move {
-                if let Err(e) = engine.process_ended(&id, process).await {
+                while let Err(e) = engine.process_ended(&id, process).await {
                     tracing::warn!("stopping sandbox {name}, whose process has ended: {e}");
+                    tokio::time::sleep(AGAIN).await;
                 }
             });
         });

@@ -41,10 +41,14 @@ impl PruneRequest {
 impl Engine {
     /// Creates a network and what it has in the host. The same request again finds what the first made.
     pub async fn create_network(&self, mut request: NetworkRequest) -> Result<Network> {
-        let state = self.state();
-        if let Some(made) = made_before(&state, &request)? {
-            return Ok(made);
+        while let Some(made) = made_before(&self.state(), &request)? {
+            // The first request may still be at work, and fail.
+            let _first = self.network_locks.shared(&made.id).await;
+            if let Some(made) = made_before(&self.state(), &request)? {
+                return Ok(made);
+            }
         }
+        let state = self.state();
         check(&state, &request)?;
         if !request.config_from.is_empty() {
             borrow(&state, &mut request)?;
@@ -104,8 +108,18 @@ impl Engine {
         let _alone = self.network_locks.new_object(&network.id);
         let ((), decided) = self.decide(|transaction| {
             let desired = transaction.desired();
-            if desired.network_named(&network.name).is_some() {
+            let leaving = self.is_leaving(&format!("network {}", network.name));
+            if leaving || desired.network_named(&network.name).is_some() {
                 return Err(exists(&network.name));
+            }
+            if self.is_leaving(&format!("device {}", network.device)) {
+                return Err(Error::conflict(format!(
+                    "the device {} of another network is just being removed",
+                    network.device
+                ))
+                .because(Reason::DeviceInUse)
+                .about("device", &network.device)
+                .hint("try again"));
             }
             if let Some(other) = desired.network_with_device(&network.device) {
                 return Err(Error::conflict(format!(

@@ -1,6 +1,6 @@
 //! Records that cannot be used: the way out is the next version, which may be able to read them, or to remove them.
 
-use super::{Engine, change::number_key, locked};
+use super::{Engine, change::number_key, commit::unfinished_key, locked};
 use crate::{
     error::{Error, Kind, Result},
     observed::ObjectId,
@@ -14,29 +14,29 @@ impl Engine {
         if missing.kind != Kind::NotFound || wanted.is_empty() {
             return Err(missing);
         }
-        let meant =
-            |key: &Key, name: &str| key.kind == kind && (key.id == wanted || name == wanted);
         let all = locked(&self.quarantined).clone();
-        let Some((found, _)) = all.iter().find(|(key, name)| meant(key, name)) else {
+        let mut meant = all.iter().filter(|record| record.key.kind == kind);
+        let Some(found) = meant.find(|r| r.key.id == wanted || r.name == wanted) else {
             return Err(missing);
         };
-        // Endpoints of it can never be used again.
+        // With its endpoints, which can never be used again; those of others stay as they are.
+        let id = &found.key.id;
         let gone = all
             .iter()
-            .filter(|(key, _)| key == found || key.kind == "endpoint");
-        let gone: Vec<Key> = gone.map(|(key, _)| key.clone()).collect();
+            .filter(|r| r.key == found.key || r.owners.contains(id));
+        let gone: Vec<Key> = gone.map(|record| record.key.clone()).collect();
         let writes = gone.iter().flat_map(|key| {
-            [
-                Write::remove(key.clone()),
-                Write::remove(number_key(&key.id)),
-            ]
+            let others = [number_key(&key.id), unfinished_key(&key.id)];
+            [Write::remove(key.clone())]
+                .into_iter()
+                .chain(others.map(Write::remove))
         });
         self.store.commit(writes.collect()).written().await?;
-        locked(&self.quarantined).retain(|(key, _)| !gone.contains(key));
+        locked(&self.quarantined).retain(|record| !gone.contains(&record.key));
         for key in &gone {
             self.forget_degraded(&ObjectId::Record(key.to_string()));
         }
         self.mend_known_links().await?;
-        Ok(found.id.clone())
+        Ok(found.key.id.clone())
     }
 }

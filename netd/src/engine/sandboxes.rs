@@ -62,18 +62,31 @@ impl Engine {
             }
         };
         let _alone = self.sandbox_locks.alone(&id).await;
-        if let Some(made) = made_before(&self.desired(), &id, &request)? {
-            return Ok(made);
+        while let Some(made) = self.sandbox_made_before(&id, &request)? {
+            // The first request may still be at work, and fail.
+            let _first = match made.id == id {
+                true => None,
+                false => Some(self.sandbox_locks.alone(&made.id).await),
+            };
+            if let Some(made) = self.sandbox_made_before(&id, &request)? {
+                return Ok(made);
+            }
         }
         let namespace = request.namespace.clone();
         let stopped = request.stopped;
-        let sandbox = plan(&self.desired(), id, request)?;
+        let sandbox = plan(self, &self.state(), id, request)?;
         if stopped {
-            let ((), decided) = self.decide(|transaction| put_new(transaction, sandbox.clone()))?;
+            let ((), decided) =
+                self.decide(|transaction| put_new(self, transaction, sandbox.clone()))?;
             self.carry_out(decided).await.map(|()| sandbox)
         } else {
-            self.bring_up(&sandbox, &namespace, put_new).await
+            let put = |transaction: &mut Transaction<'_>, made| put_new(self, transaction, made);
+            self.bring_up(&sandbox, &namespace, put).await
         }
+    }
+
+    fn sandbox_made_before(&self, id: &str, request: &SandboxRequest) -> Result<Option<Sandbox>> {
+        made_before(&self.desired(), id, request)
     }
 
     /// Starts a stopped sandbox: all of its networks and ports, or nothing. One that runs in the namespace asked for is fine.
@@ -113,6 +126,7 @@ impl Engine {
         if !before.running() {
             return Ok(before);
         }
+        let _shared = self.share_networks_of(id).await;
         let (after, decided) = self.decide(|transaction| {
             let after = stopped(transaction.desired(), &before);
             let endpoints = transaction.desired().endpoints_of(id);
@@ -135,6 +149,7 @@ impl Engine {
             Err(e) => return self.discard("sandbox", wanted, e).await,
         };
         let _alone = self.sandbox_locks.alone(&id).await;
+        let _shared = self.share_networks_of(&id).await;
         let ((), decided) = self.decide(|transaction| {
             let desired = transaction.desired();
             if !desired.sandboxes().contains_key(&id) {
@@ -155,8 +170,8 @@ impl Engine {
 }
 
 /// Puts a sandbox that is not there yet.
-fn put_new(transaction: &mut Transaction<'_>, sandbox: Sandbox) -> Result<()> {
-    check_name_is_free(transaction.desired(), &sandbox)?;
+fn put_new(engine: &Engine, transaction: &mut Transaction<'_>, sandbox: Sandbox) -> Result<()> {
+    check_name_is_free(engine, transaction.desired(), &sandbox)?;
     transaction.put_sandbox(sandbox);
     Ok(())
 }
@@ -168,9 +183,20 @@ fn put_changed(transaction: &mut Transaction<'_>, sandbox: Sandbox) -> Result<()
 }
 
 /// Refuses the name of another sandbox.
-pub(super) fn check_name_is_free(desired: &Desired, sandbox: &Sandbox) -> Result<()> {
+pub(super) fn check_name_is_free(
+    engine: &Engine,
+    desired: &Desired,
+    sandbox: &Sandbox,
+) -> Result<()> {
+    let known = desired.sandboxes().get(&sandbox.id);
+    let own = known.is_some_and(|known| known.name == sandbox.name);
+    if own {
+        return Ok(());
+    }
     let holder = desired.sandbox_named(&sandbox.name);
-    if holder.is_some_and(|h| h.id != sandbox.id)
+    let leaving = engine.is_leaving(&format!("sandbox {}", sandbox.name));
+    if leaving
+        || holder.is_some_and(|h| h.id != sandbox.id)
         || desired.sandboxes().get(&sandbox.name).is_some()
     {
         return Err(Error::new(
@@ -235,7 +261,12 @@ pub(super) fn check_lookup(hostname: &str, names: &NameOptions) -> Result<()> {
 }
 
 /// The record of a sandbox asked for.
-fn plan(desired: &Desired, id: String, request: SandboxRequest) -> Result<Sandbox> {
+fn plan(
+    engine: &Engine,
+    desired: &Desired,
+    id: String,
+    request: SandboxRequest,
+) -> Result<Sandbox> {
     model::check_name("sandbox", &request.name)?;
     check_lookup(&request.hostname, &request.names)?;
     if request.stopped && request.namespace != NamespaceRequest::New {
@@ -300,6 +331,6 @@ fn plan(desired: &Desired, id: String, request: SandboxRequest) -> Result<Sandbo
         extra: model::Extra::new(),
         id,
     };
-    check_name_is_free(desired, &sandbox)?;
+    check_name_is_free(engine, desired, &sandbox)?;
     Ok(sandbox)
 }

@@ -114,6 +114,7 @@ impl Engine {
             desired: Mutex::new(loaded.desired.clone()),
             log: Log::new(host_settings.generation),
             leaving: Mutex::default(),
+            leaving_names: Mutex::default(),
             next_number: AtomicU32::new(loaded.next_number),
             next_port: AtomicU16::new(0),
             sandbox_locks: Locks::default(),
@@ -125,7 +126,7 @@ impl Engine {
             warnings: Mutex::default(),
             overload: Mutex::default(),
             failing_uplinks: Mutex::default(),
-            quarantined: Mutex::new(loaded.quarantined_names.clone()),
+            quarantined: Mutex::new(loaded.quarantined_records.clone()),
             watching: Mutex::default(),
             myself: Weak::clone(myself),
         });
@@ -209,6 +210,13 @@ impl Engine {
     /// and map entries; the rest is made.
     async fn realize_all(&self, mut incomplete: BTreeSet<String>, loaded: &Loaded) -> Result<()> {
         let state = self.state();
+        // What is new is configured inside by this start, or by the next one.
+        let unlinked = state.endpoints().values().filter(|e| {
+            let observed = &state.observed;
+            observed.running.contains_key(&e.sandbox) && !observed.links.contains_key(&e.id)
+        });
+        incomplete.extend(unlinked.map(|e| e.sandbox.clone()));
+        self.mark_unfinished(&incomplete).await?;
         for network in state.networks().values() {
             if let Err(e) = self.realize_network(network).await {
                 self.degrade(ObjectId::Network(network.id.clone()), &e.to_string());
@@ -263,11 +271,16 @@ impl Engine {
         // What is degraded keeps its mark; marks of what is gone go.
         let degraded = |id: &String| {
             let degraded = &now.observed.degraded;
+            let endpoints = now
+                .endpoints_of(id)
+                .map(|e| ObjectId::Endpoint(e.id.clone()));
             [ObjectId::Network(id.clone()), ObjectId::Sandbox(id.clone())]
-                .iter()
-                .any(|object| degraded.contains_key(object))
+                .into_iter()
+                .chain(endpoints)
+                .any(|object| degraded.contains_key(&object))
         };
-        let marks = loaded.unfinished.iter().filter(|id| !degraded(id));
+        let marks = loaded.unfinished.union(&incomplete);
+        let marks = marks.filter(|id| !degraded(id));
         let marks = marks.map(|id| Write::remove(unfinished_key(id)));
         drop(self.store.commit(marks.collect()));
         Ok(())

@@ -142,6 +142,14 @@ impl Engine {
         shared
     }
 
+    /// Nobody removes the networks of a sandbox whose lock is held, before its endpoints have left them.
+    pub(super) async fn share_networks_of(&self, sandbox: &str) -> Vec<Shared> {
+        let state = self.state();
+        let endpoints = state.endpoints_of(sandbox);
+        let networks = endpoints.filter_map(|e| state.networks().get(&e.network).cloned());
+        self.share_networks(&networks.collect::<Vec<_>>()).await
+    }
+
     /// Requests what an endpoint needs that others could take: its addresses and its number.
     pub(super) async fn give(
         &self,
@@ -254,8 +262,10 @@ impl Engine {
         let own = directory.join(&sandbox.name);
         let desired = self.desired();
         let mut others = desired.sandboxes().values();
-        let taken =
+        let other =
             others.any(|s| s.id != sandbox.id && s.run.as_ref().is_some_and(|r| r.netns == own));
+        // What stands there may be that of a sandbox whose record cannot be read, or that is just leaving.
+        let taken = other || own.symlink_metadata().is_ok();
         if taken {
             directory.join(&sandbox.id)
         } else {

@@ -78,8 +78,8 @@ impl Desired {
     /// Removes a network.
     pub(super) fn remove_network(&mut self, id: &str) {
         if let Some(old) = self.networks.remove(id) {
-            self.network_names.remove(&old.name);
-            self.devices.remove(&old.device);
+            forget(&mut self.network_names, &old.name, id);
+            forget(&mut self.devices, &old.device, id);
         }
     }
 
@@ -97,7 +97,7 @@ impl Desired {
     /// Removes a sandbox.
     pub(super) fn remove_sandbox(&mut self, id: &str) {
         if let Some(old) = self.sandboxes.remove(id) {
-            self.sandbox_names.remove(&old.name);
+            forget(&mut self.sandbox_names, &old.name, id);
             for binding in &old.ports {
                 self.ports.remove(id, binding);
             }
@@ -263,6 +263,13 @@ impl Desired {
     pub fn is_gateway(&self, ip: IpAddr) -> bool {
         let mut networks = self.networks.values().filter(|n| !n.device.is_empty());
         networks.any(|n| n.host_gateways().iter().any(|net| net.ip() == ip))
+    }
+}
+
+/// Removes an entry that leads to this id; by now it may lead to another's.
+fn forget(index: &mut OrdMap<String, String>, name: &str, id: &str) {
+    if index.get(name).is_some_and(|found| found == id) {
+        index.remove(name);
     }
 }
 

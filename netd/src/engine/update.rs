@@ -128,7 +128,7 @@ impl Engine {
             }
         }
         let (after, decided) = self.decide(|transaction| {
-            check_name_is_free(transaction.desired(), &after)?;
+            check_name_is_free(self, transaction.desired(), &after)?;
             self.check_ports_are_free(transaction.desired(), &after, &before.ports)?;
             transaction.put_sandbox(after.clone());
             Ok(after)

@@ -11,16 +11,16 @@ use std::{
     time::Duration,
 };
 
-use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
+use redb::{Database, ReadableTable as _};
 use tokio::sync::{broadcast, oneshot, watch};
 
 use super::{
     Committed, Expect, Health, Key, Pending, Record, Snapshot, Store, Write, failed, record::FORMAT,
 };
 use crate::error::{Error, Kind, Reason, Result};
+use file::{META, RECORDS, open_file, prepare, read_all, read_revision};
 
-const RECORDS: TableDefinition<'_, &str, &str> = TableDefinition::new("records");
-const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+mod file;
 
 /// The store's file in the state directory.
 pub(super) const FILE: &str = "netd.redb";
@@ -56,13 +56,6 @@ fn broken(shown: &str, e: &dyn std::fmt::Display) -> Error {
     .because(Reason::StoreFailed)
     .about("store", shown)
     .hint("move the file away to start anew, or restore it from a backup; netd --purge removes it with all networks")
-}
-
-/// redb asserts where a file's head is damaged: that must not end the process without a message.
-fn open_file(path: &Path) -> std::result::Result<Database, String> {
-    std::panic::catch_unwind(|| Database::create(path))
-        .map_err(|_| "it is damaged".to_owned())?
-        .map_err(|e| e.to_string())
 }
 
 impl RedbStore {
@@ -150,59 +143,6 @@ impl Store for RedbStore {
     }
 }
 
-/// A new file gets its form and its tables. Returns the form.
-fn prepare(database: &mut Database) -> std::result::Result<u64, redb::Error> {
-    let transaction = database.begin_write()?;
-    let format = {
-        let mut meta = match transaction.open_table(META) {
-            // Before form 2 the table was not there, or of another type.
-            Err(redb::TableError::TableTypeMismatch { .. }) => return Ok(1),
-            other => other?,
-        };
-        let found = meta.get("format")?.map(|v| v.value());
-        let old = transaction
-            .list_tables()?
-            .any(|t| redb::TableHandle::name(&t) == "records");
-        match found {
-            Some(found) => found,
-            None if old => 1,
-            None => {
-                meta.insert("format", u64::from(FORMAT))?;
-                meta.insert("revision", 0)?;
-                transaction.open_table(RECORDS)?;
-                u64::from(FORMAT)
-            }
-        }
-    };
-    transaction.commit()?;
-    Ok(format)
-}
-
-fn read_revision(database: &Database) -> std::result::Result<u64, redb::Error> {
-    let transaction = database.begin_read()?;
-    let meta = transaction.open_table(META)?;
-    Ok(meta.get("revision")?.map_or(0, |v| v.value()))
-}
-
-fn read_all(database: &Database) -> std::result::Result<Snapshot, redb::Error> {
-    let transaction = database.begin_read()?;
-    let mut snapshot = Snapshot {
-        revision: transaction
-            .open_table(META)?
-            .get("revision")?
-            .map_or(0, |v| v.value()),
-        ..Snapshot::default()
-    };
-    for entry in transaction.open_table(RECORDS)?.iter()? {
-        let (key, value) = entry?;
-        match Key::parse(key.value()) {
-            Some(key) => drop(snapshot.records.insert(key, Record::decode(value.value()))),
-            None => snapshot.strange.push(key.value().to_owned()),
-        }
-    }
-    Ok(snapshot)
-}
-
 /// The thread that writes.
 struct Writer {
     path: PathBuf,
@@ -283,7 +223,14 @@ impl Writer {
         if let Err(Failure::Storage(e)) = &done {
             tracing::error!("{}: {e}; opening it again", self.shown);
             self.reopen();
-            done = self.transaction(batch);
+            // What failed at its very end may be there all the same.
+            done = match self.revision_on_disk() {
+                Some(revision) if revision == self.revision + 1 => {
+                    self.revision = revision;
+                    Ok(revision)
+                }
+                _ => self.transaction(batch),
+            };
         }
         let health = match &done {
             Err(Failure::Storage(e)) => Err(e.clone()),
@@ -318,6 +265,11 @@ impl Writer {
             .because(Reason::RevisionMismatch)
             .hint("the same request may succeed now")),
         }
+    }
+
+    fn revision_on_disk(&self) -> Option<u64> {
+        let database = self.database.lock().unwrap_or_else(PoisonError::into_inner);
+        read_revision(database.as_ref()?).ok()
     }
 
     fn reopen(&self) {
