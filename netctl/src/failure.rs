@@ -160,7 +160,6 @@ impl From<Status> for Failure {
             _ if transport => {
                 "the connection to netd ended: it was stopped, killed or replaced".to_owned()
             }
-            (Code::Unavailable, text) => format!("the connection to netd ended: {text}"),
             (code, "") => format!("netd refused: {}", code.description()),
             (_, text) => text.to_owned(),
         };

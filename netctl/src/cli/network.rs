@@ -41,7 +41,7 @@ pub enum Command {
     Connect(Connect),
     /// Disconnects a sandbox from a network.
     Disconnect {
-        /// What does not exist, or is not connected, is no error.
+        /// As of docker: netd clears what a lost namespace left in any case.
         #[arg(short, long)]
         force: bool,
         /// Name, id or unique prefix of an id.

@@ -68,14 +68,15 @@ pub async fn run(client: &Client, command: Command, output: Output) -> Result<()
         } => inspect(client, format, networks, output).await,
         Command::Connect(flags) => connect(client, flags, output).await,
         Command::Disconnect {
-            force,
+            // Without it netd clears as much.
+            force: _,
             network,
             sandbox,
         } => {
             let request = DisconnectSandboxRequest {
                 network,
                 sandbox,
-                allow_missing: force,
+                allow_missing: false,
             };
             let mut service = client.endpoints();
             let id = service.disconnect_sandbox(request).await?.into_inner();
