@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use nix::{
     sched::{CloneFlags, setns},
     sys::signal::{Signal, kill},
@@ -127,6 +127,19 @@ impl Scope {
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         })
+    }
+
+    /// A copy of a program, good to run by anybody.
+    ///
+    /// Another process writes it: what this one has open for writing, a child that another test starts just then has
+    /// open too, and the copy cannot be run until that child has become its program (ETXTBSY).
+    ///
+    /// # Errors
+    /// It cannot be copied.
+    pub fn install(&self, program: &str, to: &str) -> Result<()> {
+        let output = self.run(&["install", "-m", "755", program, to])?;
+        ensure!(output.ok, "{}", output.text());
+        Ok(())
     }
 
     /// Starts it with piped input and output; standard error goes to the caller's.

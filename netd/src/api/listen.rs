@@ -12,7 +12,7 @@ use std::{
 
 use nix::unistd::{Gid, Group};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf},
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
     sync::mpsc,
     time::{Instant, Sleep, sleep},
@@ -27,6 +27,10 @@ use super::{
     tls::{self, Tls},
 };
 use crate::error::{Error, Result};
+
+/// How long, and how much, is read of a client whose handshake was refused.
+const DRAIN: Duration = Duration::from_secs(1);
+const DRAINED: u64 = 64 << 10; // bytes
 
 /// How long a TLS handshake may take, and then the first bytes of HTTP/2.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -251,13 +255,32 @@ async fn shake_hands(
     let config = tokio::task::spawn_blocking(move || tls.current())
         .await
         .map_err(io::Error::other)?;
-    let stream = TlsAcceptor::from(config).accept(stream).await?;
+    let accepted = TlsAcceptor::from(config).accept(stream).into_fallible();
+    let stream = match accepted.await {
+        Ok(stream) => stream,
+        Err((error, stream)) => {
+            drain(stream).await;
+            return Err(error);
+        }
+    };
     let certificates = stream.get_ref().1.peer_certificates();
     let names = certificates
         .and_then(<[_]>::first)
         .map(|certificate| tls::names(certificate))
         .unwrap_or_default();
     Ok((stream, names))
+}
+
+/// Reads what a refused client still sends, until it closes.
+///
+/// In TLS 1.3 (RFC 8446, 2) a client sends its request behind its certificate, before it can know that the certificate
+/// is refused. Closing with that unread would answer RST, which may overtake the alert that says why.
+async fn drain(mut stream: TcpStream) {
+    let reading = async {
+        stream.shutdown().await?;
+        tokio::io::copy(&mut stream.take(DRAINED), &mut tokio::io::sink()).await
+    };
+    let _ = tokio::time::timeout(DRAIN, reading).await;
 }
 
 fn enter(

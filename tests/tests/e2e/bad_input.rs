@@ -122,8 +122,8 @@ fn p02_not_root_and_no_daemon() -> Outcome {
     ];
     let daemon = world.daemon_words(&[]);
     // The build directory may be closed to others.
-    let copy = world.directory().join("netd");
-    fs::copy(&daemon[0], &copy)?;
+    let copy = world.directory().join("netd").display().to_string();
+    Scope::machine().install(&daemon[0], &copy)?;
     let open = Scope::machine().run(&[
         "chmod",
         "-R",
@@ -131,7 +131,6 @@ fn p02_not_root_and_no_daemon() -> Outcome {
         &world.directory().display().to_string(),
     ])?;
     ensure!(open.ok, "{}", open.text());
-    let copy = copy.display().to_string();
     words.push(&copy);
     words.extend(daemon.iter().skip(1).map(String::as_str));
     let output = world.host_scope().run(&words)?;

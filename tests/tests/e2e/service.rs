@@ -85,8 +85,8 @@ fn p01_the_sockets_group_is_a_setting() -> Outcome {
         ];
         // Of the build's directory only root may be sure to read.
         let copy = world.run_directory().join("netctl");
-        std::fs::copy(netctl, &copy)?;
         let copy = copy.display().to_string();
+        world.host_scope().install(&netctl, &copy)?;
         let run = [&user[..], &[copy.as_str(), "network", "ls"]].concat();
         world.host_scope().run(&run)
     };
