@@ -1,26 +1,18 @@
 //! Beginning flows: of masquerading and routed endpoints to the outside, and to published ports.
 
 use crate::{
-    abi::{Device, HomeKey, LOCAL, Publication, flow_flags, network_flags},
-    addr::{Addr, Be16},
+    abi::{Device, LOCAL, flow_flags, network_flags},
     drop_reason::DropReason,
     flow::{locate, write_key},
     insert::{insert_inward, insert_pair, make_room},
     lifetime::Pressure,
     packet::{Class, Headers, protocol},
     pool,
-    tables::{Tables, Work},
+    publication::target_port,
+    subprograms::Subprograms,
+    tables::Tables,
+    work::Work,
 };
-
-/// Whether a packet to a port may begin a flow.
-#[inline(always)]
-pub fn begins_at_port(h: &Headers) -> bool {
-    let begins = match h.protocol {
-        protocol::TCP => h.is_first_syn(),
-        number => protocol::has_ports(number),
-    };
-    begins && h.class == Class::Plain
-}
 
 /// Whether a packet may begin a flow, ports or not.
 #[inline(always)]
@@ -30,77 +22,6 @@ pub fn begins(h: &Headers) -> bool {
         Class::Echo => matches!(h.icmp_type, 8 | 128),
         _ => false,
     }
-}
-
-/// Whether a packet to an address of the host meets a publication, and may begin a flow by it; it is `w.found` then.
-#[inline(always)]
-pub fn meets_publication<T: Tables>(t: &T, w: &mut Work) -> bool {
-    begins_at_port(&w.h)
-        && published(t, &w.h.dst, w.h.protocol, w.h.dport, &mut w.found)
-        && w.found.addr.is_v4() == w.h.v4
-}
-
-/// Whether this port of this very address is published; copies the publication.
-#[inline(never)]
-pub fn published_at<T: Tables>(
-    t: &T,
-    addr: &Addr,
-    number: u8,
-    port: Be16,
-    out: &mut Publication,
-) -> bool {
-    t.publication(addr, number, port, out)
-}
-
-/// Whether this port of this very address, or of all addresses of its family, is published; copies the publication.
-#[inline(never)]
-pub fn published<T: Tables>(
-    t: &T,
-    addr: &Addr,
-    number: u8,
-    port: Be16,
-    out: &mut Publication,
-) -> bool {
-    if t.publication(addr, number, port, out) {
-        return true;
-    }
-    let all = if addr.is_v4() {
-        &Addr::UNSPECIFIED_V4
-    } else {
-        &Addr::UNSPECIFIED
-    };
-    t.publication(all, number, port, out)
-}
-
-/// Leads the publication to the sandbox's endpoint on the client's own network, if it has one there.
-#[inline(always)]
-pub fn lead_home<T: Tables>(t: &T, found: &mut Publication, network: u32) {
-    let key = HomeKey {
-        endpoint: found.endpoint,
-        network,
-    };
-    if let Some(home) = t.home(&key) {
-        let addr = if found.addr.is_v4() {
-            home.ipv4
-        } else {
-            home.ipv6
-        };
-        if !addr.is_unspecified() {
-            found.endpoint = home.endpoint;
-            found.network = network;
-            found.addr = addr;
-        }
-    }
-}
-
-/// The endpoint's port that a publication leads this host port to.
-#[inline(always)]
-pub fn target_port(found: &Publication, port: Be16) -> Be16 {
-    Be16::new(
-        found
-            .target_port
-            .wrapping_add(port.get().wrapping_sub(found.first_port)),
-    )
 }
 
 /// Whether an endpoint's packets of this family leave with an address of the host.
@@ -117,7 +38,7 @@ pub fn masquerades(dev: &Device, v4: bool) -> bool {
 /// Begins a flow of an endpoint to the outside, along `w.route`. `w.key` is the packet's. `flags`: further
 /// [`flow_flags`].
 #[inline(always)]
-pub fn begin_outgoing<T: Tables>(
+pub fn begin_outgoing<T: Subprograms>(
     t: &T,
     dev: &Device,
     flags: u32,
@@ -128,7 +49,7 @@ pub fn begin_outgoing<T: Tables>(
 }
 
 #[inline(never)]
-fn insert_outgoing<T: Tables>(t: &T, dev: &Device, w: &mut Work) -> Result<(), DropReason> {
+fn insert_outgoing<T: Subprograms>(t: &T, dev: &Device, w: &mut Work) -> Result<(), DropReason> {
     make_room(t, w);
     if w.flow.flags & flow_flags::MASQUERADED == 0 {
         return insert_pair(t, w, Pressure::NONE);
@@ -176,7 +97,7 @@ fn prepare_outgoing<T: Tables>(
 /// `flags`: [`flow_flags::PUBLISHED`], or [`flow_flags::DIRECT`]. `w.answer`: the gateway address that stands in when an
 /// endpoint reaches itself.
 #[inline(always)]
-pub fn begin_published<T: Tables>(
+pub fn begin_published<T: Subprograms>(
     t: &T,
     sender_network: u32,
     flags: u32,
@@ -211,7 +132,7 @@ fn prepare_published<T: Tables>(
 /// Begins a flow from outside to the socket that holds a mapped outside port (`w.search.holder`), whoever it has spoken
 /// with (RFC 4787, REQ-8).
 #[inline(always)]
-pub fn begin_mapped<T: Tables>(t: &T, w: &mut Work) -> Result<(), DropReason> {
+pub fn begin_mapped<T: Subprograms>(t: &T, w: &mut Work) -> Result<(), DropReason> {
     prepare_mapped(t, w)?;
     make_room(t, w);
     let done = insert_pair(t, w, Pressure::NONE);
@@ -252,7 +173,7 @@ fn prepare_mapped<T: Tables>(t: &T, w: &mut Work) -> Result<(), DropReason> {
 /// Begins a flow from outside to the endpoint `endpoint` of `network` at its own address, without translation; `w.key`
 /// is the packet's. Its answers keep their source even where the network masquerades.
 #[inline(always)]
-pub fn begin_identity<T: Tables>(
+pub fn begin_identity<T: Subprograms>(
     t: &T,
     network: u32,
     endpoint: u32,

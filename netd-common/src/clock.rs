@@ -3,33 +3,17 @@
 //! room, and the daemon's sweep looks at them all.
 
 use crate::{
-    abi::{ClockEntry, Flow, FlowKey, MappingKey, flow_flags, seen},
+    abi::{flow_flags, seen},
     lifetime::{self, Pressure},
-    pool,
-    tables::{Count, Tables, Work},
+    mapping::release,
+    tables::{Count, Tables},
+    work::{Ending, Work},
 };
 
 /// How many flows each new one looks at: enough that they are looked at faster than they come.
 pub const VISITS: u32 = 2;
 /// As [`VISITS`], when room gets scarce.
 pub const VISITS_UNDER_PRESSURE: u32 = 8;
-
-/// Room for the work on a flow that may be over.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Ending {
-    /// Its element of the queue.
-    pub entry: ClockEntry,
-    /// Key of one of its entries.
-    pub key: FlowKey,
-    /// That entry.
-    pub flow: Flow,
-    /// Key of the other one.
-    pub reverse: FlowKey,
-    /// The other one.
-    pub back: Flow,
-    /// Key of its mapping.
-    pub mapping: MappingKey,
-}
 
 /// Reads the entry under `e.key`, and the other one of its flow. False: one of them is missing.
 #[inline(always)]
@@ -127,29 +111,6 @@ pub fn end<T: Tables>(t: &T, e: &mut Ending) {
 fn uncount<T: Tables>(t: &T, payer: u32) {
     t.count_usage(payer, -2, 0);
     t.count(Count::Flows, -2);
-}
-
-/// Gives up an entry's share in its mapping, if it has one. `room`: for the mapping's key.
-#[inline(always)]
-pub fn release<T: Tables>(t: &T, key: &FlowKey, flow: &Flow, room: &mut MappingKey) {
-    if flow.flags & flow_flags::MAPPED == 0 || !t.take_flow_flag(key, flow_flags::MAPPED) {
-        return;
-    }
-    write_mapping_key(key, flow, room);
-    if t.release_mapping(room) {
-        pool::count_port(t, flow.payer, key.protocol, -1);
-    }
-}
-
-/// Writes the key of the mapping that an entry with [`flow_flags::MAPPED`] counts in.
-#[inline(always)]
-pub fn write_mapping_key(key: &FlowKey, flow: &Flow, out: &mut MappingKey) {
-    out.inside = key.src;
-    out.outside = flow.src;
-    out.endpoint = key.endpoint;
-    out.port = key.sport;
-    out.protocol = key.protocol;
-    out.pad = 0;
 }
 
 /// The connection of `w.key` and `w.flow` is over: its port is free at once, its entries stay for what is sent again.

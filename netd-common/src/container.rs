@@ -10,13 +10,16 @@ use crate::{
     fragment::{self, Fragment},
     hairpin, icmp, neighbour,
     packet::{Class, ETHERNET, Headers, Packet, ether_type, parse, protocol},
-    peer,
-    tables::{Next, Route, Step, Tables, Work},
+    peer, publication,
+    subprograms::Subprograms,
+    tables::{Route, Tables},
+    verdict::{Next, Step},
+    work::Work,
 };
 
 /// Judges one packet from the endpoint `dev` behind the veth host end `ifindex`.
 #[inline(always)]
-pub fn from_container<P: Packet, T: Tables>(
+pub fn from_container<P: Packet, T: Subprograms>(
     p: &mut P,
     t: &T,
     ifindex: u32,
@@ -68,7 +71,7 @@ fn gateway<T: Tables>(t: &T, dev: &Device, h: &Headers) -> Addr {
 /// Judges a packet; what is to be done is `w.step`. What begins a flow is not called from here: the kernel's stack is small
 /// and counts whole chains of calls.
 #[inline(always)]
-fn judge<P: Packet, T: Tables>(
+fn judge<P: Packet, T: Subprograms>(
     p: &mut P,
     t: &T,
     ifindex: u32,
@@ -81,7 +84,7 @@ fn judge<P: Packet, T: Tables>(
 
 /// Begins the flow that is to begin, and does what is left to do.
 #[inline(always)]
-fn go_on<P: Packet, T: Tables>(
+fn go_on<P: Packet, T: Subprograms>(
     p: &mut P,
     t: &T,
     dev: &Device,
@@ -111,7 +114,7 @@ fn go_on<P: Packet, T: Tables>(
 }
 
 #[inline(always)]
-fn first_step<P: Packet, T: Tables>(
+fn first_step<P: Packet, T: Subprograms>(
     p: &mut P,
     t: &T,
     ifindex: u32,
@@ -188,7 +191,11 @@ fn first_step<P: Packet, T: Tables>(
     }
     if let Some(peer) = peer {
         let direct = known && !moved;
-        if direct || !publishes || !begin::begins_at_port(&w.h) || peer.endpoint == dev.endpoint {
+        if direct
+            || !publishes
+            || !publication::begins_at_port(&w.h)
+            || peer.endpoint == dev.endpoint
+        {
             peer::translate_direct(p, direct && !error, w)?;
             return peer::to_peer(p, t, dev, peer, [eth[0], eth[1]], w);
         }
@@ -290,13 +297,13 @@ fn to_host_address<P: Packet, T: Tables>(
     dev: &Device,
     w: &mut Work,
 ) -> Result<Step, DropReason> {
-    if begin::meets_publication(t, w) {
+    if publication::meets_publication(t, w) {
         // It must not leave its link (RFC 4291, 2.5.6): the host's stack refuses.
         if !w.h.v4 && w.h.src.is_link_local() {
             return to_host(p, dev);
         }
         w.answer = gateway(t, dev, &w.h);
-        begin::lead_home(t, &mut w.found, dev.network);
+        publication::lead_home(t, &mut w.found, dev.network);
         return Ok(Step::to(Next::BeginPublished, flow_flags::PUBLISHED));
     }
     // Who does not masquerade would appear to the other by its own address, across networks.
@@ -325,7 +332,7 @@ fn to_host<P: Packet>(p: &mut P, dev: &Device) -> Result<Step, DropReason> {
 
 /// Neither a peer nor the host: the outside, if it is one.
 #[inline(always)]
-fn outside<P: Packet, T: Tables>(
+fn outside<P: Packet, T: Subprograms>(
     p: &mut P,
     t: &T,
     dev: &Device,

@@ -5,7 +5,8 @@ use crate::{
     clock,
     lifetime::{self, Pressure, State},
     packet::{Class, Headers, protocol, tcp},
-    tables::{Before, Tables, Work},
+    tables::{Before, Tables},
+    work::Work,
 };
 
 /// Silence after which a flow's packet finds out whether its flow is over: less than any lifetime.

@@ -1,12 +1,14 @@
 //! Sending the packets of flows on.
 
 use crate::{
-    abi::{LOCAL, flow_flags},
+    abi::{LOCAL, LOOPBACK_IFINDEX, flow_flags},
     drop_reason::DropReason,
-    flow, fragment, loopback, mss,
+    flow, fragment, mss,
     packet::{Class, Packet, ether_type},
-    tables::{Next, Step, Tables, Work},
+    tables::Tables,
     translate,
+    verdict::{Next, Step},
+    work::Work,
 };
 
 /// How long a flow remembers its route, nanoseconds: changes of the host are followed while no daemon tells of them, too.
@@ -37,6 +39,22 @@ fn deliver<P: Packet, T: Tables>(p: &mut P, t: &T, w: &Work) -> Result<(), DropR
     Ok(())
 }
 
+/// Where a translated answer goes on to the process that asked. To a loopback address by the loopback device. To another
+/// address of the host's, the source is one too, which the kernel takes from no device without a route already found
+/// (IPv4), unless its `accept_local` says so: that of the network's device does, the loopback device's is the host's.
+#[inline(always)]
+fn to_process<P: Packet>(p: &mut P, w: &Work) -> Result<Step, DropReason> {
+    if !w.h.v4 {
+        p.store(0, &[0; 12]).ok_or(DropReason::Unsupported)?;
+        return Ok(Step::to(Next::Ingress, LOOPBACK_IFINDEX));
+    }
+    Ok(if w.flow.dst.is_loopback() {
+        Step::new(Next::Local)
+    } else {
+        Step::to(Next::Ingress, w.route.ifindex)
+    })
+}
+
 /// Does what is left to do with a packet.
 #[inline(always)]
 pub fn finish<P: Packet, T: Tables>(
@@ -52,7 +70,7 @@ pub fn finish<P: Packet, T: Tables>(
     }
     match w.flow.target {
         0 => Ok(Step::to(Next::Neighbour, w.route.ifindex)),
-        LOCAL => loopback::to_process(p, w),
+        LOCAL => to_process(p, w),
         _ => Ok(Step::to(Next::Peer, w.target.ifindex)),
     }
 }

@@ -8,14 +8,16 @@ use crate::{
     drop_reason::DropReason,
     flow::{locate, was_over},
     packet::Class,
-    pool,
-    tables::{Tables, Work},
+    port_range, publication,
+    subprograms::Subprograms,
+    tables::Tables,
+    work::Work,
 };
 
 /// Whether an inside socket holds the outside port that a packet asks for; it is `w.search.holder` then.
 #[inline(always)]
 pub fn finds_holder<T: Tables>(t: &T, w: &mut Work) -> bool {
-    if w.h.class != Class::Plain || !w.h.has_ports() || !pool::has(t, w.h.dport) {
+    if w.h.class != Class::Plain || !w.h.has_ports() || !port_range::has(t, w.h.dport) {
         return false;
     }
     let port = OutsidePort {
@@ -31,7 +33,7 @@ pub fn finds_holder<T: Tables>(t: &T, w: &mut Work) -> bool {
 /// Joins the sender's flow `w.flow`, as if it had left the host, with the receiver's, as if it came in: `w.flow` leads from
 /// one to the other.
 #[inline(always)]
-pub fn join<T: Tables>(t: &T, w: &mut Work) -> Result<(), DropReason> {
+pub fn join<T: Subprograms>(t: &T, w: &mut Work) -> Result<(), DropReason> {
     if find_other(t, w) && !is_over(t, w) && is_there(t, w) {
         return Ok(());
     }
@@ -95,5 +97,5 @@ pub fn lets_all_in<T: Tables>(t: &T, w: &Work) -> bool {
     };
     t.network(mapping.network)
         .is_some_and(|n| n.flags & network_flags::ENDPOINT_INDEPENDENT != 0)
-        && begin::begins_at_port(&w.h)
+        && publication::begins_at_port(&w.h)
 }

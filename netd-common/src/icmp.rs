@@ -6,7 +6,8 @@ use crate::{
     checksum::{address_sum, fold16, fold32},
     drop_reason::DropReason,
     packet::{Class, ETHERNET, Headers, Packet, protocol},
-    tables::{Tables, Work, forget},
+    tables::Tables,
+    work::{Work, forget},
 };
 
 /// Of the packet, an IPv4 error quotes no more than this: with its own headers not above 576 bytes (RFC 1812, 4.3.2.3).

@@ -2,19 +2,22 @@
 
 use crate::{
     abi::{Flow, flow_flags, seen},
-    clock::{self, write_mapping_key},
+    clock,
     drop_reason::DropReason,
     flow::is_live,
     lifetime::{Pressure, share},
+    mapping::{count_port, write_mapping_key},
     packet::{Class, protocol},
-    pool,
-    tables::{Count, Refused, Tables, Work},
+    port_range::random_port,
+    subprograms::{Subprograms, Written},
+    tables::{Count, Refused, Tables},
+    work::Work,
 };
 
 /// Inserts a flow to an endpoint, under another port of the client where its own cannot be had: the endpoint could not tell two
 /// connections of one client socket apart that ask for its port by different ways.
 #[inline(never)]
-pub fn insert_inward<T: Tables>(t: &T, w: &mut Work) -> Result<(), DropReason> {
+pub fn insert_inward<T: Subprograms>(t: &T, w: &mut Work) -> Result<(), DropReason> {
     make_room(t, w);
     let done = insert_pair(t, w, Pressure::NONE);
     // SCTP's checksum covers the ports and cannot be updated in place.
@@ -27,7 +30,7 @@ pub fn insert_inward<T: Tables>(t: &T, w: &mut Work) -> Result<(), DropReason> {
 
 /// As [`insert_inward`], under another port from the start, where there are any.
 #[inline(never)]
-pub fn insert_elsewhere<T: Tables>(t: &T, w: &mut Work) -> Result<(), DropReason> {
+pub fn insert_elsewhere<T: Subprograms>(t: &T, w: &mut Work) -> Result<(), DropReason> {
     make_room(t, w);
     if w.h.protocol != protocol::SCTP {
         let done = insert_shifted(t, w);
@@ -45,7 +48,7 @@ const PATIENT_SHIFTS: u32 = 12;
 
 /// Inserts the flow with another source port.
 #[inline(always)]
-fn insert_shifted<T: Tables>(t: &T, w: &mut Work) -> Result<(), DropReason> {
+fn insert_shifted<T: Subprograms>(t: &T, w: &mut Work) -> Result<(), DropReason> {
     let settings = t.settings().ok_or(DropReason::FlowConflict)?;
     let first = u32::from(settings.shifted_first);
     if first == 0 {
@@ -56,7 +59,7 @@ fn insert_shifted<T: Tables>(t: &T, w: &mut Work) -> Result<(), DropReason> {
         .wrapping_add(1);
     let mut i = 0;
     while i < SHIFTS {
-        w.flow.sport = pool::random_port(t, first, size);
+        w.flow.sport = random_port(t, first, size);
         let pressure = if i < PATIENT_SHIFTS {
             Pressure::NONE
         } else {
@@ -71,21 +74,14 @@ fn insert_shifted<T: Tables>(t: &T, w: &mut Work) -> Result<(), DropReason> {
     Err(DropReason::FlowConflict)
 }
 
-/// What became of writing a flow's entries.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Written {
-    /// They stand there.
-    New,
-    /// Another CPU has just begun the very same flow, which is `w.flow` now.
-    There,
-    /// Another flow has the same outside addresses and ports.
-    Blocked,
-}
-
 /// Writes both entries of a new flow (`w.key`, `w.flow`, `w.back`), which counts for the endpoint with slot `w.payer`.
 /// `pressure`: how soon a flow that has the same outside addresses and ports must make room.
 #[inline(always)]
-pub fn insert_pair<T: Tables>(t: &T, w: &mut Work, pressure: Pressure) -> Result<(), DropReason> {
+pub fn insert_pair<T: Subprograms>(
+    t: &T,
+    w: &mut Work,
+    pressure: Pressure,
+) -> Result<(), DropReason> {
     let mut written = t.write_pair(w, false)?;
     if written == Written::Blocked {
         let same = t.displace(w, pressure)?;
@@ -99,7 +95,7 @@ pub fn insert_pair<T: Tables>(t: &T, w: &mut Work, pressure: Pressure) -> Result
 
 /// Looks at some flows that may be over, since a new one is to begin.
 #[inline(always)]
-pub fn make_room<T: Tables>(t: &T, w: &mut Work) {
+pub fn make_room<T: Subprograms>(t: &T, w: &mut Work) {
     let visits = if clock::pressure(t, w.payer, w.key.protocol).is_felt() {
         clock::VISITS_UNDER_PRESSURE
     } else {
@@ -152,7 +148,7 @@ pub fn write_pair<T: Tables>(t: &T, w: &mut Work, adopted: bool) -> Result<Writt
     if unused && w.back.flags & flow_flags::MAPPED != 0 {
         write_mapping_key(&w.reverse, &w.back, &mut w.ending.mapping);
         if t.release_mapping(&w.ending.mapping) {
-            pool::count_port(t, payer, w.key.protocol, -1);
+            count_port(t, payer, w.key.protocol, -1);
         }
     }
     if written == Ok(Written::There) {
@@ -160,7 +156,7 @@ pub fn write_pair<T: Tables>(t: &T, w: &mut Work, adopted: bool) -> Result<Writt
         let mapped = w.flow.flags & flow_flags::MAPPED != 0;
         write_mapping_key(&w.key, &w.flow, &mut w.ending.mapping);
         if mapped && t.release_mapping(&w.ending.mapping) {
-            pool::count_port(t, payer, w.key.protocol, -1);
+            count_port(t, payer, w.key.protocol, -1);
         }
         if !t.flow(&w.key, &mut w.flow) {
             return Err(DropReason::NoFlow);

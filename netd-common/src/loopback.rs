@@ -8,16 +8,16 @@ use crate::{
     drop_reason::DropReason,
     flow, forward, fragment, insert,
     packet::{Class, ETHERNET, Packet, parse},
-    socket,
-    tables::{Next, Step, Tables, Work},
+    publication, socket,
+    subprograms::Subprograms,
+    tables::Tables,
+    verdict::{Next, Step},
+    work::Work,
 };
-
-/// Index of the loopback device, in every namespace.
-pub const IFINDEX: u32 = 1;
 
 /// Judges one IP packet that the loopback device received.
 #[inline(always)]
-pub fn from_loopback<P: Packet, T: Tables>(p: &mut P, t: &T, v4: bool, w: &mut Work) -> Step {
+pub fn from_loopback<P: Packet, T: Subprograms>(p: &mut P, t: &T, v4: bool, w: &mut Work) -> Step {
     let step = judge(p, t, v4, w);
     match step.and_then(|step| forward::finish(p, t, step, w)) {
         Ok(step) => step,
@@ -26,7 +26,7 @@ pub fn from_loopback<P: Packet, T: Tables>(p: &mut P, t: &T, v4: bool, w: &mut W
 }
 
 #[inline(always)]
-fn judge<P: Packet, T: Tables>(
+fn judge<P: Packet, T: Subprograms>(
     p: &mut P,
     t: &T,
     v4: bool,
@@ -66,7 +66,8 @@ fn judge<P: Packet, T: Tables>(
 #[inline(never)]
 fn meets_publication<T: Tables>(t: &T, w: &mut Work) -> bool {
     let h = &w.h;
-    if !begin::begins_at_port(h) || !(h.dst.is_loopback() || t.host_address(h.dst).is_some()) {
+    if !publication::begins_at_port(h) || !(h.dst.is_loopback() || t.host_address(h.dst).is_some())
+    {
         return false;
     }
     // Link-local addresses belong to one link, which answers by this device would not name.
@@ -81,7 +82,7 @@ fn meets_publication<T: Tables>(t: &T, w: &mut Work) -> bool {
 
 /// Begins a flow from a process of the host by `w.found`.
 #[inline(always)]
-fn begin<T: Tables>(t: &T, w: &mut Work) -> Result<(), DropReason> {
+fn begin<T: Subprograms>(t: &T, w: &mut Work) -> Result<(), DropReason> {
     prepare(t, w)?;
     if w.step.first != 0 {
         insert::insert_elsewhere(t, w)
@@ -109,7 +110,7 @@ fn prepare<T: Tables>(t: &T, w: &mut Work) -> Result<(), DropReason> {
     }
     w.flow.sport = w.h.sport;
     w.flow.dst = found.addr;
-    w.flow.dport = begin::target_port(found, w.h.dport);
+    w.flow.dport = publication::target_port(found, w.h.dport);
     w.flow.target = found.endpoint;
     w.flow.network = found.network;
     w.flow.flags = flow_flags::INITIATOR | flow_flags::PUBLISHED | flow_flags::LOOPBACK;
@@ -120,20 +121,4 @@ fn prepare<T: Tables>(t: &T, w: &mut Work) -> Result<(), DropReason> {
     let shift = host.is_none_or(|host| host.network != 0);
     w.step = Step::to(Next::BeginPublished, u32::from(shift));
     Ok(())
-}
-
-/// Where a translated answer goes on to the process that asked. To a loopback address by the loopback device. To another
-/// address of the host's, the source is one too, which the kernel takes from no device without a route already found
-/// (IPv4), unless its `accept_local` says so: that of the network's device does, the loopback device's is the host's.
-#[inline(always)]
-pub fn to_process<P: Packet>(p: &mut P, w: &Work) -> Result<Step, DropReason> {
-    if !w.h.v4 {
-        p.store(0, &[0; 12]).ok_or(DropReason::Unsupported)?;
-        return Ok(Step::to(Next::Ingress, IFINDEX));
-    }
-    Ok(if w.flow.dst.is_loopback() {
-        Step::new(Next::Local)
-    } else {
-        Step::to(Next::Ingress, w.route.ifindex)
-    })
 }

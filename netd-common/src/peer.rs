@@ -4,8 +4,10 @@ use crate::{
     abi::{AddressKey, Device, Target, network_flags},
     drop_reason::DropReason,
     packet::Packet,
-    tables::{Next, Step, Tables, Work},
+    tables::Tables,
     translate,
+    verdict::{Next, Step},
+    work::Work,
 };
 
 /// To the endpoint of the same network that the packet is for; `w.step` says by which interface.

@@ -8,14 +8,17 @@ use crate::{
     fragment::{self, Fragment},
     hairpin, mss,
     packet::{Class, Headers, Packet, parse, protocol},
-    pool,
-    tables::{Next, Step, Tables, Work},
+    port_range, publication,
+    subprograms::Subprograms,
+    tables::Tables,
+    verdict::{Next, Step},
+    work::Work,
 };
 
 /// Judges one IP packet that arrived on the uplink `ifindex`; `l3`: offset of its IP header (0 on interfaces without
 /// Ethernet).
 #[inline(always)]
-pub fn from_uplink<P: Packet, T: Tables>(
+pub fn from_uplink<P: Packet, T: Subprograms>(
     p: &mut P,
     t: &T,
     ifindex: u32,
@@ -37,7 +40,7 @@ pub fn from_uplink<P: Packet, T: Tables>(
 }
 
 #[inline(always)]
-fn judge<P: Packet, T: Tables>(
+fn judge<P: Packet, T: Subprograms>(
     p: &mut P,
     t: &T,
     ifindex: u32,
@@ -104,8 +107,12 @@ fn judge<P: Packet, T: Tables>(
 
 /// To an address of the host: a published port, a mapped one, or the host itself.
 #[inline(always)]
-fn to_host_address<T: Tables>(t: &T, host: HostAddress, w: &mut Work) -> Result<Step, DropReason> {
-    if begin::meets_publication(t, w) {
+fn to_host_address<T: Subprograms>(
+    t: &T,
+    host: HostAddress,
+    w: &mut Work,
+) -> Result<Step, DropReason> {
+    if publication::meets_publication(t, w) {
         // A gateway's address is its containers' to ask; a neighbour that has a route to it is not one of them.
         if host.network != 0 {
             return Err(DropReason::NotPublished);
@@ -118,7 +125,7 @@ fn to_host_address<T: Tables>(t: &T, host: HostAddress, w: &mut Work) -> Result<
         begin::begin_published(t, 0, flow_flags::PUBLISHED, w)?;
         return Ok(Step::new(Next::Forward));
     }
-    if w.h.class != Class::Plain || !w.h.has_ports() || !pool::has(t, w.h.dport) {
+    if w.h.class != Class::Plain || !w.h.has_ports() || !port_range::has(t, w.h.dport) {
         return Ok(Step::new(Next::Pass));
     }
     let sockets_are_known = matches!(w.h.protocol, protocol::TCP | protocol::UDP);
@@ -141,7 +148,7 @@ fn to_host_address<T: Tables>(t: &T, host: HostAddress, w: &mut Work) -> Result<
 }
 
 #[inline(always)]
-fn has_socket<T: Tables>(t: &T, w: &mut Work) -> bool {
+fn has_socket<T: Subprograms>(t: &T, w: &mut Work) -> bool {
     w.asked.remote = w.h.src;
     w.asked.remote_port = w.h.sport;
     w.asked.local = w.h.dst;
@@ -167,7 +174,7 @@ fn check_source<T: Tables>(t: &T, h: &Headers) -> Result<(), DropReason> {
 /// Begins the flow of a packet to an endpoint's own address, where the gateway mode of its network or a trusted
 /// uplink lets it in.
 #[inline(never)]
-fn into_network<T: Tables>(
+fn into_network<T: Subprograms>(
     t: &T,
     ifindex: u32,
     number: u32,
@@ -199,8 +206,8 @@ fn into_network<T: Tables>(
         true
     } else {
         // A publication of all the host's addresses says nothing of the endpoint's own.
-        begin::begins_at_port(&w.h)
-            && begin::published_at(t, &w.h.dst, w.h.protocol, w.h.dport, &mut w.found)
+        publication::begins_at_port(&w.h)
+            && publication::published_at(t, &w.h.dst, w.h.protocol, w.h.dport, &mut w.found)
             && w.found.endpoint == endpoint
     };
     if !open {

@@ -14,7 +14,8 @@ use netd_common::{
     addr::Addr,
     drop_reason::DropReason,
     packet::{Headers, protocol},
-    tables::{Asked, Route},
+    tables::Route,
+    work::Asked,
 };
 
 use crate::maps;

@@ -19,7 +19,7 @@ mod lookup;
 mod maps;
 mod skb;
 mod sock;
-mod steps;
+mod subprograms;
 mod verdict;
 
 use aya_ebpf::{
@@ -33,11 +33,14 @@ use netd_common::{
     abi::{FlowKey, HOST_SLOT, MappingKey},
     clock, container,
     drop_reason::DropReason,
-    host, loopback,
+    host, loopback, mapping,
     packet::{ETHERNET, Packet as _, ether_type},
-    pool, resolver,
-    tables::{Next, Step, Tables as _, Work},
+    resolver,
+    subprograms::Subprograms as _,
+    tables::Tables as _,
     uplink,
+    verdict::{Next, Step},
+    work::Work,
 };
 
 use crate::{kernel::Kernel, skb::Skb};
@@ -254,7 +257,7 @@ pub fn end_mapping(context: TcContext) -> i32 {
             size_of::<MappingKey>() as u32,
         )
     };
-    i32::from(read == 0 && pool::give_up(&Kernel(None), &room.search.key))
+    i32::from(read == 0 && mapping::give_up(&Kernel(None), &room.search.key))
 }
 
 /// TC egress of a sandbox's loopback device.

@@ -10,11 +10,13 @@ use netd_common::{
     addr::{Addr, Be16},
     checksum, clock,
     drop_reason::DropReason,
-    insert::{self, Written},
+    insert,
     lifetime::Pressure,
     packet::{Headers, Packet},
     pool,
-    tables::{Asked, Before, Count, Refused, Route, Tables, Work},
+    subprograms::{Subprograms, Written},
+    tables::{Before, Count, Refused, Route, Tables},
+    work::{Asked, Work},
 };
 
 /// A packet; the payload of a segment when it is to be cut, else 0.
@@ -240,9 +242,6 @@ impl Tables for Maps {
     fn free_port(&self, port: &OutsidePort) -> bool {
         self.ports.borrow_mut().remove(port).is_some()
     }
-    fn has_socket(&self, w: &mut Work) -> bool {
-        self.sockets.contains(&w.asked)
-    }
     fn exempt(&self, addr: Addr) -> bool {
         self.exempt.contains(&addr)
     }
@@ -279,21 +278,6 @@ impl Tables for Maps {
     fn pop_clock(&self, out: &mut ClockEntry) -> bool {
         let popped = self.clock.borrow_mut().pop_front();
         popped.map(|entry| *out = entry).is_some()
-    }
-    fn visit(&self, w: &mut Work) -> bool {
-        clock::visit(self, w)
-    }
-    fn write_pair(&self, w: &mut Work, adopted: bool) -> Result<Written, DropReason> {
-        insert::write_pair(self, w, adopted)
-    }
-    fn displace(&self, w: &mut Work, pressure: Pressure) -> Result<bool, DropReason> {
-        insert::displace(self, w, pressure)
-    }
-    fn undo_mapping(&self, w: &mut Work) {
-        pool::undo_mapping(self, w);
-    }
-    fn try_port(&self, w: &mut Work, number: u32) -> bool {
-        pool::try_port(self, w, number)
     }
     fn fragment(&self, key: &FragmentKey) -> Option<FragmentPorts> {
         self.fragments.borrow().get(key).copied()
@@ -352,5 +336,26 @@ impl Tables for Maps {
         let mut n = self.random.borrow_mut();
         *n = n.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         *n
+    }
+}
+
+impl Subprograms for Maps {
+    fn visit(&self, w: &mut Work) -> bool {
+        clock::visit(self, w)
+    }
+    fn write_pair(&self, w: &mut Work, adopted: bool) -> Result<Written, DropReason> {
+        insert::write_pair(self, w, adopted)
+    }
+    fn displace(&self, w: &mut Work, pressure: Pressure) -> Result<bool, DropReason> {
+        insert::displace(self, w, pressure)
+    }
+    fn undo_mapping(&self, w: &mut Work) {
+        pool::undo_mapping(self, w);
+    }
+    fn try_port(&self, w: &mut Work, number: u32) -> bool {
+        pool::try_port(self, w, number)
+    }
+    fn has_socket(&self, w: &mut Work) -> bool {
+        self.sockets.contains(&w.asked)
     }
 }

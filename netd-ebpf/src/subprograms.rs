@@ -1,15 +1,16 @@
-//! Steps that the verifier checks once, by themselves, however often they are called (global functions, Linux 5.6): what
-//! begins a flow tries many ports in a loop. They find this CPU's work space by themselves: of a pointer to it that is an argument, Linux
-//! before 6.2 does not know that it points into a map, and refuses it as a key.
+//! The subprograms: BPF global functions (Linux 5.6), which the verifier checks once, by themselves, however often they are
+//! called; what begins a flow tries many ports in a loop. They look up this CPU's work space by themselves: of a pointer to it
+//! that is an argument, Linux before 6.2 does not know that it points into a map, and refuses it as a key.
 
 use aya_ebpf::{bindings::__sk_buff, programs::TcContext};
 use netd_common::{
     clock,
     drop_reason::DropReason,
-    insert::{self, Written},
+    insert,
     lifetime::Pressure,
     pool,
-    tables::Work,
+    subprograms::{Subprograms, Written},
+    work::Work,
 };
 
 use crate::{kernel::Kernel, lookup, maps};
@@ -24,11 +25,11 @@ const BLOCKED: u32 = 1 << 18;
 fn room() -> Option<&'static mut Work> {
     let room = maps::SCRATCH.get_ptr_mut(0)?;
     // SAFETY: the entry has one user at a time, see `scratch`; that one has lent it (`lend`) and does not touch it before
-    // the step returns.
+    // the subprogram returns.
     Some(unsafe { &mut *room })
 }
 
-/// Tells the compiler that a step reads and writes the work space, of which it sees no pointer go there.
+/// Tells the compiler that a subprogram reads and writes the work space, of which it sees no pointer go there.
 #[inline(always)]
 fn lend(w: &mut Work) {
     core::hint::black_box(w);
@@ -39,55 +40,53 @@ fn reason<T>(number: u32) -> Result<T, DropReason> {
     Err(DropReason::from_number(number).unwrap_or(DropReason::Unsupported))
 }
 
-/// [`clock::visit`].
-#[inline(always)]
-pub fn visit(w: &mut Work) -> bool {
-    lend(w);
-    step_visit() == YES
-}
-
-/// [`insert::write_pair`].
-#[inline(always)]
-pub fn write_pair(w: &mut Work, adopted: bool) -> Result<Written, DropReason> {
-    lend(w);
-    match step_write_pair(u32::from(adopted)) {
-        YES => Ok(Written::New),
-        NO => Ok(Written::There),
-        BLOCKED => Ok(Written::Blocked),
-        refused => reason(refused),
+impl Subprograms for Kernel<'_> {
+    #[inline(always)]
+    fn visit(&self, w: &mut Work) -> bool {
+        lend(w);
+        step_visit() == YES
     }
-}
 
-/// [`insert::displace`].
-#[inline(always)]
-pub fn displace(w: &mut Work, pressure: Pressure) -> Result<bool, DropReason> {
-    lend(w);
-    match step_displace(pressure.shift()) {
-        YES => Ok(true),
-        NO => Ok(false),
-        refused => reason(refused),
+    #[inline(always)]
+    fn write_pair(&self, w: &mut Work, adopted: bool) -> Result<Written, DropReason> {
+        lend(w);
+        match step_write_pair(u32::from(adopted)) {
+            YES => Ok(Written::New),
+            NO => Ok(Written::There),
+            BLOCKED => Ok(Written::Blocked),
+            refused => reason(refused),
+        }
     }
-}
 
-/// [`pool::try_port`].
-#[inline(always)]
-pub fn try_port(w: &mut Work, number: u32) -> bool {
-    lend(w);
-    step_try_port(number) == YES
-}
+    #[inline(always)]
+    fn displace(&self, w: &mut Work, pressure: Pressure) -> Result<bool, DropReason> {
+        lend(w);
+        match step_displace(pressure.shift()) {
+            YES => Ok(true),
+            NO => Ok(false),
+            refused => reason(refused),
+        }
+    }
 
-/// [`pool::undo_mapping`].
-#[inline(always)]
-pub fn undo_mapping(w: &mut Work) {
-    lend(w);
-    step_undo_mapping();
-}
+    #[inline(always)]
+    fn try_port(&self, w: &mut Work, number: u32) -> bool {
+        lend(w);
+        step_try_port(number) == YES
+    }
 
-/// [`lookup::has_socket`].
-#[inline(always)]
-pub fn has_socket(context: &TcContext, w: &mut Work) -> bool {
-    lend(w);
-    step_has_socket(context.skb.skb) == YES
+    #[inline(always)]
+    fn undo_mapping(&self, w: &mut Work) {
+        lend(w);
+        step_undo_mapping();
+    }
+
+    #[inline(always)]
+    fn has_socket(&self, w: &mut Work) -> bool {
+        self.0.is_some_and(|context| {
+            lend(w);
+            step_has_socket(context.skb.skb) == YES
+        })
+    }
 }
 
 #[inline(always)]
