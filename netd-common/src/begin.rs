@@ -2,6 +2,7 @@
 
 use crate::{
     abi::{Device, LOCAL, flow_flags, network_flags},
+    addr::{Addr, Be16},
     drop_reason::DropReason,
     flow::{locate, write_key},
     insert::{insert_inward, insert_pair, make_room},
@@ -35,6 +36,28 @@ pub fn masquerades(dev: &Device, v4: bool) -> bool {
     dev.flags & wanted != 0
 }
 
+/// Sets where the packets of the new flow go, from the packet's own source.
+#[inline(always)]
+fn set_destination(w: &mut Work, dst: Addr, dport: Be16, target: u32, network: u32) {
+    w.flow.src = w.h.src;
+    w.flow.sport = w.h.sport;
+    w.flow.dst = dst;
+    w.flow.dport = dport;
+    w.flow.target = target;
+    w.flow.network = network;
+}
+
+/// Sets where the answers go: to the packet's sender, from the address that it asked.
+#[inline(always)]
+fn set_answers(w: &mut Work, target: u32, network: u32) {
+    w.back.src = w.h.dst;
+    w.back.sport = w.h.dport;
+    w.back.dst = w.h.src;
+    w.back.dport = w.h.sport;
+    w.back.target = target;
+    w.back.network = network;
+}
+
 /// Begins a flow of an endpoint to the outside, along `w.route`. `w.key` is the packet's. `flags`: further
 /// [`flow_flags`].
 #[inline(always)]
@@ -65,22 +88,13 @@ fn prepare_outgoing<T: Tables>(
     w: &mut Work,
 ) -> Result<(), DropReason> {
     write_key(&w.h, dev.endpoint, &mut w.key);
-    w.flow.src = w.h.src;
-    w.flow.sport = w.h.sport;
-    w.flow.dst = w.h.dst;
-    w.flow.dport = w.h.dport;
-    w.flow.target = 0;
-    w.flow.network = 0;
+    let (dst, dport) = (w.h.dst, w.h.dport);
+    set_destination(w, dst, dport, 0, 0);
     w.flow.flags = flow_flags::INITIATOR | flags;
     w.flow.ifindex = w.route.ifindex;
     w.flow.mtu = w.route.mtu;
     w.flow.next_hop = w.route.next_hop;
-    w.back.src = w.h.dst;
-    w.back.sport = w.h.dport;
-    w.back.dst = w.h.src;
-    w.back.dport = w.h.sport;
-    w.back.target = dev.endpoint;
-    w.back.network = dev.network;
+    set_answers(w, dev.endpoint, dev.network);
     w.back.flags = flags & flow_flags::HAIRPIN;
     if !masquerades(dev, w.h.v4) || t.exempt(w.h.dst) {
         return Ok(());
@@ -148,12 +162,13 @@ fn prepare_mapped<T: Tables>(t: &T, w: &mut Work) -> Result<(), DropReason> {
         .hold_mapping(&w.search.holder)
         .ok_or(DropReason::Unsolicited)?;
     let holder = w.search.holder;
-    w.flow.src = w.h.src;
-    w.flow.sport = w.h.sport;
-    w.flow.dst = holder.inside;
-    w.flow.dport = holder.port;
-    w.flow.target = holder.endpoint;
-    w.flow.network = mapping.network;
+    set_destination(
+        w,
+        holder.inside,
+        holder.port,
+        holder.endpoint,
+        mapping.network,
+    );
     // From an address of the host's own: the other end is an endpoint behind it.
     let hairpin = if t.host_address(w.h.src).is_some() {
         flow_flags::HAIRPIN
@@ -192,12 +207,8 @@ fn prepare_identity<T: Tables>(
     endpoint: u32,
     w: &mut Work,
 ) -> Result<(), DropReason> {
-    w.flow.src = w.h.src;
-    w.flow.sport = w.h.sport;
-    w.flow.dst = w.h.dst;
-    w.flow.dport = w.h.dport;
-    w.flow.target = endpoint;
-    w.flow.network = network;
+    let (dst, dport) = (w.h.dst, w.h.dport);
+    set_destination(w, dst, dport, endpoint, network);
     w.flow.flags = flow_flags::INITIATOR;
     w.back.flags = 0;
     begin_inward(t, 0, w)
@@ -223,11 +234,7 @@ pub fn begin_inward<T: Tables>(t: &T, sender_network: u32, w: &mut Work) -> Resu
             w.back.flags |= flow_flags::INBOUND;
         }
     }
-    w.back.src = w.h.dst;
-    w.back.sport = w.h.dport;
-    w.back.dst = w.h.src;
-    w.back.dport = w.h.sport;
-    w.back.target = w.key.endpoint;
-    w.back.network = sender_network;
+    let sender = w.key.endpoint;
+    set_answers(w, sender, sender_network);
     Ok(())
 }

@@ -30,7 +30,7 @@ use aya_ebpf::{
     programs::TcContext,
 };
 use netd_common::{
-    abi::{FlowKey, HOST_SLOT, MappingKey},
+    abi::HOST_SLOT,
     clock, container,
     drop_reason::DropReason,
     host, loopback, mapping,
@@ -218,23 +218,33 @@ pub fn reclaim(_context: TcContext) -> i32 {
     i as i32
 }
 
+/// Reads what the packet consists of behind its Ethernet header. False: it is too short.
+///
+/// # Safety
+/// Any bytes must be a valid `K`.
+#[inline(always)]
+unsafe fn read_key<K>(context: &TcContext, key: &mut K) -> bool {
+    // SAFETY: the helper writes the whole key or fails.
+    unsafe {
+        bpf_skb_load_bytes(
+            context.as_ptr(),
+            ETHERNET,
+            (&raw mut *key).cast(),
+            size_of::<K>() as u32,
+        ) == 0
+    }
+}
+
 /// Ends the flow whose key (`FlowKey`) the packet consists of, behind an Ethernet header; the daemon runs it. Returns 1 if there was one.
 #[classifier]
 pub fn end_flow(context: TcContext) -> i32 {
     let Some(room) = scratch() else {
         return 0;
     };
-    // SAFETY: the helper writes the key, of which any bytes are valid, or fails.
-    let read = unsafe {
-        bpf_skb_load_bytes(
-            context.as_ptr(),
-            ETHERNET,
-            (&raw mut room.ending.key).cast(),
-            size_of::<FlowKey>() as u32,
-        )
-    };
+    // SAFETY: any bytes are a valid key.
+    let read = unsafe { read_key(&context, &mut room.ending.key) };
     let kernel = Kernel(None);
-    if read != 0 || !kernel.flow(&room.ending.key, &mut room.ending.flow) {
+    if !read || !kernel.flow(&room.ending.key, &mut room.ending.flow) {
         return 0;
     }
     clock::end(&kernel, &mut room.ending);
@@ -248,16 +258,9 @@ pub fn end_mapping(context: TcContext) -> i32 {
     let Some(room) = scratch() else {
         return 0;
     };
-    // SAFETY: as in `end_flow`.
-    let read = unsafe {
-        bpf_skb_load_bytes(
-            context.as_ptr(),
-            ETHERNET,
-            (&raw mut room.search.key).cast(),
-            size_of::<MappingKey>() as u32,
-        )
-    };
-    i32::from(read == 0 && mapping::give_up(&Kernel(None), &room.search.key))
+    // SAFETY: any bytes are a valid key.
+    let read = unsafe { read_key(&context, &mut room.search.key) };
+    i32::from(read && mapping::give_up(&Kernel(None), &room.search.key))
 }
 
 /// TC egress of a sandbox's loopback device.
