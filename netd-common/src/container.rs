@@ -4,11 +4,13 @@
 use crate::{
     abi::{AddressKey, Device, Publication, flow_flags, network_flags},
     addr::Addr,
-    begin,
+    conntrack::{create, lookup},
     drop_reason::DropReason,
-    flow, forward,
+    forward,
     fragment::{self, Fragment},
-    hairpin, icmp, neighbour,
+    icmp,
+    nat::hairpin,
+    neighbour,
     packet::{Class, ETHERNET, Headers, Packet, ether_type, parse, protocol},
     peer, publication,
     subprograms::Subprograms,
@@ -92,18 +94,18 @@ fn go_on<P: Packet, T: Subprograms>(
 ) -> Result<Step, DropReason> {
     let mut step = w.step;
     let begun = match step.next {
-        Next::BeginOutgoing => begin::begin_outgoing(t, dev, step.first, w),
-        Next::BeginPublished => begin::begin_published(t, dev.network, step.first, w),
+        Next::CreateOutgoing => create::create_outgoing(t, dev, step.first, w),
+        Next::CreatePublished => create::create_published(t, dev.network, step.first, w),
         _ => Ok(()),
     };
-    if step.next == Next::BeginPublished && step.first & flow_flags::DIRECT != 0 {
+    if step.next == Next::CreatePublished && step.first & flow_flags::DIRECT != 0 {
         // A neighbour is reached whether there is room to remember it or not.
         peer::translate_direct(p, begun.is_ok(), w)?;
         peer::to_neighbour(p, t, dev, w)?;
         return Ok(w.step);
     }
     begun?;
-    if matches!(step.next, Next::BeginOutgoing | Next::BeginPublished) {
+    if matches!(step.next, Next::CreateOutgoing | Next::CreatePublished) {
         step = Step::new(Next::Forward);
     }
     let of_flow = matches!(step.next, Next::Forward | Next::Error);
@@ -176,7 +178,7 @@ fn first_step<P: Packet, T: Subprograms>(
         false
     } else {
         match fragment::ports(t, &mut w.h, dev.endpoint, dev.slot) {
-            Fragment::Whole => flow::find(t, w, dev.endpoint),
+            Fragment::Whole => lookup::find(t, w, dev.endpoint),
 
             Fragment::Again => return Ok(Step::to(Next::Again, ifindex)),
             Fragment::Missed => false,
@@ -184,7 +186,7 @@ fn first_step<P: Packet, T: Subprograms>(
     };
     let mut moved = false;
     if known && w.flow.flags & flow_flags::DIRECT == 0 {
-        if forward::find_way(t, dev.gateway_ifindex, w)? {
+        if forward::find_route(t, dev.gateway_ifindex, w)? {
             return Ok(Step::new(if error { Next::Error } else { Next::Forward }));
         }
         moved = true;
@@ -193,7 +195,7 @@ fn first_step<P: Packet, T: Subprograms>(
         let direct = known && !moved;
         if direct
             || !publishes
-            || !publication::begins_at_port(&w.h)
+            || !publication::may_create_at_port(&w.h)
             || peer.endpoint == dev.endpoint
         {
             peer::translate_direct(p, direct && !error, w)?;
@@ -207,7 +209,7 @@ fn first_step<P: Packet, T: Subprograms>(
             first_port: w.h.dport.get(),
             target_port: w.h.dport.get(),
         };
-        return Ok(Step::to(Next::BeginPublished, flow_flags::DIRECT));
+        return Ok(Step::to(Next::CreatePublished, flow_flags::DIRECT));
     }
     match t.host_address(w.h.dst) {
         Some(host) if host.flags & network_flags::INTERNAL != 0 => Err(DropReason::Internal),
@@ -286,7 +288,7 @@ fn error_of_flow<P: Packet, T: Tables>(
     if w.inner.dst != w.h.src {
         return Err(DropReason::SpoofedAddress);
     }
-    Ok(tracked && w.inner.src == w.h.dst && flow::find_inner(t, w, dev.endpoint))
+    Ok(tracked && w.inner.src == w.h.dst && lookup::find_inner(t, w, dev.endpoint))
 }
 
 /// To an address of the host: a published port (hairpin), or the host itself.
@@ -297,27 +299,27 @@ fn to_host_address<P: Packet, T: Tables>(
     dev: &Device,
     w: &mut Work,
 ) -> Result<Step, DropReason> {
-    if publication::meets_publication(t, w) {
+    if publication::matches_publication(t, w) {
         // It must not leave its link (RFC 4291, 2.5.6): the host's stack refuses.
         if !w.h.v4 && w.h.src.is_link_local() {
             return to_host(p, dev);
         }
         w.answer = gateway(t, dev, &w.h);
-        publication::lead_home(t, &mut w.found, dev.network);
-        return Ok(Step::to(Next::BeginPublished, flow_flags::PUBLISHED));
+        publication::resolve_home(t, &mut w.found, dev.network);
+        return Ok(Step::to(Next::CreatePublished, flow_flags::PUBLISHED));
     }
     // Who does not masquerade would appear to the other by its own address, across networks.
-    if begin::begins(&w.h)
-        && begin::masquerades(dev, w.h.v4)
+    if create::may_create(&w.h)
+        && create::masquerades(dev, w.h.v4)
         && !t.exempt(w.h.dst)
-        && hairpin::finds_holder(t, w)
+        && hairpin::find_holder(t, w)
     {
         // From the very address that it asks for.
         w.route = Route {
             source: w.h.dst,
             ..Route::default()
         };
-        return Ok(Step::to(Next::BeginOutgoing, flow_flags::HAIRPIN));
+        return Ok(Step::to(Next::CreateOutgoing, flow_flags::HAIRPIN));
     }
     to_host(p, dev)
 }
@@ -369,7 +371,7 @@ fn outside<P: Packet, T: Subprograms>(
     if h.class == Class::LaterFragment {
         return Err(DropReason::Fragment);
     }
-    if !begin::begins(h) && !moved {
+    if !create::may_create(h) && !moved {
         return Err(DropReason::NoFlow);
     }
     // What goes no further needs no flow.
@@ -379,5 +381,5 @@ fn outside<P: Packet, T: Subprograms>(
     w.flow.dst = h.dst;
     w.flow.flags = 0;
     forward::route(t, dev.gateway_ifindex, w)?;
-    Ok(Step::new(Next::BeginOutgoing))
+    Ok(Step::new(Next::CreateOutgoing))
 }

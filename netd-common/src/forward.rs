@@ -2,11 +2,12 @@
 
 use crate::{
     abi::{LOCAL, LOOPBACK_IFINDEX, flow_flags},
+    conntrack::lookup,
     drop_reason::DropReason,
-    flow, fragment, mss,
+    fragment, mss,
+    nat::translate,
     packet::{Class, Packet, ether_type},
     tables::Tables,
-    translate,
     verdict::{Next, Step},
     work::Work,
 };
@@ -79,7 +80,7 @@ pub fn finish<P: Packet, T: Tables>(
 /// False: the flow's source address or uplink is not right any more, or an address that was the host's is not, or the reverse;
 /// it was ended, and the packet begins another.
 #[inline(always)]
-pub fn find_way<T: Tables>(t: &T, ifindex: u32, w: &mut Work) -> Result<bool, DropReason> {
+pub fn find_route<T: Tables>(t: &T, ifindex: u32, w: &mut Work) -> Result<bool, DropReason> {
     let generation = t.settings().map_or(0, |s| s.generation);
     if w.flow.target != 0 || w.flow.flags & flow_flags::HAIRPIN != 0 {
         // Where a process of the host gets its answers.
@@ -96,7 +97,7 @@ pub fn find_way<T: Tables>(t: &T, ifindex: u32, w: &mut Work) -> Result<bool, Dr
         w.limit = w.flow.mtu;
         return Ok(true);
     }
-    look_again(t, ifindex, generation, w)
+    reroute(t, ifindex, generation, w)
 }
 
 /// Whether the address by which two endpoints speak with each other is still the host's; else their flow was ended.
@@ -113,7 +114,7 @@ fn keeps_address<T: Tables>(t: &T, generation: u32, w: &mut Work) -> bool {
         let kept =
             t.host_address(asked).is_some() && (!source || t.host_address(w.flow.src).is_some());
         if !kept {
-            flow::end(t, w);
+            lookup::end(t, w);
             return false;
         }
     }
@@ -122,7 +123,7 @@ fn keeps_address<T: Tables>(t: &T, generation: u32, w: &mut Work) -> bool {
 }
 
 #[inline(never)]
-fn look_again<T: Tables>(
+fn reroute<T: Tables>(
     t: &T,
     ifindex: u32,
     generation: u32,
@@ -138,7 +139,7 @@ fn look_again<T: Tables>(
         if w.h.class == Class::Error {
             return Err(DropReason::NoFlow);
         }
-        flow::end(t, w);
+        lookup::end(t, w);
         return Ok(false);
     }
     let now = t.now();

@@ -4,9 +4,9 @@
 
 use crate::{
     abi::{LOCAL, Publication, flow_flags},
-    begin,
+    conntrack::{create, insert, lookup},
     drop_reason::DropReason,
-    flow, forward, fragment, insert,
+    forward, fragment,
     packet::{Class, ETHERNET, Packet, parse},
     publication, socket,
     subprograms::Subprograms,
@@ -41,17 +41,17 @@ fn judge<P: Packet, T: Subprograms>(
     if w.h.class == Class::Error {
         let ours = parse(p, w.h.l4 + 8, v4, true, &mut w.inner).is_ok()
             && w.inner.src == w.h.dst
-            && flow::find_inner(t, w, LOCAL);
+            && lookup::find_inner(t, w, LOCAL);
         return Ok(Step::new(if ours { Next::Error } else { Next::Pass }));
     }
     if !fragment::ports_in_order(t, &mut w.h, LOCAL) {
         return Ok(Step::new(Next::Pass));
     }
-    if flow::find(t, w, LOCAL) {
+    if lookup::find(t, w, LOCAL) {
         w.payer = w.target.slot;
         return Ok(Step::new(Next::Forward));
     }
-    if !meets_publication(t, w) {
+    if !matches_publication(t, w) {
         return Ok(Step::new(Next::Pass));
     }
     match begin(t, w) {
@@ -64,9 +64,10 @@ fn judge<P: Packet, T: Subprograms>(
 
 /// Whether the packet is for a published port, `w.found` then.
 #[inline(never)]
-fn meets_publication<T: Tables>(t: &T, w: &mut Work) -> bool {
+fn matches_publication<T: Tables>(t: &T, w: &mut Work) -> bool {
     let h = &w.h;
-    if !publication::begins_at_port(h) || !(h.dst.is_loopback() || t.host_address(h.dst).is_some())
+    if !publication::may_create_at_port(h)
+        || !(h.dst.is_loopback() || t.host_address(h.dst).is_some())
     {
         return false;
     }
@@ -85,9 +86,9 @@ fn meets_publication<T: Tables>(t: &T, w: &mut Work) -> bool {
 fn begin<T: Subprograms>(t: &T, w: &mut Work) -> Result<(), DropReason> {
     prepare(t, w)?;
     if w.step.first != 0 {
-        insert::insert_elsewhere(t, w)
+        insert::insert_with_other_port(t, w)
     } else {
-        insert::insert_inward(t, w)
+        insert::insert_inbound(t, w)
     }
 }
 
@@ -114,11 +115,11 @@ fn prepare<T: Tables>(t: &T, w: &mut Work) -> Result<(), DropReason> {
     w.flow.target = found.endpoint;
     w.flow.network = found.network;
     w.flow.flags = flow_flags::INITIATOR | flow_flags::PUBLISHED | flow_flags::LOOPBACK;
-    w.back.flags = flow_flags::PUBLISHED | flow_flags::LOOPBACK;
-    begin::begin_inward(t, 0, w)?;
+    w.reply.flags = flow_flags::PUBLISHED | flow_flags::LOOPBACK;
+    create::prepare_inbound(t, 0, w)?;
     // From a gateway's address the host's processes also speak with endpoints directly, without a flow: their ports must
     // not be met.
     let shift = host.is_none_or(|host| host.network != 0);
-    w.step = Step::to(Next::BeginPublished, u32::from(shift));
+    w.step = Step::to(Next::CreatePublished, u32::from(shift));
     Ok(())
 }

@@ -3,9 +3,9 @@
 use crate::{
     abi::{AddressKey, Device, Target, network_flags},
     drop_reason::DropReason,
+    nat::translate,
     packet::Packet,
     tables::Tables,
-    translate,
     verdict::{Next, Step},
     work::Work,
 };

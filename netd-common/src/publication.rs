@@ -10,7 +10,7 @@ use crate::{
 
 /// Whether a packet to a port may begin a flow.
 #[inline(always)]
-pub fn begins_at_port(h: &Headers) -> bool {
+pub fn may_create_at_port(h: &Headers) -> bool {
     let begins = match h.protocol {
         protocol::TCP => h.is_first_syn(),
         number => protocol::has_ports(number),
@@ -20,8 +20,8 @@ pub fn begins_at_port(h: &Headers) -> bool {
 
 /// Whether a packet to an address of the host meets a publication, and may begin a flow by it; it is `w.found` then.
 #[inline(always)]
-pub fn meets_publication<T: Tables>(t: &T, w: &mut Work) -> bool {
-    begins_at_port(&w.h)
+pub fn matches_publication<T: Tables>(t: &T, w: &mut Work) -> bool {
+    may_create_at_port(&w.h)
         && published(t, &w.h.dst, w.h.protocol, w.h.dport, &mut w.found)
         && w.found.addr.is_v4() == w.h.v4
 }
@@ -60,7 +60,7 @@ pub fn published<T: Tables>(
 
 /// Leads the publication to the sandbox's endpoint on the client's own network, if it has one there.
 #[inline(always)]
-pub fn lead_home<T: Tables>(t: &T, found: &mut Publication, network: u32) {
+pub fn resolve_home<T: Tables>(t: &T, found: &mut Publication, network: u32) {
     let key = HomeKey {
         endpoint: found.endpoint,
         network,

@@ -2,13 +2,15 @@
 
 use crate::{
     abi::{AddressKey, HOST_SLOT, HostAddress, flow_flags, network_flags},
-    begin, container,
+    conntrack::{create, lookup},
+    container,
     drop_reason::DropReason,
-    flow, forward,
+    forward,
     fragment::{self, Fragment},
-    hairpin, mss,
+    mss,
+    nat::{hairpin, port_range},
     packet::{Class, Headers, Packet, parse, protocol},
-    port_range, publication,
+    publication,
     subprograms::Subprograms,
     tables::Tables,
     verdict::{Next, Step},
@@ -72,13 +74,13 @@ fn judge<P: Packet, T: Subprograms>(
             };
         }
         // The packet inside left with an address of the host: the error must come back to that one.
-        if w.inner.src == w.h.dst && flow::find_inner(t, w, 0) {
+        if w.inner.src == w.h.dst && lookup::find_inner(t, w, 0) {
             check_source(t, &w.h)?;
             return Ok(Step::new(Next::Error));
         }
     } else {
         match fragment::ports(t, &mut w.h, 0, HOST_SLOT) {
-            Fragment::Whole if flow::find(t, w, 0) => {
+            Fragment::Whole if lookup::find(t, w, 0) => {
                 // Between two endpoints behind the host's addresses: nobody outside has these.
                 if w.flow.flags & flow_flags::HAIRPIN != 0 {
                     return Err(DropReason::SpoofedAddress);
@@ -112,7 +114,7 @@ fn to_host_address<T: Subprograms>(
     host: HostAddress,
     w: &mut Work,
 ) -> Result<Step, DropReason> {
-    if publication::meets_publication(t, w) {
+    if publication::matches_publication(t, w) {
         // A gateway's address is its containers' to ask; a neighbour that has a route to it is not one of them.
         if host.network != 0 {
             return Err(DropReason::NotPublished);
@@ -122,7 +124,7 @@ fn to_host_address<T: Subprograms>(
             return Ok(Step::new(Next::Pass));
         }
         check_source(t, &w.h)?;
-        begin::begin_published(t, 0, flow_flags::PUBLISHED, w)?;
+        create::create_published(t, 0, flow_flags::PUBLISHED, w)?;
         return Ok(Step::new(Next::Forward));
     }
     if w.h.class != Class::Plain || !w.h.has_ports() || !port_range::has(t, w.h.dport) {
@@ -132,10 +134,10 @@ fn to_host_address<T: Subprograms>(
     if sockets_are_known && has_socket(t, w) {
         return Ok(Step::new(Next::Pass));
     }
-    let held = hairpin::finds_holder(t, w);
-    if held && hairpin::lets_all_in(t, w) {
+    let held = hairpin::find_holder(t, w);
+    if held && hairpin::is_endpoint_independent(t, w) {
         check_source(t, &w.h)?;
-        begin::begin_mapped(t, w)?;
+        create::create_mapped(t, w)?;
         return Ok(Step::new(Next::Forward));
     }
     // An answer of the host's would end what the other side is about to open (RFC 5382, REQ-4). But the port may be in use by
@@ -149,11 +151,11 @@ fn to_host_address<T: Subprograms>(
 
 #[inline(always)]
 fn has_socket<T: Subprograms>(t: &T, w: &mut Work) -> bool {
-    w.asked.remote = w.h.src;
-    w.asked.remote_port = w.h.sport;
-    w.asked.local = w.h.dst;
-    w.asked.local_port = w.h.dport;
-    w.asked.protocol = w.h.protocol;
+    w.socket.remote = w.h.src;
+    w.socket.remote_port = w.h.sport;
+    w.socket.local = w.h.dst;
+    w.socket.local_port = w.h.dport;
+    w.socket.protocol = w.h.protocol;
     t.has_socket(w)
 }
 
@@ -200,13 +202,13 @@ fn into_network<T: Subprograms>(
     };
     let endpoint = t.target(&key).ok_or(DropReason::NoEndpoint)?.endpoint;
     let open = if unprotected || (routed && w.h.class == Class::Echo) {
-        if !begin::begins(&w.h) {
+        if !create::may_create(&w.h) {
             return Err(DropReason::NoFlow);
         }
         true
     } else {
         // A publication of all the host's addresses says nothing of the endpoint's own.
-        publication::begins_at_port(&w.h)
+        publication::may_create_at_port(&w.h)
             && publication::published_at(t, &w.h.dst, w.h.protocol, w.h.dport, &mut w.found)
             && w.found.endpoint == endpoint
     };
@@ -218,5 +220,5 @@ fn into_network<T: Subprograms>(
     if !w.h.v4 && w.h.src.is_link_local() {
         return Err(DropReason::SpoofedAddress);
     }
-    begin::begin_identity(t, number, endpoint, w)
+    create::create_untranslated(t, number, endpoint, w)
 }

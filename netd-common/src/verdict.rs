@@ -47,9 +47,9 @@ pub enum Next {
     /// It is an ICMP error about a packet of the other direction of `Work::flow`.
     Error,
     /// It begins a flow to the outside along `Work::route`, with these further [`crate::abi::flow_flags`].
-    BeginOutgoing,
+    CreateOutgoing,
     /// It begins a flow by the publication `Work::found`.
-    BeginPublished,
+    CreatePublished,
     /// [`Verdict::Again`].
     Again,
     /// [`Verdict::Neighbour`], with the next hop of `Work::route`.
@@ -99,7 +99,7 @@ impl Step {
             Next::Local => Verdict::Local,
             Next::Back => Verdict::Back(self.first, reason(self.second)),
             Next::Drop => return Err(reason(self.first)),
-            Next::Forward | Next::Error | Next::BeginOutgoing | Next::BeginPublished => {
+            Next::Forward | Next::Error | Next::CreateOutgoing | Next::CreatePublished => {
                 return Err(DropReason::Unsupported);
             }
         })

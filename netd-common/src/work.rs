@@ -10,7 +10,7 @@ use crate::{
 
 /// A packet that arrives at a socket.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-pub struct Asked {
+pub struct SocketTuple {
     /// Source address.
     pub remote: Addr,
     /// Destination address.
@@ -35,7 +35,7 @@ pub struct Ending {
     /// Key of the other one.
     pub reverse: FlowKey,
     /// The other one.
-    pub back: Flow,
+    pub reply: Flow,
     /// Key of its mapping.
     pub mapping: MappingKey,
 }
@@ -77,7 +77,7 @@ pub struct Work {
     /// The packet's flow.
     pub flow: Flow,
     /// The answers' entry.
-    pub back: Flow,
+    pub reply: Flow,
     /// A flow that is looked at because it may be over.
     pub ending: Ending,
     /// The search for an outside port.
@@ -87,7 +87,7 @@ pub struct Work {
     /// What the packet found in the flow that was noted last.
     pub before: Before,
     /// What a socket of the host is looked for by (`Subprograms::has_socket`).
-    pub asked: Asked,
+    pub socket: SocketTuple,
     /// Bytes of the packet as it came, link header included.
     pub bytes: u32,
     /// The endpoint that `flow` leads to, unless that is the outside.

@@ -31,9 +31,11 @@ use aya_ebpf::{
 };
 use netd_common::{
     abi::HOST_SLOT,
-    clock, container,
+    conntrack::expire,
+    container,
     drop_reason::DropReason,
-    host, loopback, mapping,
+    host, loopback,
+    nat::mapping,
     packet::{ETHERNET, Packet as _, ether_type},
     resolver,
     subprograms::Subprograms as _,
@@ -247,7 +249,7 @@ pub fn end_flow(context: TcContext) -> i32 {
     if !read || !kernel.flow(&room.ending.key, &mut room.ending.flow) {
         return 0;
     }
-    clock::end(&kernel, &mut room.ending);
+    expire::end(&kernel, &mut room.ending);
     1
 }
 
@@ -260,13 +262,13 @@ pub fn end_mapping(context: TcContext) -> i32 {
     };
     // SAFETY: any bytes are a valid key.
     let read = unsafe { read_key(&context, &mut room.search.key) };
-    i32::from(read && mapping::give_up(&Kernel(None), &room.search.key))
+    i32::from(read && mapping::remove_idle(&Kernel(None), &room.search.key))
 }
 
 /// TC egress of a sandbox's loopback device.
 #[classifier]
 pub fn to_resolver(context: TcContext) -> i32 {
-    resolver::lead(&mut Skb(&context));
+    resolver::redirect(&mut Skb(&context));
     // Whoever else has a filter there shall see it.
     TC_ACT_UNSPEC
 }

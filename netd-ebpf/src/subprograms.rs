@@ -4,11 +4,9 @@
 
 use aya_ebpf::{bindings::__sk_buff, programs::TcContext};
 use netd_common::{
-    clock,
+    conntrack::{expire, insert, lifetime::Pressure},
     drop_reason::DropReason,
-    insert,
-    lifetime::Pressure,
-    pool,
+    nat::port_allocation,
     subprograms::{Subprograms, Written},
     work::Work,
 };
@@ -44,15 +42,15 @@ impl Subprograms for Kernel<'_> {
     #[inline(always)]
     fn visit(&self, w: &mut Work) -> bool {
         lend(w);
-        step_visit() == YES
+        global_visit() == YES
     }
 
     #[inline(always)]
     fn write_pair(&self, w: &mut Work, adopted: bool) -> Result<Written, DropReason> {
         lend(w);
-        match step_write_pair(u32::from(adopted)) {
+        match global_write_pair(u32::from(adopted)) {
             YES => Ok(Written::New),
-            NO => Ok(Written::There),
+            NO => Ok(Written::Exists),
             BLOCKED => Ok(Written::Blocked),
             refused => reason(refused),
         }
@@ -61,7 +59,7 @@ impl Subprograms for Kernel<'_> {
     #[inline(always)]
     fn displace(&self, w: &mut Work, pressure: Pressure) -> Result<bool, DropReason> {
         lend(w);
-        match step_displace(pressure.shift()) {
+        match global_displace(pressure.shift()) {
             YES => Ok(true),
             NO => Ok(false),
             refused => reason(refused),
@@ -71,20 +69,20 @@ impl Subprograms for Kernel<'_> {
     #[inline(always)]
     fn try_port(&self, w: &mut Work, number: u32) -> bool {
         lend(w);
-        step_try_port(number) == YES
+        global_try_port(number) == YES
     }
 
     #[inline(always)]
     fn undo_mapping(&self, w: &mut Work) {
         lend(w);
-        step_undo_mapping();
+        global_undo_mapping();
     }
 
     #[inline(always)]
     fn has_socket(&self, w: &mut Work) -> bool {
         self.0.is_some_and(|context| {
             lend(w);
-            step_has_socket(context.skb.skb) == YES
+            global_has_socket(context.skb.skb) == YES
         })
     }
 }
@@ -96,22 +94,22 @@ const fn yes_or_no(yes: bool) -> u32 {
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn step_visit() -> u32 {
+extern "C" fn global_visit() -> u32 {
     match room() {
-        Some(w) => yes_or_no(clock::visit(&Kernel(None), w)),
+        Some(w) => yes_or_no(expire::visit(&Kernel(None), w)),
         None => NO,
     }
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn step_write_pair(adopted: u32) -> u32 {
+extern "C" fn global_write_pair(adopted: u32) -> u32 {
     let Some(w) = room() else {
         return DropReason::Unsupported as u32;
     };
     match insert::write_pair(&Kernel(None), w, adopted != 0) {
         Ok(Written::New) => YES,
-        Ok(Written::There) => NO,
+        Ok(Written::Exists) => NO,
         Ok(Written::Blocked) => BLOCKED,
         Err(reason) => reason as u32,
     }
@@ -119,7 +117,7 @@ extern "C" fn step_write_pair(adopted: u32) -> u32 {
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn step_displace(shift: u32) -> u32 {
+extern "C" fn global_displace(shift: u32) -> u32 {
     let Some(w) = room() else {
         return DropReason::Unsupported as u32;
     };
@@ -131,28 +129,28 @@ extern "C" fn step_displace(shift: u32) -> u32 {
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn step_try_port(number: u32) -> u32 {
+extern "C" fn global_try_port(number: u32) -> u32 {
     match room() {
-        Some(w) => yes_or_no(pool::try_port(&Kernel(None), w, number)),
+        Some(w) => yes_or_no(port_allocation::try_port(&Kernel(None), w, number)),
         None => NO,
     }
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn step_undo_mapping() -> u32 {
+extern "C" fn global_undo_mapping() -> u32 {
     if let Some(w) = room() {
-        pool::undo_mapping(&Kernel(None), w);
+        port_allocation::undo_mapping(&Kernel(None), w);
     }
     YES
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn step_has_socket(skb: *mut __sk_buff) -> u32 {
+extern "C" fn global_has_socket(skb: *mut __sk_buff) -> u32 {
     let context = TcContext::new(skb);
     match room() {
-        Some(w) => yes_or_no(lookup::has_socket(&context, &w.asked)),
+        Some(w) => yes_or_no(lookup::has_socket(&context, &w.socket)),
         None => NO,
     }
 }

@@ -8,15 +8,14 @@ use std::{
 use netd_common::{
     abi::*,
     addr::{Addr, Be16},
-    checksum, clock,
+    checksum,
+    conntrack::{expire, insert, lifetime::Pressure},
     drop_reason::DropReason,
-    insert,
-    lifetime::Pressure,
+    nat::port_allocation,
     packet::{Headers, Packet},
-    pool,
     subprograms::{Subprograms, Written},
     tables::{Before, Count, Refused, Route, Tables},
-    work::{Asked, Work},
+    work::{SocketTuple, Work},
 };
 
 /// A packet; the payload of a segment when it is to be cut, else 0.
@@ -106,7 +105,7 @@ pub struct Maps {
     /// Addresses whose packets keep their source.
     pub exempt: HashSet<Addr>,
     /// Of the host.
-    pub sockets: HashSet<Asked>,
+    pub sockets: HashSet<SocketTuple>,
     pub random: RefCell<u32>,
     /// CLOCK_MONOTONIC, nanoseconds.
     pub now: Cell<u64>,
@@ -341,7 +340,7 @@ impl Tables for Maps {
 
 impl Subprograms for Maps {
     fn visit(&self, w: &mut Work) -> bool {
-        clock::visit(self, w)
+        expire::visit(self, w)
     }
     fn write_pair(&self, w: &mut Work, adopted: bool) -> Result<Written, DropReason> {
         insert::write_pair(self, w, adopted)
@@ -350,12 +349,12 @@ impl Subprograms for Maps {
         insert::displace(self, w, pressure)
     }
     fn undo_mapping(&self, w: &mut Work) {
-        pool::undo_mapping(self, w);
+        port_allocation::undo_mapping(self, w);
     }
     fn try_port(&self, w: &mut Work, number: u32) -> bool {
-        pool::try_port(self, w, number)
+        port_allocation::try_port(self, w, number)
     }
     fn has_socket(&self, w: &mut Work) -> bool {
-        self.sockets.contains(&w.asked)
+        self.sockets.contains(&w.socket)
     }
 }

@@ -5,12 +5,13 @@
 use crate::{
     abi::{Device, Mapping, OutsidePort, flow_flags, network_flags},
     addr::{Addr, Be16},
+    conntrack::{insert::insert_pair, lifetime::Pressure},
     drop_reason::DropReason,
-    insert::insert_pair,
-    lifetime::Pressure,
-    mapping::{count_port, write_mapping_key},
+    nat::{
+        mapping::{count_port, write_mapping_key},
+        port_range::{pool, random_offset, random_port},
+    },
     packet::{Class, protocol},
-    port_range::{pool, random_offset, random_port},
     publication::{published, published_at, target_port},
     subprograms::Subprograms,
     tables::{Count, Refused, Tables},
@@ -31,17 +32,17 @@ const TRIES: u32 = FIRST_SHARED + SHARED;
 /// Whether a host's socket listens at the flow's outside port, or speaks from there with the flow's other end.
 #[inline(always)]
 fn has_socket<T: Subprograms>(t: &T, w: &mut Work) -> bool {
-    w.asked.remote = w.h.dst;
-    w.asked.remote_port = w.h.dport;
-    w.asked.local = w.flow.src;
-    w.asked.local_port = w.flow.sport;
-    w.asked.protocol = w.h.protocol;
+    w.socket.remote = w.h.dst;
+    w.socket.remote_port = w.h.dport;
+    w.socket.local = w.flow.src;
+    w.socket.local_port = w.flow.sport;
+    w.socket.protocol = w.h.protocol;
     w.h.class == Class::Plain && t.has_socket(w)
 }
 
 /// Begins the flow in `w`, from the outside address `w.flow.src`, by whichever port can be had.
 #[inline(always)]
-pub fn choose<T: Subprograms>(t: &T, dev: &Device, w: &mut Work) -> Result<(), DropReason> {
+pub fn allocate<T: Subprograms>(t: &T, dev: &Device, w: &mut Work) -> Result<(), DropReason> {
     // Without ports there is nothing to choose; SCTP keeps its port because its checksum cannot be updated in place.
     if !w.h.has_ports() || w.h.protocol == protocol::SCTP {
         return insert_pair(t, w, Pressure::NONE);

@@ -43,7 +43,7 @@ pub fn release<T: Tables>(t: &T, key: &FlowKey, flow: &Flow, room: &mut MappingK
 
 /// Gives up a mapping that no flow uses, once its port has rested. Says whether it did.
 #[inline(always)]
-pub fn give_up<T: Tables>(t: &T, key: &MappingKey) -> bool {
+pub fn remove_idle<T: Tables>(t: &T, key: &MappingKey) -> bool {
     let (Some(mapping), Some(settings)) = (t.mapping(key), t.settings()) else {
         return false;
     };

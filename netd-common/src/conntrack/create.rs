@@ -1,14 +1,16 @@
-//! Beginning flows: of masquerading and routed endpoints to the outside, and to published ports.
+//! Creating flows: of masquerading and routed endpoints to the outside, and to published ports.
 
 use crate::{
     abi::{Device, LOCAL, flow_flags, network_flags},
     addr::{Addr, Be16},
+    conntrack::{
+        insert::{insert_inbound, insert_pair, make_room},
+        lifetime::Pressure,
+        lookup::{locate, write_key},
+    },
     drop_reason::DropReason,
-    flow::{locate, write_key},
-    insert::{insert_inward, insert_pair, make_room},
-    lifetime::Pressure,
+    nat::port_allocation,
     packet::{Class, Headers, protocol},
-    pool,
     publication::target_port,
     subprograms::Subprograms,
     tables::Tables,
@@ -17,7 +19,7 @@ use crate::{
 
 /// Whether a packet may begin a flow, ports or not.
 #[inline(always)]
-pub fn begins(h: &Headers) -> bool {
+pub fn may_create(h: &Headers) -> bool {
     match h.class {
         Class::Plain => h.protocol != protocol::TCP || h.is_first_syn(),
         Class::Echo => matches!(h.icmp_type, 8 | 128),
@@ -50,18 +52,18 @@ fn set_destination(w: &mut Work, dst: Addr, dport: Be16, target: u32, network: u
 /// Sets where the answers go: to the packet's sender, from the address that it asked.
 #[inline(always)]
 fn set_answers(w: &mut Work, target: u32, network: u32) {
-    w.back.src = w.h.dst;
-    w.back.sport = w.h.dport;
-    w.back.dst = w.h.src;
-    w.back.dport = w.h.sport;
-    w.back.target = target;
-    w.back.network = network;
+    w.reply.src = w.h.dst;
+    w.reply.sport = w.h.dport;
+    w.reply.dst = w.h.src;
+    w.reply.dport = w.h.sport;
+    w.reply.target = target;
+    w.reply.network = network;
 }
 
 /// Begins a flow of an endpoint to the outside, along `w.route`. `w.key` is the packet's. `flags`: further
 /// [`flow_flags`].
 #[inline(always)]
-pub fn begin_outgoing<T: Subprograms>(
+pub fn create_outgoing<T: Subprograms>(
     t: &T,
     dev: &Device,
     flags: u32,
@@ -77,7 +79,7 @@ fn insert_outgoing<T: Subprograms>(t: &T, dev: &Device, w: &mut Work) -> Result<
     if w.flow.flags & flow_flags::MASQUERADED == 0 {
         return insert_pair(t, w, Pressure::NONE);
     }
-    pool::choose(t, dev, w)
+    port_allocation::allocate(t, dev, w)
 }
 
 #[inline(never)]
@@ -95,7 +97,7 @@ fn prepare_outgoing<T: Tables>(
     w.flow.mtu = w.route.mtu;
     w.flow.next_hop = w.route.next_hop;
     set_answers(w, dev.endpoint, dev.network);
-    w.back.flags = flags & flow_flags::HAIRPIN;
+    w.reply.flags = flags & flow_flags::HAIRPIN;
     if !masquerades(dev, w.h.v4) || t.exempt(w.h.dst) {
         return Ok(());
     }
@@ -111,14 +113,14 @@ fn prepare_outgoing<T: Tables>(
 /// `flags`: [`flow_flags::PUBLISHED`], or [`flow_flags::DIRECT`]. `w.answer`: the gateway address that stands in when an
 /// endpoint reaches itself.
 #[inline(always)]
-pub fn begin_published<T: Subprograms>(
+pub fn create_published<T: Subprograms>(
     t: &T,
     sender_network: u32,
     flags: u32,
     w: &mut Work,
 ) -> Result<(), DropReason> {
     prepare_published(t, sender_network, flags, w)?;
-    insert_inward(t, w)
+    insert_inbound(t, w)
 }
 
 #[inline(never)]
@@ -139,14 +141,14 @@ fn prepare_published<T: Tables>(
     w.flow.target = found.endpoint;
     w.flow.network = found.network;
     w.flow.flags = flow_flags::INITIATOR | flags;
-    w.back.flags = flags;
-    begin_inward(t, sender_network, w)
+    w.reply.flags = flags;
+    prepare_inbound(t, sender_network, w)
 }
 
 /// Begins a flow from outside to the socket that holds a mapped outside port (`w.search.holder`), whoever it has spoken
 /// with (RFC 4787, REQ-8).
 #[inline(always)]
-pub fn begin_mapped<T: Subprograms>(t: &T, w: &mut Work) -> Result<(), DropReason> {
+pub fn create_mapped<T: Subprograms>(t: &T, w: &mut Work) -> Result<(), DropReason> {
     prepare_mapped(t, w)?;
     make_room(t, w);
     let done = insert_pair(t, w, Pressure::NONE);
@@ -176,9 +178,9 @@ fn prepare_mapped<T: Tables>(t: &T, w: &mut Work) -> Result<(), DropReason> {
         0
     };
     w.flow.flags = flow_flags::INITIATOR | hairpin;
-    w.back.flags = flow_flags::MAPPED | flow_flags::MASQUERADED | hairpin;
-    w.back.ifindex = 0;
-    let done = begin_inward(t, 0, w);
+    w.reply.flags = flow_flags::MAPPED | flow_flags::MASQUERADED | hairpin;
+    w.reply.ifindex = 0;
+    let done = prepare_inbound(t, 0, w);
     if done.is_err() {
         t.release_mapping(&holder);
     }
@@ -188,20 +190,20 @@ fn prepare_mapped<T: Tables>(t: &T, w: &mut Work) -> Result<(), DropReason> {
 /// Begins a flow from outside to the endpoint `endpoint` of `network` at its own address, without translation; `w.key`
 /// is the packet's. Its answers keep their source even where the network masquerades.
 #[inline(always)]
-pub fn begin_identity<T: Subprograms>(
+pub fn create_untranslated<T: Subprograms>(
     t: &T,
     network: u32,
     endpoint: u32,
     w: &mut Work,
 ) -> Result<(), DropReason> {
-    prepare_identity(t, network, endpoint, w)?;
+    prepare_untranslated(t, network, endpoint, w)?;
     // Not from there: that would be one call deeper, and the stacks of a program's calls have 512 bytes together, of which
     // Linux 6.1 counts them in steps of 32.
-    insert_inward(t, w)
+    insert_inbound(t, w)
 }
 
 #[inline(never)]
-fn prepare_identity<T: Tables>(
+fn prepare_untranslated<T: Tables>(
     t: &T,
     network: u32,
     endpoint: u32,
@@ -210,13 +212,17 @@ fn prepare_identity<T: Tables>(
     let (dst, dport) = (w.h.dst, w.h.dport);
     set_destination(w, dst, dport, endpoint, network);
     w.flow.flags = flow_flags::INITIATOR;
-    w.back.flags = 0;
-    begin_inward(t, 0, w)
+    w.reply.flags = 0;
+    prepare_inbound(t, 0, w)
 }
 
 /// What all flows to an endpoint have in common.
 #[inline(always)]
-pub fn begin_inward<T: Tables>(t: &T, sender_network: u32, w: &mut Work) -> Result<(), DropReason> {
+pub fn prepare_inbound<T: Tables>(
+    t: &T,
+    sender_network: u32,
+    w: &mut Work,
+) -> Result<(), DropReason> {
     if !locate(t, w) {
         return Err(DropReason::StaleTarget);
     }
@@ -231,7 +237,7 @@ pub fn begin_inward<T: Tables>(t: &T, sender_network: u32, w: &mut Work) -> Resu
         w.payer = w.target.slot;
         if w.flow.flags & flow_flags::HAIRPIN == 0 {
             w.flow.flags |= flow_flags::INBOUND;
-            w.back.flags |= flow_flags::INBOUND;
+            w.reply.flags |= flow_flags::INBOUND;
         }
     }
     let sender = w.key.endpoint;
