@@ -19,6 +19,9 @@ pub const HOST_SLOT: u32 = 0;
 /// that nothing from outside is ever taken for theirs.
 pub const LOCAL: u32 = u32::MAX;
 
+/// Index of the loopback device, in every namespace (LOOPBACK_IFINDEX).
+pub const LOOPBACK_IFINDEX: u32 = 1;
+
 /// Flags of [`Device`] and [`Network`].
 pub mod network_flags {
     /// Nothing leaves and nothing enters.

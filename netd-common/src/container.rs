@@ -4,19 +4,24 @@
 use crate::{
     abi::{AddressKey, Device, Publication, flow_flags, network_flags},
     addr::Addr,
-    begin,
+    conntrack::{create, lookup},
     drop_reason::DropReason,
-    flow, forward,
+    forward,
     fragment::{self, Fragment},
-    hairpin, icmp, neighbour,
+    icmp,
+    nat::hairpin,
+    neighbour,
     packet::{Class, ETHERNET, Headers, Packet, ether_type, parse, protocol},
-    peer,
-    tables::{Next, Route, Step, Tables, Work},
+    peer, publication,
+    subprograms::Subprograms,
+    tables::{Route, Tables},
+    verdict::{Next, Step},
+    work::Work,
 };
 
 /// Judges one packet from the endpoint `dev` behind the veth host end `ifindex`.
 #[inline(always)]
-pub fn from_container<P: Packet, T: Tables>(
+pub fn from_container<P: Packet, T: Subprograms>(
     p: &mut P,
     t: &T,
     ifindex: u32,
@@ -68,7 +73,7 @@ fn gateway<T: Tables>(t: &T, dev: &Device, h: &Headers) -> Addr {
 /// Judges a packet; what is to be done is `w.step`. What begins a flow is not called from here: the kernel's stack is small
 /// and counts whole chains of calls.
 #[inline(always)]
-fn judge<P: Packet, T: Tables>(
+fn judge<P: Packet, T: Subprograms>(
     p: &mut P,
     t: &T,
     ifindex: u32,
@@ -81,7 +86,7 @@ fn judge<P: Packet, T: Tables>(
 
 /// Begins the flow that is to begin, and does what is left to do.
 #[inline(always)]
-fn go_on<P: Packet, T: Tables>(
+fn go_on<P: Packet, T: Subprograms>(
     p: &mut P,
     t: &T,
     dev: &Device,
@@ -89,18 +94,18 @@ fn go_on<P: Packet, T: Tables>(
 ) -> Result<Step, DropReason> {
     let mut step = w.step;
     let begun = match step.next {
-        Next::BeginOutgoing => begin::begin_outgoing(t, dev, step.first, w),
-        Next::BeginPublished => begin::begin_published(t, dev.network, step.first, w),
+        Next::CreateOutgoing => create::create_outgoing(t, dev, step.first, w),
+        Next::CreatePublished => create::create_published(t, dev.network, step.first, w),
         _ => Ok(()),
     };
-    if step.next == Next::BeginPublished && step.first & flow_flags::DIRECT != 0 {
+    if step.next == Next::CreatePublished && step.first & flow_flags::DIRECT != 0 {
         // A neighbour is reached whether there is room to remember it or not.
         peer::translate_direct(p, begun.is_ok(), w)?;
         peer::to_neighbour(p, t, dev, w)?;
         return Ok(w.step);
     }
     begun?;
-    if matches!(step.next, Next::BeginOutgoing | Next::BeginPublished) {
+    if matches!(step.next, Next::CreateOutgoing | Next::CreatePublished) {
         step = Step::new(Next::Forward);
     }
     let of_flow = matches!(step.next, Next::Forward | Next::Error);
@@ -111,7 +116,7 @@ fn go_on<P: Packet, T: Tables>(
 }
 
 #[inline(always)]
-fn first_step<P: Packet, T: Tables>(
+fn first_step<P: Packet, T: Subprograms>(
     p: &mut P,
     t: &T,
     ifindex: u32,
@@ -173,7 +178,7 @@ fn first_step<P: Packet, T: Tables>(
         false
     } else {
         match fragment::ports(t, &mut w.h, dev.endpoint, dev.slot) {
-            Fragment::Whole => flow::find(t, w, dev.endpoint),
+            Fragment::Whole => lookup::find(t, w, dev.endpoint),
 
             Fragment::Again => return Ok(Step::to(Next::Again, ifindex)),
             Fragment::Missed => false,
@@ -181,14 +186,18 @@ fn first_step<P: Packet, T: Tables>(
     };
     let mut moved = false;
     if known && w.flow.flags & flow_flags::DIRECT == 0 {
-        if forward::find_way(t, dev.gateway_ifindex, w)? {
+        if forward::find_route(t, dev.gateway_ifindex, w)? {
             return Ok(Step::new(if error { Next::Error } else { Next::Forward }));
         }
         moved = true;
     }
     if let Some(peer) = peer {
         let direct = known && !moved;
-        if direct || !publishes || !begin::begins_at_port(&w.h) || peer.endpoint == dev.endpoint {
+        if direct
+            || !publishes
+            || !publication::may_create_at_port(&w.h)
+            || peer.endpoint == dev.endpoint
+        {
             peer::translate_direct(p, direct && !error, w)?;
             return peer::to_peer(p, t, dev, peer, [eth[0], eth[1]], w);
         }
@@ -200,7 +209,7 @@ fn first_step<P: Packet, T: Tables>(
             first_port: w.h.dport.get(),
             target_port: w.h.dport.get(),
         };
-        return Ok(Step::to(Next::BeginPublished, flow_flags::DIRECT));
+        return Ok(Step::to(Next::CreatePublished, flow_flags::DIRECT));
     }
     match t.host_address(w.h.dst) {
         Some(host) if host.flags & network_flags::INTERNAL != 0 => Err(DropReason::Internal),
@@ -279,7 +288,7 @@ fn error_of_flow<P: Packet, T: Tables>(
     if w.inner.dst != w.h.src {
         return Err(DropReason::SpoofedAddress);
     }
-    Ok(tracked && w.inner.src == w.h.dst && flow::find_inner(t, w, dev.endpoint))
+    Ok(tracked && w.inner.src == w.h.dst && lookup::find_inner(t, w, dev.endpoint))
 }
 
 /// To an address of the host: a published port (hairpin), or the host itself.
@@ -290,27 +299,27 @@ fn to_host_address<P: Packet, T: Tables>(
     dev: &Device,
     w: &mut Work,
 ) -> Result<Step, DropReason> {
-    if begin::meets_publication(t, w) {
+    if publication::matches_publication(t, w) {
         // It must not leave its link (RFC 4291, 2.5.6): the host's stack refuses.
         if !w.h.v4 && w.h.src.is_link_local() {
             return to_host(p, dev);
         }
         w.answer = gateway(t, dev, &w.h);
-        begin::lead_home(t, &mut w.found, dev.network);
-        return Ok(Step::to(Next::BeginPublished, flow_flags::PUBLISHED));
+        publication::resolve_home(t, &mut w.found, dev.network);
+        return Ok(Step::to(Next::CreatePublished, flow_flags::PUBLISHED));
     }
     // Who does not masquerade would appear to the other by its own address, across networks.
-    if begin::begins(&w.h)
-        && begin::masquerades(dev, w.h.v4)
+    if create::may_create(&w.h)
+        && create::masquerades(dev, w.h.v4)
         && !t.exempt(w.h.dst)
-        && hairpin::finds_holder(t, w)
+        && hairpin::find_holder(t, w)
     {
         // From the very address that it asks for.
         w.route = Route {
             source: w.h.dst,
             ..Route::default()
         };
-        return Ok(Step::to(Next::BeginOutgoing, flow_flags::HAIRPIN));
+        return Ok(Step::to(Next::CreateOutgoing, flow_flags::HAIRPIN));
     }
     to_host(p, dev)
 }
@@ -325,7 +334,7 @@ fn to_host<P: Packet>(p: &mut P, dev: &Device) -> Result<Step, DropReason> {
 
 /// Neither a peer nor the host: the outside, if it is one.
 #[inline(always)]
-fn outside<P: Packet, T: Tables>(
+fn outside<P: Packet, T: Subprograms>(
     p: &mut P,
     t: &T,
     dev: &Device,
@@ -362,7 +371,7 @@ fn outside<P: Packet, T: Tables>(
     if h.class == Class::LaterFragment {
         return Err(DropReason::Fragment);
     }
-    if !begin::begins(h) && !moved {
+    if !create::may_create(h) && !moved {
         return Err(DropReason::NoFlow);
     }
     // What goes no further needs no flow.
@@ -372,5 +381,5 @@ fn outside<P: Packet, T: Tables>(
     w.flow.dst = h.dst;
     w.flow.flags = 0;
     forward::route(t, dev.gateway_ifindex, w)?;
-    Ok(Step::new(Next::BeginOutgoing))
+    Ok(Step::new(Next::CreateOutgoing))
 }

@@ -1,12 +1,15 @@
 //! Sending the packets of flows on.
 
 use crate::{
-    abi::{LOCAL, flow_flags},
+    abi::{LOCAL, LOOPBACK_IFINDEX, flow_flags},
+    conntrack::lookup,
     drop_reason::DropReason,
-    flow, fragment, loopback, mss,
+    fragment, mss,
+    nat::translate,
     packet::{Class, Packet, ether_type},
-    tables::{Next, Step, Tables, Work},
-    translate,
+    tables::Tables,
+    verdict::{Next, Step},
+    work::Work,
 };
 
 /// How long a flow remembers its route, nanoseconds: changes of the host are followed while no daemon tells of them, too.
@@ -37,6 +40,22 @@ fn deliver<P: Packet, T: Tables>(p: &mut P, t: &T, w: &Work) -> Result<(), DropR
     Ok(())
 }
 
+/// Where a translated answer goes on to the process that asked. To a loopback address by the loopback device. To another
+/// address of the host's, the source is one too, which the kernel takes from no device without a route already found
+/// (IPv4), unless its `accept_local` says so: that of the network's device does, the loopback device's is the host's.
+#[inline(always)]
+fn to_process<P: Packet>(p: &mut P, w: &Work) -> Result<Step, DropReason> {
+    if !w.h.v4 {
+        p.store(0, &[0; 12]).ok_or(DropReason::Unsupported)?;
+        return Ok(Step::to(Next::Ingress, LOOPBACK_IFINDEX));
+    }
+    Ok(if w.flow.dst.is_loopback() {
+        Step::new(Next::Local)
+    } else {
+        Step::to(Next::Ingress, w.route.ifindex)
+    })
+}
+
 /// Does what is left to do with a packet.
 #[inline(always)]
 pub fn finish<P: Packet, T: Tables>(
@@ -52,7 +71,7 @@ pub fn finish<P: Packet, T: Tables>(
     }
     match w.flow.target {
         0 => Ok(Step::to(Next::Neighbour, w.route.ifindex)),
-        LOCAL => loopback::to_process(p, w),
+        LOCAL => to_process(p, w),
         _ => Ok(Step::to(Next::Peer, w.target.ifindex)),
     }
 }
@@ -61,7 +80,7 @@ pub fn finish<P: Packet, T: Tables>(
 /// False: the flow's source address or uplink is not right any more, or an address that was the host's is not, or the reverse;
 /// it was ended, and the packet begins another.
 #[inline(always)]
-pub fn find_way<T: Tables>(t: &T, ifindex: u32, w: &mut Work) -> Result<bool, DropReason> {
+pub fn find_route<T: Tables>(t: &T, ifindex: u32, w: &mut Work) -> Result<bool, DropReason> {
     let generation = t.settings().map_or(0, |s| s.generation);
     if w.flow.target != 0 || w.flow.flags & flow_flags::HAIRPIN != 0 {
         // Where a process of the host gets its answers.
@@ -78,7 +97,7 @@ pub fn find_way<T: Tables>(t: &T, ifindex: u32, w: &mut Work) -> Result<bool, Dr
         w.limit = w.flow.mtu;
         return Ok(true);
     }
-    look_again(t, ifindex, generation, w)
+    reroute(t, ifindex, generation, w)
 }
 
 /// Whether the address by which two endpoints speak with each other is still the host's; else their flow was ended.
@@ -95,7 +114,7 @@ fn keeps_address<T: Tables>(t: &T, generation: u32, w: &mut Work) -> bool {
         let kept =
             t.host_address(asked).is_some() && (!source || t.host_address(w.flow.src).is_some());
         if !kept {
-            flow::end(t, w);
+            lookup::end(t, w);
             return false;
         }
     }
@@ -104,7 +123,7 @@ fn keeps_address<T: Tables>(t: &T, generation: u32, w: &mut Work) -> bool {
 }
 
 #[inline(never)]
-fn look_again<T: Tables>(
+fn reroute<T: Tables>(
     t: &T,
     ifindex: u32,
     generation: u32,
@@ -120,7 +139,7 @@ fn look_again<T: Tables>(
         if w.h.class == Class::Error {
             return Err(DropReason::NoFlow);
         }
-        flow::end(t, w);
+        lookup::end(t, w);
         return Ok(false);
     }
     let now = t.now();

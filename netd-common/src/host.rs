@@ -4,7 +4,8 @@ use crate::{
     abi::{AddressKey, network_flags},
     drop_reason::DropReason,
     packet::{Class, ETHERNET, Headers, Packet, ether_type, parse},
-    tables::{Next, Step, Tables},
+    tables::Tables,
+    verdict::{Next, Step},
 };
 
 /// Judges one packet that the host sent by the device of a network, whose inner end is `ifindex`.

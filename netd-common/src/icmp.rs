@@ -6,7 +6,8 @@ use crate::{
     checksum::{address_sum, fold16, fold32},
     drop_reason::DropReason,
     packet::{Class, ETHERNET, Headers, Packet, protocol},
-    tables::{Tables, Work, forget},
+    tables::Tables,
+    work::{Work, forget},
 };
 
 /// Of the packet, an IPv4 error quotes no more than this: with its own headers not above 576 bytes (RFC 1812, 4.3.2.3).
@@ -110,7 +111,7 @@ fn deserves<P: Packet>(p: &P, w: &Work, reason: DropReason) -> bool {
 /// Bytes of the IP packet that the error quotes: without what the link added behind it.
 #[inline(always)]
 fn quoted<P: Packet>(p: &P, h: &Headers) -> Option<u32> {
-    let there = p.len() - h.l3;
+    let available = p.len() - h.l3;
     let (field, extra, most) = if h.v4 {
         (2, 0, QUOTE_V4)
     } else {
@@ -118,10 +119,10 @@ fn quoted<P: Packet>(p: &P, h: &Headers) -> Option<u32> {
     };
     let said = u32::from(u16::from_be_bytes(p.load(h.l3 + field)?)) + extra;
     // A packet above 64 KiB says 0.
-    let whole = if said > extra && said < there {
+    let whole = if said > extra && said < available {
         said
     } else {
-        there
+        available
     };
     Some(if whole > most { most } else { whole })
 }

@@ -4,20 +4,20 @@
 
 use crate::{
     abi::{LOCAL, Publication, flow_flags},
-    begin,
+    conntrack::{create, insert, lookup},
     drop_reason::DropReason,
-    flow, forward, fragment, insert,
+    forward, fragment,
     packet::{Class, ETHERNET, Packet, parse},
-    socket,
-    tables::{Next, Step, Tables, Work},
+    publication, socket,
+    subprograms::Subprograms,
+    tables::Tables,
+    verdict::{Next, Step},
+    work::Work,
 };
-
-/// Index of the loopback device, in every namespace.
-pub const IFINDEX: u32 = 1;
 
 /// Judges one IP packet that the loopback device received.
 #[inline(always)]
-pub fn from_loopback<P: Packet, T: Tables>(p: &mut P, t: &T, v4: bool, w: &mut Work) -> Step {
+pub fn from_loopback<P: Packet, T: Subprograms>(p: &mut P, t: &T, v4: bool, w: &mut Work) -> Step {
     let step = judge(p, t, v4, w);
     match step.and_then(|step| forward::finish(p, t, step, w)) {
         Ok(step) => step,
@@ -26,7 +26,7 @@ pub fn from_loopback<P: Packet, T: Tables>(p: &mut P, t: &T, v4: bool, w: &mut W
 }
 
 #[inline(always)]
-fn judge<P: Packet, T: Tables>(
+fn judge<P: Packet, T: Subprograms>(
     p: &mut P,
     t: &T,
     v4: bool,
@@ -41,17 +41,17 @@ fn judge<P: Packet, T: Tables>(
     if w.h.class == Class::Error {
         let ours = parse(p, w.h.l4 + 8, v4, true, &mut w.inner).is_ok()
             && w.inner.src == w.h.dst
-            && flow::find_inner(t, w, LOCAL);
+            && lookup::find_inner(t, w, LOCAL);
         return Ok(Step::new(if ours { Next::Error } else { Next::Pass }));
     }
     if !fragment::ports_in_order(t, &mut w.h, LOCAL) {
         return Ok(Step::new(Next::Pass));
     }
-    if flow::find(t, w, LOCAL) {
+    if lookup::find(t, w, LOCAL) {
         w.payer = w.target.slot;
         return Ok(Step::new(Next::Forward));
     }
-    if !meets_publication(t, w) {
+    if !matches_publication(t, w) {
         return Ok(Step::new(Next::Pass));
     }
     match begin(t, w) {
@@ -64,9 +64,11 @@ fn judge<P: Packet, T: Tables>(
 
 /// Whether the packet is for a published port, `w.found` then.
 #[inline(never)]
-fn meets_publication<T: Tables>(t: &T, w: &mut Work) -> bool {
+fn matches_publication<T: Tables>(t: &T, w: &mut Work) -> bool {
     let h = &w.h;
-    if !begin::begins_at_port(h) || !(h.dst.is_loopback() || t.host_address(h.dst).is_some()) {
+    if !publication::may_create_at_port(h)
+        || !(h.dst.is_loopback() || t.host_address(h.dst).is_some())
+    {
         return false;
     }
     // Link-local addresses belong to one link, which answers by this device would not name.
@@ -81,12 +83,12 @@ fn meets_publication<T: Tables>(t: &T, w: &mut Work) -> bool {
 
 /// Begins a flow from a process of the host by `w.found`.
 #[inline(always)]
-fn begin<T: Tables>(t: &T, w: &mut Work) -> Result<(), DropReason> {
+fn begin<T: Subprograms>(t: &T, w: &mut Work) -> Result<(), DropReason> {
     prepare(t, w)?;
     if w.step.first != 0 {
-        insert::insert_elsewhere(t, w)
+        insert::insert_with_other_port(t, w)
     } else {
-        insert::insert_inward(t, w)
+        insert::insert_inbound(t, w)
     }
 }
 
@@ -109,31 +111,15 @@ fn prepare<T: Tables>(t: &T, w: &mut Work) -> Result<(), DropReason> {
     }
     w.flow.sport = w.h.sport;
     w.flow.dst = found.addr;
-    w.flow.dport = begin::target_port(found, w.h.dport);
+    w.flow.dport = publication::target_port(found, w.h.dport);
     w.flow.target = found.endpoint;
     w.flow.network = found.network;
     w.flow.flags = flow_flags::INITIATOR | flow_flags::PUBLISHED | flow_flags::LOOPBACK;
-    w.back.flags = flow_flags::PUBLISHED | flow_flags::LOOPBACK;
-    begin::begin_inward(t, 0, w)?;
+    w.reply.flags = flow_flags::PUBLISHED | flow_flags::LOOPBACK;
+    create::prepare_inbound(t, 0, w)?;
     // From a gateway's address the host's processes also speak with endpoints directly, without a flow: their ports must
     // not be met.
     let shift = host.is_none_or(|host| host.network != 0);
-    w.step = Step::to(Next::BeginPublished, u32::from(shift));
+    w.step = Step::to(Next::CreatePublished, u32::from(shift));
     Ok(())
-}
-
-/// Where a translated answer goes on to the process that asked. To a loopback address by the loopback device. To another
-/// address of the host's, the source is one too, which the kernel takes from no device without a route already found
-/// (IPv4), unless its `accept_local` says so: that of the network's device does, the loopback device's is the host's.
-#[inline(always)]
-pub fn to_process<P: Packet>(p: &mut P, w: &Work) -> Result<Step, DropReason> {
-    if !w.h.v4 {
-        p.store(0, &[0; 12]).ok_or(DropReason::Unsupported)?;
-        return Ok(Step::to(Next::Ingress, IFINDEX));
-    }
-    Ok(if w.flow.dst.is_loopback() {
-        Step::new(Next::Local)
-    } else {
-        Step::to(Next::Ingress, w.route.ifindex)
-    })
 }

@@ -5,7 +5,7 @@ use crate::{
     addr::Be16,
     checksum::field_difference,
     packet::{Class, Headers, Packet, protocol, tcp},
-    tables::forget,
+    work::forget,
 };
 
 /// Options looked at: there are but 40 bytes for them, and the MSS stands near the front.

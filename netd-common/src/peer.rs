@@ -3,9 +3,11 @@
 use crate::{
     abi::{AddressKey, Device, Target, network_flags},
     drop_reason::DropReason,
+    nat::translate,
     packet::Packet,
-    tables::{Next, Step, Tables, Work},
-    translate,
+    tables::Tables,
+    verdict::{Next, Step},
+    work::Work,
 };
 
 /// To the endpoint of the same network that the packet is for; `w.step` says by which interface.

@@ -19,7 +19,7 @@ pub const SOCKETS: u16 = 20053;
 
 /// Leads a packet on the loopback device; all but the resolver's stay as they are. `None`: it is none of those.
 #[inline(always)]
-pub fn lead<P: Packet>(p: &mut P) -> Option<()> {
+pub fn redirect<P: Packet>(p: &mut P) -> Option<()> {
     if p.load(ETHERNET - 2)? != ether_type::IPV4 {
         return None;
     }

@@ -5,7 +5,7 @@
 use crate::{
     abi::Publication,
     addr::{Addr, Be16},
-    begin,
+    publication,
     tables::Tables,
 };
 
@@ -20,9 +20,9 @@ pub fn published<T: Tables>(
     out: &mut Publication,
 ) -> bool {
     if addr.is_loopback() && *addr != Addr::LOCALHOST_V4 && *addr != Addr::LOCALHOST_V6 {
-        begin::published_at(t, addr, protocol, port, out)
+        publication::published_at(t, addr, protocol, port, out)
     } else {
-        begin::published(t, addr, protocol, port, out)
+        publication::published(t, addr, protocol, port, out)
     }
 }
 
@@ -65,7 +65,7 @@ pub fn resolve<T: Tables>(
     }
     let mut found = Publication::default();
     (published(t, &addr, protocol, port, &mut found) && is_near(t, &found))
-        .then(|| (found, begin::target_port(&found, port)))
+        .then(|| (found, publication::target_port(&found, port)))
 }
 
 /// Whether a port that a host process wants for itself is published: it would get no packet from anywhere.

@@ -2,20 +2,25 @@
 
 use crate::{
     abi::{AddressKey, HOST_SLOT, HostAddress, flow_flags, network_flags},
-    begin, container,
+    conntrack::{create, lookup},
+    container,
     drop_reason::DropReason,
-    flow, forward,
+    forward,
     fragment::{self, Fragment},
-    hairpin, mss,
+    mss,
+    nat::{hairpin, port_range},
     packet::{Class, Headers, Packet, parse, protocol},
-    pool,
-    tables::{Next, Step, Tables, Work},
+    publication,
+    subprograms::Subprograms,
+    tables::Tables,
+    verdict::{Next, Step},
+    work::Work,
 };
 
 /// Judges one IP packet that arrived on the uplink `ifindex`; `l3`: offset of its IP header (0 on interfaces without
 /// Ethernet).
 #[inline(always)]
-pub fn from_uplink<P: Packet, T: Tables>(
+pub fn from_uplink<P: Packet, T: Subprograms>(
     p: &mut P,
     t: &T,
     ifindex: u32,
@@ -37,7 +42,7 @@ pub fn from_uplink<P: Packet, T: Tables>(
 }
 
 #[inline(always)]
-fn judge<P: Packet, T: Tables>(
+fn judge<P: Packet, T: Subprograms>(
     p: &mut P,
     t: &T,
     ifindex: u32,
@@ -69,13 +74,13 @@ fn judge<P: Packet, T: Tables>(
             };
         }
         // The packet inside left with an address of the host: the error must come back to that one.
-        if w.inner.src == w.h.dst && flow::find_inner(t, w, 0) {
+        if w.inner.src == w.h.dst && lookup::find_inner(t, w, 0) {
             check_source(t, &w.h)?;
             return Ok(Step::new(Next::Error));
         }
     } else {
         match fragment::ports(t, &mut w.h, 0, HOST_SLOT) {
-            Fragment::Whole if flow::find(t, w, 0) => {
+            Fragment::Whole if lookup::find(t, w, 0) => {
                 // Between two endpoints behind the host's addresses: nobody outside has these.
                 if w.flow.flags & flow_flags::HAIRPIN != 0 {
                     return Err(DropReason::SpoofedAddress);
@@ -104,8 +109,12 @@ fn judge<P: Packet, T: Tables>(
 
 /// To an address of the host: a published port, a mapped one, or the host itself.
 #[inline(always)]
-fn to_host_address<T: Tables>(t: &T, host: HostAddress, w: &mut Work) -> Result<Step, DropReason> {
-    if begin::meets_publication(t, w) {
+fn to_host_address<T: Subprograms>(
+    t: &T,
+    host: HostAddress,
+    w: &mut Work,
+) -> Result<Step, DropReason> {
+    if publication::matches_publication(t, w) {
         // A gateway's address is its containers' to ask; a neighbour that has a route to it is not one of them.
         if host.network != 0 {
             return Err(DropReason::NotPublished);
@@ -115,20 +124,20 @@ fn to_host_address<T: Tables>(t: &T, host: HostAddress, w: &mut Work) -> Result<
             return Ok(Step::new(Next::Pass));
         }
         check_source(t, &w.h)?;
-        begin::begin_published(t, 0, flow_flags::PUBLISHED, w)?;
+        create::create_published(t, 0, flow_flags::PUBLISHED, w)?;
         return Ok(Step::new(Next::Forward));
     }
-    if w.h.class != Class::Plain || !w.h.has_ports() || !pool::has(t, w.h.dport) {
+    if w.h.class != Class::Plain || !w.h.has_ports() || !port_range::has(t, w.h.dport) {
         return Ok(Step::new(Next::Pass));
     }
     let sockets_are_known = matches!(w.h.protocol, protocol::TCP | protocol::UDP);
     if sockets_are_known && has_socket(t, w) {
         return Ok(Step::new(Next::Pass));
     }
-    let held = hairpin::finds_holder(t, w);
-    if held && hairpin::lets_all_in(t, w) {
+    let held = hairpin::find_holder(t, w);
+    if held && hairpin::is_endpoint_independent(t, w) {
         check_source(t, &w.h)?;
-        begin::begin_mapped(t, w)?;
+        create::create_mapped(t, w)?;
         return Ok(Step::new(Next::Forward));
     }
     // An answer of the host's would end what the other side is about to open (RFC 5382, REQ-4). But the port may be in use by
@@ -141,12 +150,12 @@ fn to_host_address<T: Tables>(t: &T, host: HostAddress, w: &mut Work) -> Result<
 }
 
 #[inline(always)]
-fn has_socket<T: Tables>(t: &T, w: &mut Work) -> bool {
-    w.asked.remote = w.h.src;
-    w.asked.remote_port = w.h.sport;
-    w.asked.local = w.h.dst;
-    w.asked.local_port = w.h.dport;
-    w.asked.protocol = w.h.protocol;
+fn has_socket<T: Subprograms>(t: &T, w: &mut Work) -> bool {
+    w.socket.remote = w.h.src;
+    w.socket.remote_port = w.h.sport;
+    w.socket.local = w.h.dst;
+    w.socket.local_port = w.h.dport;
+    w.socket.protocol = w.h.protocol;
     t.has_socket(w)
 }
 
@@ -167,7 +176,7 @@ fn check_source<T: Tables>(t: &T, h: &Headers) -> Result<(), DropReason> {
 /// Begins the flow of a packet to an endpoint's own address, where the gateway mode of its network or a trusted
 /// uplink lets it in.
 #[inline(never)]
-fn into_network<T: Tables>(
+fn into_network<T: Subprograms>(
     t: &T,
     ifindex: u32,
     number: u32,
@@ -193,14 +202,14 @@ fn into_network<T: Tables>(
     };
     let endpoint = t.target(&key).ok_or(DropReason::NoEndpoint)?.endpoint;
     let open = if unprotected || (routed && w.h.class == Class::Echo) {
-        if !begin::begins(&w.h) {
+        if !create::may_create(&w.h) {
             return Err(DropReason::NoFlow);
         }
         true
     } else {
         // A publication of all the host's addresses says nothing of the endpoint's own.
-        begin::begins_at_port(&w.h)
-            && begin::published_at(t, &w.h.dst, w.h.protocol, w.h.dport, &mut w.found)
+        publication::may_create_at_port(&w.h)
+            && publication::published_at(t, &w.h.dst, w.h.protocol, w.h.dport, &mut w.found)
             && w.found.endpoint == endpoint
     };
     if !open {
@@ -211,5 +220,5 @@ fn into_network<T: Tables>(
     if !w.h.v4 && w.h.src.is_link_local() {
         return Err(DropReason::SpoofedAddress);
     }
-    begin::begin_identity(t, number, endpoint, w)
+    create::create_untranslated(t, number, endpoint, w)
 }

@@ -16,13 +16,11 @@ use netd_common::{
     },
     addr::{Addr, Be16},
     drop_reason::DropReason,
-    insert::Written,
-    lifetime::Pressure,
     packet::Headers,
-    tables::{Before, Count, Refused, Route, Tables, Work},
+    tables::{Before, Count, Refused, Route, Tables},
 };
 
-use crate::{atomic, lookup, maps, steps};
+use crate::{atomic, lookup, maps};
 
 /// Fragmented datagrams of one endpoint (or of outside) whose ports are remembered, on each CPU in each
 /// [`netd_common::rate::SPAN`].
@@ -254,11 +252,6 @@ impl Tables for Kernel<'_> {
     }
 
     #[inline(always)]
-    fn has_socket(&self, w: &mut Work) -> bool {
-        self.0.is_some_and(|context| steps::has_socket(context, w))
-    }
-
-    #[inline(always)]
     fn exempt(&self, addr: Addr) -> bool {
         lookup::exempt(&addr)
     }
@@ -329,31 +322,6 @@ impl Tables for Kernel<'_> {
                 (&raw mut *out).cast(),
             ) == 0
         }
-    }
-
-    #[inline(always)]
-    fn visit(&self, w: &mut Work) -> bool {
-        steps::visit(w)
-    }
-
-    #[inline(always)]
-    fn write_pair(&self, w: &mut Work, adopted: bool) -> Result<Written, DropReason> {
-        steps::write_pair(w, adopted)
-    }
-
-    #[inline(always)]
-    fn displace(&self, w: &mut Work, pressure: Pressure) -> Result<bool, DropReason> {
-        steps::displace(w, pressure)
-    }
-
-    #[inline(always)]
-    fn undo_mapping(&self, w: &mut Work) {
-        steps::undo_mapping(w);
-    }
-
-    #[inline(always)]
-    fn try_port(&self, w: &mut Work, number: u32) -> bool {
-        steps::try_port(w, number)
     }
 
     #[inline(always)]

@@ -14,7 +14,8 @@ use netd_common::{
     addr::Addr,
     drop_reason::DropReason,
     packet::{Headers, protocol},
-    tables::{Asked, Route},
+    tables::Route,
+    work::SocketTuple,
 };
 
 use crate::maps;
@@ -47,7 +48,7 @@ pub fn exempt(addr: &Addr) -> bool {
 
 /// Whether the host has a socket for packets like `asked`.
 #[inline(always)]
-pub fn has_socket(context: &TcContext, asked: &Asked) -> bool {
+pub fn has_socket(context: &TcContext, asked: &SocketTuple) -> bool {
     let number = asked.protocol;
     if number != protocol::TCP && number != protocol::UDP {
         return false;

@@ -19,7 +19,7 @@ mod lookup;
 mod maps;
 mod skb;
 mod sock;
-mod steps;
+mod subprograms;
 mod verdict;
 
 use aya_ebpf::{
@@ -30,14 +30,19 @@ use aya_ebpf::{
     programs::TcContext,
 };
 use netd_common::{
-    abi::{FlowKey, HOST_SLOT, MappingKey},
-    clock, container,
+    abi::HOST_SLOT,
+    conntrack::expire,
+    container,
     drop_reason::DropReason,
     host, loopback,
+    nat::mapping,
     packet::{ETHERNET, Packet as _, ether_type},
-    pool, resolver,
-    tables::{Next, Step, Tables as _, Work},
+    resolver,
+    subprograms::Subprograms as _,
+    tables::Tables as _,
     uplink,
+    verdict::{Next, Step},
+    work::Work,
 };
 
 use crate::{kernel::Kernel, skb::Skb};
@@ -215,26 +220,36 @@ pub fn reclaim(_context: TcContext) -> i32 {
     i as i32
 }
 
+/// Reads what the packet consists of behind its Ethernet header. False: it is too short.
+///
+/// # Safety
+/// Any bytes must be a valid `K`.
+#[inline(always)]
+unsafe fn read_key<K>(context: &TcContext, key: &mut K) -> bool {
+    // SAFETY: the helper writes the whole key or fails.
+    unsafe {
+        bpf_skb_load_bytes(
+            context.as_ptr(),
+            ETHERNET,
+            (&raw mut *key).cast(),
+            size_of::<K>() as u32,
+        ) == 0
+    }
+}
+
 /// Ends the flow whose key (`FlowKey`) the packet consists of, behind an Ethernet header; the daemon runs it. Returns 1 if there was one.
 #[classifier]
 pub fn end_flow(context: TcContext) -> i32 {
     let Some(room) = scratch() else {
         return 0;
     };
-    // SAFETY: the helper writes the key, of which any bytes are valid, or fails.
-    let read = unsafe {
-        bpf_skb_load_bytes(
-            context.as_ptr(),
-            ETHERNET,
-            (&raw mut room.ending.key).cast(),
-            size_of::<FlowKey>() as u32,
-        )
-    };
+    // SAFETY: any bytes are a valid key.
+    let read = unsafe { read_key(&context, &mut room.ending.key) };
     let kernel = Kernel(None);
-    if read != 0 || !kernel.flow(&room.ending.key, &mut room.ending.flow) {
+    if !read || !kernel.flow(&room.ending.key, &mut room.ending.flow) {
         return 0;
     }
-    clock::end(&kernel, &mut room.ending);
+    expire::end(&kernel, &mut room.ending);
     1
 }
 
@@ -245,22 +260,15 @@ pub fn end_mapping(context: TcContext) -> i32 {
     let Some(room) = scratch() else {
         return 0;
     };
-    // SAFETY: as in `end_flow`.
-    let read = unsafe {
-        bpf_skb_load_bytes(
-            context.as_ptr(),
-            ETHERNET,
-            (&raw mut room.search.key).cast(),
-            size_of::<MappingKey>() as u32,
-        )
-    };
-    i32::from(read == 0 && pool::give_up(&Kernel(None), &room.search.key))
+    // SAFETY: any bytes are a valid key.
+    let read = unsafe { read_key(&context, &mut room.search.key) };
+    i32::from(read && mapping::remove_idle(&Kernel(None), &room.search.key))
 }
 
 /// TC egress of a sandbox's loopback device.
 #[classifier]
 pub fn to_resolver(context: TcContext) -> i32 {
-    resolver::lead(&mut Skb(&context));
+    resolver::redirect(&mut Skb(&context));
     // Whoever else has a filter there shall see it.
     TC_ACT_UNSPEC
 }

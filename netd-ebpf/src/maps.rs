@@ -13,7 +13,7 @@ use netd_common::{
         SocketPeer, SocketPeerKey, SubnetData, Target, Totals, TrustedKey, Uplink, Usage,
     },
     addr::Addr,
-    tables::Work,
+    work::Work,
 };
 
 #[map]

@@ -34,21 +34,32 @@ fn of_host(context: &SockAddrContext) -> bool {
         .is_some_and(|s| s.host_netns_cookie == cookie)
 }
 
+/// Reads an address of a context, in whichever of the two fields its family has.
+///
+/// # Safety
+/// Both are fields of a context that is valid.
+#[inline(always)]
+unsafe fn read_address(v4: bool, ip4: *const u32, ip6: *const [u32; 4]) -> Addr {
+    // SAFETY: the fields are read one by one, as the verifier asks (4 bytes at a time).
+    unsafe {
+        if v4 {
+            return Addr::from_v4_word(core::ptr::read_volatile(ip4));
+        }
+        let ip: *const u32 = ip6.cast();
+        Addr::from_words([
+            core::ptr::read_volatile(ip),
+            core::ptr::read_volatile(ip.add(1)),
+            core::ptr::read_volatile(ip.add(2)),
+            core::ptr::read_volatile(ip.add(3)),
+        ])
+    }
+}
+
 #[inline(always)]
 fn destination(a: *const bpf_sock_addr, v4: bool) -> (Addr, Be16) {
-    // SAFETY: the context's fields are read one by one, as the verifier asks (4 bytes at a time).
+    // SAFETY: the context is valid while the program runs; its fields are read 4 bytes at a time, as the verifier asks.
     unsafe {
-        let addr = if v4 {
-            Addr::from_v4_word(core::ptr::read_volatile(&raw const (*a).user_ip4))
-        } else {
-            let ip: *const u32 = (&raw const (*a).user_ip6).cast();
-            Addr::from_words([
-                core::ptr::read_volatile(ip),
-                core::ptr::read_volatile(ip.add(1)),
-                core::ptr::read_volatile(ip.add(2)),
-                core::ptr::read_volatile(ip.add(3)),
-            ])
-        };
+        let addr = read_address(v4, &raw const (*a).user_ip4, &raw const (*a).user_ip6);
         let port = core::ptr::read_volatile(&raw const (*a).user_port) as u16;
         (addr, Be16::from_bytes(port.to_ne_bytes()))
     }
@@ -81,6 +92,17 @@ fn cookie(context: &SockAddrContext) -> u64 {
     unsafe { bpf_get_socket_cookie(context.sock_addr.cast()) }
 }
 
+/// What a socket's peer is remembered by, at the address and port that its packets go to.
+#[inline(always)]
+fn peer_key(context: &SockAddrContext, addr: Addr, port: Be16) -> SocketPeerKey {
+    SocketPeerKey {
+        cookie: cookie(context),
+        addr,
+        port,
+        pad: [0; 6],
+    }
+}
+
 /// Whether packets of the socket can reach an endpoint: bound to a loopback address they have no route there, and bound
 /// to a device they would leave by that one.
 #[inline(always)]
@@ -90,17 +112,11 @@ fn is_free(socket: *const bpf_sock, v4: bool) -> bool {
         if core::ptr::read_volatile(&raw const (*socket).bound_dev_if) != 0 {
             return false;
         }
-        let source = if v4 {
-            Addr::from_v4_word(core::ptr::read_volatile(&raw const (*socket).src_ip4))
-        } else {
-            let ip: *const u32 = (&raw const (*socket).src_ip6).cast();
-            Addr::from_words([
-                core::ptr::read_volatile(ip),
-                core::ptr::read_volatile(ip.add(1)),
-                core::ptr::read_volatile(ip.add(2)),
-                core::ptr::read_volatile(ip.add(3)),
-            ])
-        };
+        let source = read_address(
+            v4,
+            &raw const (*socket).src_ip4,
+            &raw const (*socket).src_ip6,
+        );
         !source.is_loopback()
     }
 }
@@ -140,12 +156,7 @@ fn replace(context: &SockAddrContext, v4: bool) -> i32 {
     let Some((found, target_port)) = meant(context, v4, addr, port) else {
         return ALLOW;
     };
-    let key = SocketPeerKey {
-        cookie: cookie(context),
-        addr: found.addr,
-        port: target_port,
-        pad: [0; 6],
-    };
+    let key = peer_key(context, found.addr, target_port);
     let asked = SocketPeer {
         addr,
         port,
@@ -180,12 +191,7 @@ fn replace_again(context: &SockAddrContext, v4: bool) -> i32 {
     let Some((found, target_port)) = meant(context, v4, addr, port) else {
         return ALLOW;
     };
-    let key = SocketPeerKey {
-        cookie: cookie(context),
-        addr: found.addr,
-        port: target_port,
-        pad: [0; 6],
-    };
+    let key = peer_key(context, found.addr, target_port);
     // The kernel takes no IPv4 address from this hook of an IPv6 socket (ENOTSUPP).
     let same_family = found.addr.is_v4() == v4;
     // SAFETY: as in `restore`.
@@ -203,12 +209,7 @@ fn restore(context: &SockAddrContext, v4: bool) -> i32 {
         return ALLOW;
     }
     let (addr, port) = destination(a, v4);
-    let key = SocketPeerKey {
-        cookie: cookie(context),
-        addr,
-        port,
-        pad: [0; 6],
-    };
+    let key = peer_key(context, addr, port);
     // SAFETY: a reader sees the old or the new value, both valid.
     if let Some(asked) = unsafe { maps::SOCKET_PEERS.get(key) } {
         set_destination(a, v4, asked.addr, asked.port);

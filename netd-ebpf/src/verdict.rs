@@ -12,9 +12,9 @@ use aya_ebpf::{
     programs::TcContext,
 };
 use netd_common::{
-    abi::{DropCount, DropKey, MAX_MEMBERS, MemberKey},
-    loopback,
-    tables::{Next, Step, forget},
+    abi::{DropCount, DropKey, LOOPBACK_IFINDEX, MAX_MEMBERS, MemberKey},
+    verdict::{Next, Step},
+    work::forget,
 };
 
 use crate::{events, maps};
@@ -68,7 +68,7 @@ pub fn apply<const REPLICATES: bool>(
 fn local(context: &TcContext) -> i32 {
     for_this_host(context);
     // SAFETY: takes numbers, and no parameters.
-    unsafe { bpf_redirect_neigh(loopback::IFINDEX, core::ptr::null_mut(), 0, 0) as i32 }
+    unsafe { bpf_redirect_neigh(LOOPBACK_IFINDEX, core::ptr::null_mut(), 0, 0) as i32 }
 }
 
 /// A frame that came to another Ethernet address than that of the interface it came by is for this host all the same.

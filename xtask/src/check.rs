@@ -16,7 +16,7 @@ pub fn lint() -> Result<()> {
         "--all-targets",
         "--locked",
         "--features",
-        crate::test::FEATURES,
+        run::FEATURES,
         "--",
         "-D",
         "warnings",

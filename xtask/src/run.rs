@@ -15,6 +15,9 @@ pub fn root() -> &'static Path {
         .unwrap_or(Path::new("."))
 }
 
+/// Features of the tested daemon: it can be killed at chosen places; nothing else tells it from the shipped one.
+pub const FEATURES: &str = "netd/failpoints";
+
 /// Cargo's target directory.
 pub fn target() -> PathBuf {
     env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)

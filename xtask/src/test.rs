@@ -10,9 +10,6 @@ use anyhow::{Context, Result, ensure};
 
 use crate::{check, run, setup, soak, tidy, vm};
 
-/// The tested daemon can be killed at chosen places; nothing else tells it from the shipped one.
-pub const FEATURES: &str = "netd/failpoints";
-
 /// Set-up, checks, build, tests; the last line says how many passed and failed.
 pub fn test() -> Result<()> {
     ensure!(
@@ -24,7 +21,13 @@ pub fn test() -> Result<()> {
     tidy::tidy()?;
     check::lint()?;
     // The tests drive these binaries, which cargo test alone does not build.
-    run::cargo(&["build", "--workspace", "--locked", "--features", FEATURES])?;
+    run::cargo(&[
+        "build",
+        "--workspace",
+        "--locked",
+        "--features",
+        run::FEATURES,
+    ])?;
     let (mut passed, mut failed, ok) = tests()?;
     if soak::short()? {
         passed += 1;
@@ -49,7 +52,7 @@ fn tests() -> Result<(u64, u64, bool)> {
         "--locked",
         "--no-fail-fast",
         "--features",
-        FEATURES,
+        run::FEATURES,
     ];
     let mut child = run::command(&words)
         .stdout(Stdio::piped())

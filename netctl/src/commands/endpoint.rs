@@ -6,7 +6,7 @@ use netd_proto::v1::{
 };
 use serde_json::{Value, json};
 
-use super::{answer, mask, pages};
+use super::{answer, mask, pages, set_fields};
 use crate::{
     cli::{
         Output,
@@ -14,7 +14,7 @@ use crate::{
     },
     client::Client,
     failure::{Failure, Result},
-    format::{docker::short, json, table::Table},
+    format::{docker::listed_id, json, table::Table},
 };
 
 impl From<Which> for EndpointReference {
@@ -99,15 +99,10 @@ pub async fn run(client: &Client, command: Command, output: Output) -> Result<()
 }
 
 async fn update(client: &Client, flags: Update, output: Output) -> Result<()> {
-    let given = [
+    let paths = set_fields(&[
         ("aliases", !flags.aliases.is_empty()),
         ("gateway_priority", flags.gw_priority.is_some()),
-    ];
-    let paths: Vec<&str> = given
-        .iter()
-        .filter(|(_, given)| *given)
-        .map(|(path, _)| *path)
-        .collect();
+    ]);
     if paths.is_empty() {
         return Err(Failure::new("nothing is to change").hint("--alias or --gw-priority"));
     }
@@ -127,14 +122,7 @@ async fn update(client: &Client, flags: Update, output: Output) -> Result<()> {
 }
 
 fn list(endpoints: &[Endpoint], quiet: bool, no_trunc: bool) -> String {
-    let id = |endpoint: &Endpoint| {
-        let id = if no_trunc {
-            &endpoint.id
-        } else {
-            short(&endpoint.id)
-        };
-        id.to_owned()
-    };
+    let id = |endpoint: &Endpoint| listed_id(&endpoint.id, no_trunc);
     if quiet {
         return endpoints.iter().map(|e| id(e) + "\n").collect();
     }

@@ -89,6 +89,12 @@ where
     }
 }
 
+/// The names of the fields that are set.
+fn set_fields<'a>(fields: &[(&'a str, bool)]) -> Vec<&'a str> {
+    let set = fields.iter().filter(|(_, is_set)| *is_set);
+    set.map(|(path, _)| *path).collect()
+}
+
 /// The fields that an update sets.
 fn mask(paths: &[&str]) -> Option<FieldMask> {
     let paths = paths.iter().map(|path| (*path).to_owned()).collect();
@@ -146,21 +152,27 @@ fn ended(output: Output, failures: &[Failure]) -> Result<()> {
     }
 }
 
-/// Prints the names of what was removed or stopped, then says what could not be. A missing one is fine with `force`.
-fn done(output: Output, outcomes: Vec<(String, Result<()>)>, force: bool) -> Result<()> {
-    let mut names = Vec::new();
+/// Does something to each of the objects named, prints the names of those where it was done, then says where it could not
+/// be. A missing one is fine with `force`.
+async fn each(
+    output: Output,
+    names: Vec<String>,
+    force: bool,
+    act: impl AsyncFn(String) -> std::result::Result<(), tonic::Status>,
+) -> Result<()> {
+    let mut done = Vec::new();
     let mut failures = Vec::new();
-    for (name, outcome) in outcomes {
-        match outcome {
-            Ok(()) => names.push(name),
+    for name in names {
+        match act(name.clone()).await.map_err(Failure::from) {
+            Ok(()) => done.push(name),
             Err(failure) if force && failure.is_not_found() => {}
             Err(failure) => failures.push(failure),
         }
     }
     answer(
         output,
-        || names.iter().map(|name| format!("{name}\n")).collect(),
-        || names.clone().into(),
+        || done.iter().map(|name| format!("{name}\n")).collect(),
+        || done.clone().into(),
     )?;
     ended(output, &failures)
 }

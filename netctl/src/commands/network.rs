@@ -9,7 +9,7 @@ use netd_proto::v1::{
 };
 use serde_json::json;
 
-use super::{answer, done, inspected, list, mask, pages, print, prune, wanted};
+use super::{answer, each, inspected, list, mask, pages, print, prune, wanted};
 use crate::{
     cli::{
         Labels, Output,
@@ -88,17 +88,15 @@ pub async fn run(client: &Client, command: Command, output: Output) -> Result<()
         }
         Command::Prune { force, filters } => prune::run(client, force, &filters, output).await,
         Command::Rm { force, networks } => {
-            let mut service = client.networks();
-            let mut outcomes = Vec::new();
-            for network in networks {
+            each(output, networks, force, async |network| {
                 let request = RemoveNetworkRequest {
-                    network: network.clone(),
+                    network,
                     allow_missing: false,
                 };
-                let outcome = service.remove_network(request).await;
-                outcomes.push((network, outcome.map(|_| ()).map_err(Failure::from)));
-            }
-            done(output, outcomes, force)
+                let mut service = client.networks();
+                service.remove_network(request).await.map(drop)
+            })
+            .await
         }
     }
 }

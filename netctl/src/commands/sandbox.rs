@@ -12,7 +12,7 @@ use netd_proto::v1::{
 };
 use serde_json::Value;
 
-use super::{answer, done, exec, inspected, mask, pages, wanted};
+use super::{answer, each, exec, inspected, mask, pages, set_fields, wanted};
 use crate::{
     cli::{
         Output,
@@ -20,7 +20,7 @@ use crate::{
     },
     client::Client,
     failure::{Failure, Result},
-    format::{docker::short, json, table::Table},
+    format::{docker::listed_id, json, table::Table},
 };
 
 /// Runs a command.
@@ -87,29 +87,23 @@ pub async fn run(client: &Client, command: Command, output: Output) -> Result<()
             answer(output, || name + "\n", || json::sandbox(&started))
         }
         Command::Stop { sandboxes } => {
-            let mut service = client.sandboxes();
-            let mut outcomes = Vec::new();
-            for sandbox in sandboxes {
-                let request = StopSandboxRequest {
-                    sandbox: sandbox.clone(),
-                };
-                let outcome = service.stop_sandbox(request).await;
-                outcomes.push((sandbox, outcome.map(|_| ()).map_err(Failure::from)));
-            }
-            done(output, outcomes, false)
+            each(output, sandboxes, false, async |sandbox| {
+                let request = StopSandboxRequest { sandbox };
+                let mut service = client.sandboxes();
+                service.stop_sandbox(request).await.map(drop)
+            })
+            .await
         }
         Command::Rm { force, sandboxes } => {
-            let mut service = client.sandboxes();
-            let mut outcomes = Vec::new();
-            for sandbox in sandboxes {
+            each(output, sandboxes, force, async |sandbox| {
                 let request = RemoveSandboxRequest {
-                    sandbox: sandbox.clone(),
+                    sandbox,
                     allow_missing: false,
                 };
-                let outcome = service.remove_sandbox(request).await;
-                outcomes.push((sandbox, outcome.map(|_| ()).map_err(Failure::from)));
-            }
-            done(output, outcomes, force)
+                let mut service = client.sandboxes();
+                service.remove_sandbox(request).await.map(drop)
+            })
+            .await
         }
         Command::Exec { sandbox, command } => {
             let request = GetSandboxRequest { sandbox };
@@ -179,7 +173,7 @@ async fn create(client: &Client, flags: Create, output: Output) -> Result<()> {
 /// What is given is set; labels are added to those that there are, unless somebody else has changed them meanwhile.
 async fn update(client: &Client, flags: Update, output: Output) -> Result<()> {
     let names = &flags.names;
-    let given = [
+    let paths = set_fields(&[
         ("hostname", flags.hostname.is_some()),
         ("names.domainname", names.domainname.is_some()),
         ("names.dns", !names.dns.is_empty()),
@@ -189,12 +183,7 @@ async fn update(client: &Client, flags: Update, output: Output) -> Result<()> {
         ("labels", !flags.labels.is_empty()),
         ("ports", !flags.ports.is_empty()),
         ("exposed", !flags.exposed.is_empty()),
-    ];
-    let paths: Vec<&str> = given
-        .iter()
-        .filter(|(_, given)| *given)
-        .map(|(path, _)| *path)
-        .collect();
+    ]);
     if paths.is_empty() {
         return Err(Failure::new("nothing is to change").hint("give what is to be different"));
     }
@@ -242,14 +231,7 @@ fn state(sandbox: &Sandbox) -> String {
 }
 
 fn list(sandboxes: &[Sandbox], quiet: bool, no_trunc: bool) -> String {
-    let id = |sandbox: &Sandbox| {
-        let id = if no_trunc {
-            &sandbox.id
-        } else {
-            short(&sandbox.id)
-        };
-        id.to_owned()
-    };
+    let id = |sandbox: &Sandbox| listed_id(&sandbox.id, no_trunc);
     if quiet {
         return sandboxes.iter().map(|sandbox| id(sandbox) + "\n").collect();
     }

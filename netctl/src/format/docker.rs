@@ -28,6 +28,11 @@ pub fn short(id: &str) -> &str {
     id.get(..12).unwrap_or(id)
 }
 
+/// An id as lists show it.
+pub fn listed_id(id: &str, no_trunc: bool) -> String {
+    if no_trunc { id } else { short(id) }.to_owned()
+}
+
 /// An object of `network inspect`, fields in Docker's order.
 pub fn inspect(network: &Network) -> Value {
     let ipam = network.ipam.clone().unwrap_or_default();
@@ -112,11 +117,7 @@ pub fn map(fields: &HashMap<String, String>) -> Value {
 
 /// A row of `network ls`: every field a text, as Docker's templates see them.
 pub fn row(network: &Network, no_trunc: bool) -> Value {
-    let id = if no_trunc {
-        &network.id
-    } else {
-        short(&network.id)
-    };
+    let id = listed_id(&network.id, no_trunc);
     let mut labels: Vec<String> = network
         .labels
         .iter()

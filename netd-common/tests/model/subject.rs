@@ -10,8 +10,9 @@ use netd_common::{
     addr::{Addr, Be16},
     container,
     drop_reason::DropReason,
-    tables::{Verdict, Work},
     uplink,
+    verdict::Verdict,
+    work::Work,
 };
 
 use crate::{
@@ -256,7 +257,7 @@ impl Subject {
                 uplink::from_uplink(&mut p, &self.maps, UPLINK, 14, v4, &mut self.work)
             }
         };
-        let verdict = step.verdict(&self.work);
+        let verdict = step.verdict(self.work.route.next_hop);
         got(verdict, p.0)
     }
 }
@@ -268,7 +269,7 @@ pub fn got(verdict: Result<Verdict, DropReason>, p: Vec<u8>) -> Got {
         Ok(Verdict::Drop(why)) | Err(why) => Got::Drop(why.name().into()),
         Ok(Verdict::Peer(to)) => Got::Deliver(to, p),
         Ok(Verdict::Ingress(by)) => Got::ToHost(by, p),
-        Ok(Verdict::Local) => Got::ToHost(netd_common::loopback::IFINDEX, p),
+        Ok(Verdict::Local) => Got::ToHost(netd_common::abi::LOOPBACK_IFINDEX, p),
         Ok(Verdict::Neighbour(by, to)) => Got::Out(by, IpAddr::from(to), p),
         Ok(Verdict::Back(by, _) | Verdict::Egress(by)) => Got::Back(by, p),
         Ok(Verdict::Again(_)) => Got::Again,

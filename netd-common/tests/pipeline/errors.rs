@@ -5,7 +5,7 @@ use netd_common::{
     addr::Addr,
     drop_reason::DropReason::{self, TooBig, TtlExceeded},
     packet::protocol::{TCP, UDP},
-    tables::Verdict,
+    verdict::Verdict,
 };
 use proptest::prelude::*;
 

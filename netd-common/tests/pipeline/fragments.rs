@@ -1,6 +1,6 @@
 //! RFC 4787, REQ-14: whose fragments wait for the first one.
 
-use netd_common::{drop_reason::DropReason, packet::protocol, tables::Verdict};
+use netd_common::{drop_reason::DropReason, packet::protocol, verdict::Verdict};
 
 use crate::{
     memory::Bytes,

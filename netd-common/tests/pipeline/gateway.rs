@@ -1,7 +1,7 @@
 //! Endpoints reached at their own addresses: gateway modes and trusted uplinks.
 
 use netd_common::{
-    abi::network_flags::*, addr::Addr, drop_reason::DropReason, packet::protocol, tables::Verdict,
+    abi::network_flags::*, addr::Addr, drop_reason::DropReason, packet::protocol, verdict::Verdict,
 };
 
 use crate::{memory::Bytes, world::*};

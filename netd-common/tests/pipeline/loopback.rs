@@ -5,7 +5,7 @@ use netd_common::{
     addr::Addr,
     drop_reason::DropReason,
     packet::protocol::{TCP, UDP},
-    tables::Verdict,
+    verdict::Verdict,
 };
 
 use crate::{memory::Bytes, world::*};

@@ -3,8 +3,9 @@
 use netd_common::{
     drop_reason::DropReason,
     packet::protocol,
-    tables::{Next, Verdict, Work},
     uplink,
+    verdict::{Next, Verdict},
+    work::Work,
 };
 use proptest::prelude::*;
 

@@ -8,13 +8,14 @@ use std::{
 use netd_common::{
     abi::*,
     addr::{Addr, Be16},
-    checksum, clock,
+    checksum,
+    conntrack::{expire, insert, lifetime::Pressure},
     drop_reason::DropReason,
-    insert::{self, Written},
-    lifetime::Pressure,
+    nat::port_allocation,
     packet::{Headers, Packet},
-    pool,
-    tables::{Asked, Before, Count, Refused, Route, Tables, Work},
+    subprograms::{Subprograms, Written},
+    tables::{Before, Count, Refused, Route, Tables},
+    work::{SocketTuple, Work},
 };
 
 /// A packet; the payload of a segment when it is to be cut, else 0.
@@ -104,7 +105,7 @@ pub struct Maps {
     /// Addresses whose packets keep their source.
     pub exempt: HashSet<Addr>,
     /// Of the host.
-    pub sockets: HashSet<Asked>,
+    pub sockets: HashSet<SocketTuple>,
     pub random: RefCell<u32>,
     /// CLOCK_MONOTONIC, nanoseconds.
     pub now: Cell<u64>,
@@ -240,9 +241,6 @@ impl Tables for Maps {
     fn free_port(&self, port: &OutsidePort) -> bool {
         self.ports.borrow_mut().remove(port).is_some()
     }
-    fn has_socket(&self, w: &mut Work) -> bool {
-        self.sockets.contains(&w.asked)
-    }
     fn exempt(&self, addr: Addr) -> bool {
         self.exempt.contains(&addr)
     }
@@ -279,21 +277,6 @@ impl Tables for Maps {
     fn pop_clock(&self, out: &mut ClockEntry) -> bool {
         let popped = self.clock.borrow_mut().pop_front();
         popped.map(|entry| *out = entry).is_some()
-    }
-    fn visit(&self, w: &mut Work) -> bool {
-        clock::visit(self, w)
-    }
-    fn write_pair(&self, w: &mut Work, adopted: bool) -> Result<Written, DropReason> {
-        insert::write_pair(self, w, adopted)
-    }
-    fn displace(&self, w: &mut Work, pressure: Pressure) -> Result<bool, DropReason> {
-        insert::displace(self, w, pressure)
-    }
-    fn undo_mapping(&self, w: &mut Work) {
-        pool::undo_mapping(self, w);
-    }
-    fn try_port(&self, w: &mut Work, number: u32) -> bool {
-        pool::try_port(self, w, number)
     }
     fn fragment(&self, key: &FragmentKey) -> Option<FragmentPorts> {
         self.fragments.borrow().get(key).copied()
@@ -352,5 +335,26 @@ impl Tables for Maps {
         let mut n = self.random.borrow_mut();
         *n = n.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         *n
+    }
+}
+
+impl Subprograms for Maps {
+    fn visit(&self, w: &mut Work) -> bool {
+        expire::visit(self, w)
+    }
+    fn write_pair(&self, w: &mut Work, adopted: bool) -> Result<Written, DropReason> {
+        insert::write_pair(self, w, adopted)
+    }
+    fn displace(&self, w: &mut Work, pressure: Pressure) -> Result<bool, DropReason> {
+        insert::displace(self, w, pressure)
+    }
+    fn undo_mapping(&self, w: &mut Work) {
+        port_allocation::undo_mapping(self, w);
+    }
+    fn try_port(&self, w: &mut Work, number: u32) -> bool {
+        port_allocation::try_port(self, w, number)
+    }
+    fn has_socket(&self, w: &mut Work) -> bool {
+        self.sockets.contains(&w.socket)
     }
 }

@@ -3,7 +3,7 @@
 use netd_common::{
     addr::Addr,
     packet::protocol::{TCP, UDP},
-    resolver::{ADDRESS, PORT, SOCKETS, lead},
+    resolver::{ADDRESS, PORT, SOCKETS, redirect},
 };
 
 use crate::{memory::Bytes, world::*};
@@ -14,7 +14,7 @@ const OWN: [u8; 4] = [127, 0, 0, 1];
 fn led(protocol: u8, from: ([u8; 4], u16), to: ([u8; 4], u16)) -> (u16, u16) {
     let end = |(address, port)| (Addr::from_v4_bytes(address), port);
     let mut p = first(protocol, end(from), end(to));
-    lead(&mut p);
+    redirect(&mut p);
     let ((src, sport), (dst, dport)) = ends(&p);
     assert_eq!((src, dst), (end(from).0, end(to).0));
     (sport, dport)
@@ -61,7 +61,7 @@ fn all_else_stays() {
         Bytes(Vec::new(), 0),
     ] {
         let mut p = whole.clone();
-        assert_eq!(lead(&mut p), None);
+        assert_eq!(redirect(&mut p), None);
         assert_eq!(p.0, whole.0);
     }
     // A later fragment has no ports.
@@ -71,5 +71,5 @@ fn all_else_stays() {
         (Addr::from_v4_bytes(ADDRESS), PORT),
     );
     p.0[21] = 1;
-    assert_eq!(lead(&mut p), None);
+    assert_eq!(redirect(&mut p), None);
 }

@@ -1,6 +1,6 @@
 //! One client socket that reaches one port of an endpoint by several ports or addresses of the host.
 
-use netd_common::{drop_reason::DropReason, tables::Verdict};
+use netd_common::{drop_reason::DropReason, verdict::Verdict};
 
 use crate::{memory::Bytes, world::*};
 

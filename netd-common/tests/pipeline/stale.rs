@@ -5,7 +5,7 @@ use netd_common::{
     addr::Addr,
     drop_reason::DropReason,
     packet::{protocol, tcp},
-    tables::Verdict,
+    verdict::Verdict,
 };
 
 use crate::world::*;

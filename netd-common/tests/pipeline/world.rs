@@ -8,8 +8,9 @@ use netd_common::{
     drop_reason::DropReason,
     loopback,
     packet::protocol,
-    tables::{Verdict, Work},
     uplink,
+    verdict::Verdict,
+    work::Work,
 };
 
 use crate::memory::{Bytes, Maps};
@@ -219,28 +220,29 @@ impl World {
         *p = self.framed(network, last, p);
         self.work.bytes = p.0.len() as u32;
         container::from_container(p, &self.maps, 10 + endpoint, &device, &mut self.work)
-            .verdict(&self.work)
+            .verdict(self.work.route.next_hop)
     }
 
     /// A packet arrives on the uplink.
     pub fn arrives(&mut self, p: &mut Bytes) -> Result<Verdict, DropReason> {
         let v4 = p.0[12..14] == [8, 0];
         self.work.bytes = p.0.len() as u32;
-        uplink::from_uplink(p, &self.maps, UPLINK, 14, v4, &mut self.work).verdict(&self.work)
+        uplink::from_uplink(p, &self.maps, UPLINK, 14, v4, &mut self.work)
+            .verdict(self.work.route.next_hop)
     }
 
     /// The host sends to itself.
     pub fn loops(&mut self, p: &mut Bytes) -> Result<Verdict, DropReason> {
         let v4 = p.0[12..14] == [8, 0];
         self.work.bytes = p.0.len() as u32;
-        loopback::from_loopback(p, &self.maps, v4, &mut self.work).verdict(&self.work)
+        loopback::from_loopback(p, &self.maps, v4, &mut self.work).verdict(self.work.route.next_hop)
     }
 }
 
 /// Where an answer to a process of the host goes to, which asked an endpoint of `network` from the address `to`.
 pub fn process(network: u32, to: Addr) -> Result<Verdict, DropReason> {
     Ok(if !to.is_v4() {
-        Verdict::Ingress(loopback::IFINDEX)
+        Verdict::Ingress(LOOPBACK_IFINDEX)
     } else if to.is_loopback() {
         Verdict::Local
     } else {

@@ -9,7 +9,7 @@ use crate::{
     driver::Network,
     engine::{Connected, FilePaths, View},
     error::{Error, Result},
-    model::{Attachment, Endpoint, Origin, PoolSpec, PortBinding, Sandbox},
+    model::{Attachment, Endpoint, Origin, PoolSpec, PortBinding, Sandbox, mac},
     observed::{Degraded, ObjectId},
 };
 
@@ -19,13 +19,6 @@ pub fn timestamp(nanoseconds: u64) -> Timestamp {
         seconds: (nanoseconds / 1_000_000_000) as i64,
         nanos: (nanoseconds % 1_000_000_000) as i32,
     }
-}
-
-fn mac(m: [u8; 6]) -> String {
-    m.iter()
-        .map(|b| format!("{b:02x}"))
-        .collect::<Vec<_>>()
-        .join(":")
 }
 
 /// How much of a network is told: in a list less than alone.
@@ -181,7 +174,7 @@ pub fn endpoint(model: &View, e: &Endpoint) -> v1::Endpoint {
         mac_address: if e.interface.is_empty() {
             String::new()
         } else {
-            mac(e.mac)
+            mac::text(e.mac)
         },
         ipv4_address: e.ipv4.map(|a| a.to_string()).unwrap_or_default(),
         ipv6_address: e.ipv6.map(|a| a.to_string()).unwrap_or_default(),

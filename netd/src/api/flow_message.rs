@@ -8,7 +8,7 @@ use std::{
 use netd_common::{
     abi::{LOCAL, flow_flags},
     addr::{Addr, Be16},
-    lifetime::State,
+    conntrack::lifetime::State,
 };
 use netd_proto::v1::{
     self,

@@ -96,7 +96,7 @@ mod tests {
     use netd_common::{
         abi::FlowKey,
         addr::{Addr, Be16},
-        lifetime::State,
+        conntrack::lifetime::State,
     };
 
     use super::*;

@@ -52,7 +52,7 @@ use self::{
 
 use crate::{
     engine::Engine,
-    error::{Error, Result},
+    error::{Error, Kind, Result},
 };
 
 /// Result of a call.
@@ -75,6 +75,14 @@ impl Api {
         tokio::spawn(work(Arc::clone(&self.engine)))
             .await
             .unwrap_or_else(|e| Err(Error::internal("a request", e)))
+    }
+}
+
+/// The id of what was removed, or none where there was nothing and the request allows that.
+fn removed_id(removed: Result<String>, allow_missing: bool) -> Result<String> {
+    match removed {
+        Err(e) if allow_missing && e.kind == Kind::NotFound => Ok(String::new()),
+        removed => removed,
     }
 }
 

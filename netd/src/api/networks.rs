@@ -11,7 +11,7 @@ use super::{
     requests,
     subject::{self, Of},
 };
-use crate::{driver::Network, engine::NetworkUpdate, error::Kind};
+use crate::{driver::Network, engine::NetworkUpdate};
 
 #[async_trait]
 impl NetworkService for Api {
@@ -95,10 +95,7 @@ impl NetworkService for Api {
         let removed = self
             .whole(move |e| async move { e.remove_network(&request.network).await })
             .await;
-        let id = match removed {
-            Err(e) if request.allow_missing && e.kind == Kind::NotFound => String::new(),
-            removed => removed?,
-        };
+        let id = super::removed_id(removed, request.allow_missing)?;
         Ok(Response::new(v1::RemoveNetworkResponse { id }))
     }
 

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     engine::SandboxUpdate,
-    error::{Kind, Result},
+    error::Result,
     model::{NameOptions, Sandbox},
 };
 
@@ -185,10 +185,7 @@ impl SandboxService for Api {
         let removed = self
             .whole(move |e| async move { e.remove_sandbox(&request.sandbox).await })
             .await;
-        let id = match removed {
-            Err(e) if request.allow_missing && e.kind == Kind::NotFound => String::new(),
-            removed => removed?,
-        };
+        let id = super::removed_id(removed, request.allow_missing)?;
         Ok(Response::new(v1::RemoveSandboxResponse { id }))
     }
 }

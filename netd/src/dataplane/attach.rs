@@ -24,7 +24,14 @@ use nix::{
     sys::statfs::{CGROUP2_SUPER_MAGIC, fstatfs},
 };
 
-use super::{link::Link, object};
+use super::{
+    link::Link,
+    object,
+    programs::{
+        CGROUP_PROGRAMS, CONTAINER_PROGRAM, GATEWAY_PROGRAM, LOOPBACK_PROGRAM, RESOLVER_PROGRAM,
+        UPLINK_PROGRAMS,
+    },
+};
 use crate::{
     error::{Error, Kind, Result, chain},
     kernel::{
@@ -32,35 +39,6 @@ use crate::{
         filters::{Filter, Hanging, Side},
     },
 };
-
-/// The program of a container's veth.
-pub const CONTAINER_PROGRAM: &str = "from_container";
-/// The program of the inner end of a network's device pair.
-pub const GATEWAY_PROGRAM: &str = "from_host";
-pub use crate::kernel::sandbox::RESOLVER_PROGRAM;
-
-/// The cgroup programs; each is its link's name too.
-pub const CGROUP_PROGRAMS: [&str; 10] = [
-    "bind4",
-    "bind6",
-    "connect4",
-    "connect6",
-    "sendmsg4",
-    "sendmsg6",
-    "recvmsg4",
-    "recvmsg6",
-    "getpeername4",
-    "getpeername6",
-];
-
-/// The programs of uplinks, with an Ethernet header and without.
-pub const UPLINK_PROGRAMS: [&str; 2] = ["from_uplink", "from_uplink_l3"];
-
-/// The programs that are loaded once something is there that they hang on: the verifier needs long for each of them.
-pub const LATE_PROGRAMS: [&str; 2] = [UPLINK_PROGRAMS[1], LOOPBACK_PROGRAM];
-
-/// The program of the host's loopback device.
-pub const LOOPBACK_PROGRAM: &str = "from_loopback";
 
 /// A classifier of the object, loaded.
 fn classifier<'a>(object: &'a mut Ebpf, name: &str) -> Result<&'a mut SchedClassifier> {
@@ -81,9 +59,6 @@ pub fn name_of(ifindex: u32) -> Result<String> {
         .map(|n| n.to_string_lossy().into_owned())
         .map_err(|e| Error::internal(format!("interface {ifindex}"), e))
 }
-
-/// The loopback device's index in every namespace.
-pub const LOOPBACK: u32 = netd_common::loopback::IFINDEX;
 
 /// Whether a filter holds this program; enough on devices that are netd's own.
 pub fn is(program: &str) -> impl Fn(&Filter) -> bool {

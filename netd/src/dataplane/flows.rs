@@ -11,7 +11,7 @@ use ipnetwork::IpNetwork;
 use netd_common::{
     abi::{Flow, FlowKey, Settings, Totals, Usage, flow_flags},
     addr::{Addr, Be16},
-    lifetime::{self, Pressure, State},
+    conntrack::lifetime::{self, Pressure, State},
 };
 
 use super::{Dataplane, batch, locked};

@@ -4,9 +4,10 @@
 use std::{path::PathBuf, sync::Arc};
 
 use aya::Ebpf;
+use netd_common::abi::LOOPBACK_IFINDEX;
 use tokio::{runtime::Handle, sync::Mutex, task::spawn_blocking};
 
-use super::{Dataplane, UplinkSpec, attach, locked};
+use super::{Dataplane, UplinkSpec, attach, locked, programs};
 use crate::{
     error::{Error, Result},
     kernel::{Netlink, filters::Filter, rtnl},
@@ -48,7 +49,7 @@ impl Hooks {
 
     /// Where the link of a hook is pinned.
     pub fn pin(&self, ifindex: u32) -> PathBuf {
-        if ifindex == attach::LOOPBACK {
+        if ifindex == LOOPBACK_IFINDEX {
             self.links.join("loopback")
         } else {
             self.links.join(format!("uplink-{ifindex}"))
@@ -85,7 +86,7 @@ impl Hooks {
     }
 
     fn hang_uplink(&mut self, uplink: &UplinkSpec) -> Result<()> {
-        let program = attach::UPLINK_PROGRAMS[usize::from(!uplink.ethernet)];
+        let program = programs::UPLINK_PROGRAMS[usize::from(!uplink.ethernet)];
         self.hang(program, uplink.ifindex)
     }
 
@@ -96,9 +97,9 @@ impl Hooks {
 
     fn set_loopback(&mut self, wanted: bool) -> Result<()> {
         if wanted {
-            self.hang(attach::LOOPBACK_PROGRAM, attach::LOOPBACK)?;
+            self.hang(programs::LOOPBACK_PROGRAM, LOOPBACK_IFINDEX)?;
         } else {
-            self.unhang(attach::LOOPBACK);
+            self.unhang(LOOPBACK_IFINDEX);
         }
         self.loopback = Some(wanted);
         Ok(())
@@ -115,7 +116,7 @@ impl Hooks {
         for row in loose {
             match row.ifindex {
                 None => cgroup = Some(row),
-                Some(attach::LOOPBACK) => told(row, self.set_loopback(true)),
+                Some(LOOPBACK_IFINDEX) => told(row, self.set_loopback(true)),
                 Some(ifindex) => {
                     let there = self.uplinks.iter().position(|u| u.ifindex == ifindex);
                     if let Some(at) = there {

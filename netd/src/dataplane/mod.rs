@@ -13,6 +13,7 @@ mod hooks;
 mod link;
 pub mod object;
 mod observe;
+mod programs;
 pub mod run;
 mod settings;
 mod spec;
@@ -146,14 +147,14 @@ impl Dataplane {
     /// Hangs `from_container` on a veth's host end. It denies everything while the maps know nothing of it.
     /// Says whether it had to be.
     pub async fn attach_endpoint(&self, ifindex: u32) -> Result<bool> {
-        self.attach_own(attach::CONTAINER_PROGRAM, &self.own.container, ifindex)
+        self.attach_own(programs::CONTAINER_PROGRAM, &self.own.container, ifindex)
             .await
     }
 
     /// Hangs `from_host` on the inner end of a network's device pair.
     /// Says whether it had to be.
     pub async fn attach_gateway(&self, ifindex: u32) -> Result<bool> {
-        self.attach_own(attach::GATEWAY_PROGRAM, &self.own.gateway, ifindex)
+        self.attach_own(programs::GATEWAY_PROGRAM, &self.own.gateway, ifindex)
             .await
     }
 

@@ -19,7 +19,7 @@ use nix::{
     sys::statfs::{BPF_FS_MAGIC, statfs},
 };
 
-use super::attach;
+use super::programs::LATE_PROGRAMS;
 use crate::{
     config::{Config, Instance},
     error::{Error, Kind, Result, chain},
@@ -126,7 +126,7 @@ fn is_interrupted(e: &ProgramError) -> bool {
 fn load_programs(object: &mut Ebpf) -> Result<()> {
     let now = object
         .programs_mut()
-        .filter(|(name, _)| !attach::LATE_PROGRAMS.contains(name));
+        .filter(|(name, _)| !LATE_PROGRAMS.contains(name));
     let waiting = Mutex::new(now.collect::<Vec<_>>());
     let next = || waiting.lock().ok()?.pop();
     let work = || {

@@ -1,11 +1,8 @@
 //! What hangs on the hooks, as the kernel says: others may detach a link or remove a filter, and nobody tells.
 
-use super::{
-    Dataplane,
-    attach::{self, CGROUP_PROGRAMS},
-    link::Link,
-    locked,
-};
+use netd_common::abi::LOOPBACK_IFINDEX;
+
+use super::{Dataplane, attach, link::Link, locked, programs};
 use crate::{
     error::Result,
     kernel::filters::{Filter, Side},
@@ -65,7 +62,7 @@ impl Dataplane {
         let mut rows = Vec::new();
         let endpoints = locked(&self.tables).interfaces();
         for ifindex in endpoints {
-            let name = attach::CONTAINER_PROGRAM;
+            let name = programs::CONTAINER_PROGRAM;
             let mut row = ProgramRow::new(name, ifindex, true);
             // One that is gone meanwhile has none.
             let filters = self.netlink.filters(ifindex, Side::Ingress).await;
@@ -75,11 +72,11 @@ impl Dataplane {
         let hooks = self.hooks.lock().await;
         let mut hung: Vec<(u32, &str)> = Vec::new();
         for uplink in &hooks.uplinks {
-            let name = attach::UPLINK_PROGRAMS[usize::from(!uplink.ethernet)];
+            let name = programs::UPLINK_PROGRAMS[usize::from(!uplink.ethernet)];
             hung.push((uplink.ifindex, name));
         }
         if hooks.loopback == Some(true) {
-            hung.push((attach::LOOPBACK, attach::LOOPBACK_PROGRAM));
+            hung.push((LOOPBACK_IFINDEX, programs::LOOPBACK_PROGRAM));
         }
         for (ifindex, name) in hung {
             let mut row = ProgramRow::new(name, ifindex, false);
@@ -93,7 +90,7 @@ impl Dataplane {
             }
             rows.push(row);
         }
-        for name in CGROUP_PROGRAMS {
+        for name in programs::CGROUP_PROGRAMS {
             let link = Link::open(&hooks.cgroup_pin(name));
             rows.push(ProgramRow {
                 name: name.to_owned(),

@@ -16,9 +16,9 @@ use tokio::{
 };
 
 use super::{
-    entrance::Entrance,
     fair::{Client, Fair},
     message::Asked,
+    socket_maker::SocketMaker,
     upstream::Servers,
 };
 use crate::kernel::Netns;
@@ -50,7 +50,7 @@ pub struct Asker<'a> {
     /// From where.
     pub place: Place,
     /// The way there.
-    pub entrance: &'a Entrance,
+    pub socket_maker: &'a SocketMaker,
     /// How long one server is waited for.
     pub patience: Duration,
     /// All together.
@@ -128,7 +128,7 @@ impl Asker<'_> {
     ) -> io::Result<T> {
         match &self.place {
             Place::Host => make(),
-            Place::Sandbox(netns) => self.entrance.make(netns, make).await,
+            Place::Sandbox(netns) => self.socket_maker.make(netns, make).await,
         }
     }
 

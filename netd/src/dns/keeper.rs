@@ -32,7 +32,7 @@ use nix::{
 };
 
 use super::{
-    kept::{Kept, Store},
+    socket_store::{SocketStore, StoredSockets},
     sockets::Descriptors,
 };
 use crate::error::{Error, Result};
@@ -57,7 +57,7 @@ const QUIT: u8 = b'Q';
 const KEY: usize = 128;
 
 /// How long the other side may take for one message, seconds. It does nothing else, so this is for machines that are overloaded.
-const PATIENCE: i64 = 3;
+const TIMEOUT: i64 = 3;
 
 /// Daemons that wait to be served: one, and those that were killed while they waited.
 const BACKLOG: i32 = 16;
@@ -75,11 +75,11 @@ fn failed(e: Errno) -> Error {
     Error::internal("the keeper of the resolvers' sockets", cause)
 }
 
-/// A message waits for the other side for [`PATIENCE`] at most.
-fn be_impatient(socket: &OwnedFd) -> nix::Result<()> {
-    let patience = TimeVal::seconds(PATIENCE);
-    setsockopt(socket, sockopt::SendTimeout, &patience)?;
-    setsockopt(socket, sockopt::ReceiveTimeout, &patience)
+/// Sending and receiving fail after [`TIMEOUT`].
+fn set_timeouts(socket: &OwnedFd) -> nix::Result<()> {
+    let timeout = TimeVal::seconds(TIMEOUT);
+    setsockopt(socket, sockopt::SendTimeout, &timeout)?;
+    setsockopt(socket, sockopt::ReceiveTimeout, &timeout)
 }
 
 fn send(to: &OwnedFd, operation: u8, key: &str, pair: &[BorrowedFd<'_>]) -> nix::Result<()> {
@@ -124,7 +124,7 @@ fn receive(from: &OwnedFd) -> nix::Result<Option<Message>> {
 fn seqpacket() -> nix::Result<OwnedFd> {
     let kind = SockType::SeqPacket;
     let socket = socket(AddressFamily::Unix, kind, SockFlag::SOCK_CLOEXEC, None)?;
-    be_impatient(&socket)?;
+    set_timeouts(&socket)?;
     Ok(socket)
 }
 
@@ -137,7 +137,7 @@ fn accept(listener: &impl AsFd) -> nix::Result<Option<OwnedFd>> {
     // SAFETY: the kernel has just made this descriptor for this process, and nobody else knows it.
     let daemon = unsafe { OwnedFd::from_raw_fd(raw) };
     let who = getsockopt(&daemon, sockopt::PeerCredentials)?;
-    setsockopt(&daemon, sockopt::SendTimeout, &TimeVal::seconds(PATIENCE))?;
+    setsockopt(&daemon, sockopt::SendTimeout, &TimeVal::seconds(TIMEOUT))?;
     Ok((who.uid() == geteuid().as_raw()).then_some(daemon))
 }
 
@@ -238,9 +238,9 @@ impl Keeper {
     }
 
     /// Copies of all that it has.
-    pub fn list(&self) -> Result<Kept> {
+    pub fn list(&self) -> Result<StoredSockets> {
         send(&self.0, LIST, "", &[]).map_err(failed)?;
-        let mut all = Kept::new();
+        let mut all = StoredSockets::new();
         while let Some((operation, key, pair)) = receive(&self.0).map_err(failed)? {
             match (operation, pair) {
                 (ENTRY, Some(pair)) => drop(all.insert(key, pair)),
@@ -289,16 +289,16 @@ impl Keeper {
     }
 }
 
-/// A keeper for a [`Store`]: found or started when there is something to keep.
+/// A keeper process as a [`SocketStore`]; started when there is something to store, unless one runs.
 #[derive(Debug)]
-pub struct Process {
+pub struct KeeperStore {
     run: PathBuf,
     keeper: Option<Keeper>,
     /// If this daemon started it.
     child: Option<Child>,
 }
 
-impl Process {
+impl KeeperStore {
     /// Of this run directory; `found`: the one that runs.
     pub fn new(run: &Path, found: Option<Keeper>) -> Self {
         Self {
@@ -318,23 +318,23 @@ impl Process {
     }
 }
 
-impl Store for Process {
-    fn keep(&mut self, key: &str, pair: [BorrowedFd<'_>; 2]) -> Result<()> {
+impl SocketStore for KeeperStore {
+    fn put(&mut self, key: &str, pair: [BorrowedFd<'_>; 2]) -> Result<()> {
         self.send(KEEP, key, &pair)
     }
 
-    fn forget(&mut self, key: &str) -> Result<()> {
+    fn remove(&mut self, key: &str) -> Result<()> {
         match self.keeper {
             Some(_) => self.send(FORGET, key, &[]),
             None => Ok(()),
         }
     }
 
-    fn end(&self) -> Option<BorrowedFd<'_>> {
+    fn hangup(&self) -> Option<BorrowedFd<'_>> {
         self.keeper.as_ref().map(|keeper| keeper.0.as_fd())
     }
 
-    fn renew(&mut self) {
+    fn restart(&mut self) {
         if let Some(mut child) = self.child.take() {
             // It has ended or must: two would answer the next daemon.
             let _ = child.kill();

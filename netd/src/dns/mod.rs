@@ -2,15 +2,16 @@
 //! elsewhere never holds up the control plane. It must not know the model: the engine tells it what each sandbox shows
 //! and sees.
 
-mod entrance;
 mod fair;
+mod fd_store;
 mod forward;
 pub mod keeper;
-mod kept;
 mod lookup;
-mod manager;
 pub mod message;
 mod serve;
+mod socket_maker;
+mod socket_saver;
+mod socket_store;
 mod sockets;
 pub mod table;
 mod upstream;
@@ -30,10 +31,10 @@ use crate::{
     error::{Error, Result},
     kernel::Netns,
 };
-use kept::Keeping;
-pub use kept::Kept;
 pub use lookup::Lookup;
 use serve::{Serving, Shared};
+use socket_saver::SocketSaver;
+pub use socket_store::StoredSockets;
 use sockets::Sockets;
 use table::{Table, View};
 pub use upstream::check_server;
@@ -53,7 +54,7 @@ pub struct Resolver {
     /// Changes of the table, one at a time.
     changing: Mutex<()>,
     serving: Mutex<BTreeMap<String, (String, Serving)>>,
-    keeping: OnceLock<Keeping>,
+    saver: OnceLock<SocketSaver>,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -78,7 +79,7 @@ impl Resolver {
             shared: Arc::new(Shared::new(config)?),
             changing: Mutex::default(),
             serving: Mutex::default(),
-            keeping: OnceLock::new(),
+            saver: OnceLock::new(),
         })
     }
 
@@ -94,32 +95,32 @@ impl Resolver {
         self.shared.table.store(Arc::new(table));
     }
 
-    /// At the start: sockets that were kept of an earlier daemon's. It may wait for some seconds.
-    pub fn kept(&self) -> Kept {
-        match Keeping::start(&self.run) {
-            Ok((keeping, kept)) => {
-                let _ = self.keeping.set(keeping);
-                kept
+    /// At the start: sockets that an earlier daemon stored. It may block for some seconds.
+    pub fn stored_sockets(&self) -> StoredSockets {
+        match SocketSaver::start(&self.run) {
+            Ok((saver, stored)) => {
+                let _ = self.saver.set(saver);
+                stored
             }
             Err(e) => {
                 tracing::warn!("{e}; questions asked while netd restarts will be lost");
-                Kept::new()
+                StoredSockets::new()
             }
         }
     }
 
-    /// Opens a sandbox's resolver, or goes on with the sockets that were kept for its namespace. `redirect`: makes the way
-    /// to new ones.
+    /// Opens a sandbox's resolver, or goes on with the sockets that were stored for its namespace. `redirect`: called
+    /// for new sockets, redirects questions to them.
     pub fn open(
         &self,
         sandbox: &str,
         netns: &Netns,
-        kept: &mut Kept,
+        stored: &mut StoredSockets,
         redirect: impl FnOnce() -> Result<()>,
     ) -> Result<()> {
         let (device, inode) = netns.inode()?;
         let key = format!("{sandbox}:{device}:{inode}");
-        let sockets = match kept.remove(&key) {
+        let sockets = match stored.remove(&key) {
             Some(pair) => Sockets::adopt(pair),
             None => {
                 redirect()?;
@@ -131,8 +132,8 @@ impl Resolver {
         };
         let _within = runtime.enter();
         let serving = serve::serve(sandbox, netns, sockets, &self.shared)?;
-        if let Some(keeping) = self.keeping.get() {
-            keeping.keep(&key, serving.sockets());
+        if let Some(saver) = self.saver.get() {
+            saver.save(&key, serving.sockets());
         }
         locked(&self.serving).insert(sandbox.to_owned(), (key, serving));
         Ok(())
@@ -146,17 +147,17 @@ impl Resolver {
             return false;
         };
         serving.close().await;
-        if let Some(keeping) = self.keeping.get() {
-            keeping.forget(&key);
+        if let Some(saver) = self.saver.get() {
+            saver.remove(&key);
         }
         true
     }
 
-    /// Lets go of what was kept and nobody wanted.
-    pub fn discard(&self, kept: Kept) {
-        drop(kept);
-        if let Some(keeping) = self.keeping.get() {
-            keeping.discard();
+    /// Closes what was stored and no sandbox took over.
+    pub fn discard(&self, stored: StoredSockets) {
+        drop(stored);
+        if let Some(saver) = self.saver.get() {
+            saver.discard();
         }
     }
 
@@ -166,8 +167,8 @@ impl Resolver {
         locked(&self.serving).clear();
         self.shared.taken.close();
         let finished = async {
-            if let Some(keeping) = self.keeping.get() {
-                keeping.flush().await;
+            if let Some(saver) = self.saver.get() {
+                saver.flush().await;
             }
             self.shared.taken.wait().await;
         };

@@ -11,10 +11,10 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    entrance::Entrance,
     fair::{self, Fair, Limits},
     forward::{self, Asker, Place},
     message::{self, Asked, Outcome, Transport},
+    socket_maker::SocketMaker,
     sockets::{Pair, Sockets},
     table::{Table, View},
     upstream::{HostResolvers, OwnServers, Servers},
@@ -66,7 +66,7 @@ pub struct Shared {
     pub taken: TaskTracker,
     pub(super) host: HostResolvers,
     pub(super) config: config::Dns,
-    entrance: Entrance,
+    socket_maker: SocketMaker,
     asking: Arc<Fair>,
     connections: Arc<Fair>,
     to_servers: Arc<Fair>,
@@ -85,7 +85,7 @@ impl Shared {
             taken: TaskTracker::new(),
             host: HostResolvers::new(config.resolv_conf.clone()),
             config,
-            entrance: Entrance::start()?,
+            socket_maker: SocketMaker::start()?,
             asking: Fair::new(asking),
             connections: Fair::new(CONNECTIONS),
             to_servers: Fair::new(TO_SERVERS),
@@ -287,7 +287,7 @@ impl Client {
         let asker = Asker {
             servers: &servers,
             place,
-            entrance: &shared.entrance,
+            socket_maker: &shared.socket_maker,
             patience: Duration::from_millis(shared.config.timeout_ms),
             end,
             connections: &shared.to_servers,

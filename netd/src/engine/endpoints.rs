@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     driver::Network,
-    error::{Error, Kind, Reason, Result},
+    error::{Error, Reason, Result},
     kernel::sandbox as namespace,
     model::{Attachment, Endpoint, EndpointSpec, Sandbox},
 };
@@ -150,17 +150,7 @@ impl Engine {
             });
             if endpoint.is_none() && !attached {
                 let known = known?;
-                return Err(Error::new(
-                    Kind::Conflict,
-                    format!(
-                        "container {} is not connected to network {}",
-                        after.name, known.name
-                    ),
-                )
-                .because(Reason::NotConnected)
-                .about("sandbox", &after.name)
-                .about("network", &known.name)
-                .hint("netctl sandbox inspect shows its networks"));
+                return Err(not_connected(&after.name, &known.name));
             }
             if let Some(endpoint) = &endpoint {
                 transaction.remove_endpoint(&endpoint.id);
@@ -171,4 +161,15 @@ impl Engine {
         self.carry_out(decided).await?;
         Ok(endpoint.map(|e| e.id.clone()).unwrap_or_default())
     }
+}
+
+/// Why an endpoint is not there.
+pub(super) fn not_connected(sandbox: &str, network: &str) -> Error {
+    Error::conflict(format!(
+        "container {sandbox} is not connected to network {network}"
+    ))
+    .because(Reason::NotConnected)
+    .about("sandbox", sandbox)
+    .about("network", network)
+    .hint("netctl sandbox inspect shows its networks")
 }

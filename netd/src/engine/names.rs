@@ -3,7 +3,7 @@
 use super::{Engine, state::State};
 use crate::{
     dns::{
-        Kept, Lookup,
+        Lookup, StoredSockets,
         table::{Holder, KnownName, Membership, View},
     },
     driver::Network,
@@ -80,13 +80,18 @@ impl Engine {
     }
 
     /// Opens a sandbox's resolver. Without one the sandbox has its networks all the same.
-    pub(super) fn open_resolver(&self, sandbox: &Sandbox, netns: &Netns, kept: &mut Kept) {
+    pub(super) fn open_resolver(
+        &self,
+        sandbox: &Sandbox,
+        netns: &Netns,
+        stored: &mut StoredSockets,
+    ) {
         if sandbox.host() {
             return;
         }
         self.publish_names(&sandbox.id);
         let redirect = || now(self.dataplane.attach_resolver(netns)).map(drop);
-        if let Err(e) = self.resolver.open(&sandbox.id, netns, kept, redirect) {
+        if let Err(e) = self.resolver.open(&sandbox.id, netns, stored, redirect) {
             self.warn(format!("sandbox {} resolves no names: {e}", sandbox.name));
         }
     }
@@ -132,9 +137,9 @@ impl Engine {
         self.resolver.finish().await;
     }
 
-    /// At the start: the resolvers of all that runs, with the sockets that were kept of an earlier daemon's.
+    /// At the start: the resolvers of all that runs, with the sockets that an earlier daemon stored.
     pub(super) fn open_resolvers(&self) {
-        let mut kept = self.resolver.kept();
+        let mut stored = self.resolver.stored_sockets();
         let running: Vec<(Sandbox, Netns)> = {
             let state = self.state();
             let running = state.observed.running.iter();
@@ -149,8 +154,8 @@ impl Engine {
             self.publish_names(&sandbox.id);
         }
         for (sandbox, netns) in running {
-            self.open_resolver(&sandbox, &netns, &mut kept);
+            self.open_resolver(&sandbox, &netns, &mut stored);
         }
-        self.resolver.discard(kept);
+        self.resolver.discard(stored);
     }
 }

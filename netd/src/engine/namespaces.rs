@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Engine, locked};
 use crate::{
-    dns::Kept,
+    dns::StoredSockets,
     error::{Error, Kind, Result},
     kernel::{Netns, Watch, sandbox as namespace},
     model::{Identity, Origin, ProcessId, Run, Sandbox},
@@ -43,7 +43,7 @@ impl Engine {
             .get(&sandbox.id)
             .cloned();
         if let Some(netns) = netns {
-            self.open_resolver(sandbox, &netns, &mut Kept::new());
+            self.open_resolver(sandbox, &netns, &mut StoredSockets::new());
         }
         Ok(())
     }

@@ -34,7 +34,7 @@ pub(super) fn plan_network(request: &NetworkRequest, number: u32) -> model::Netw
         pools: Vec::new(),
         requested_pools: request.pools,
         device: String::new(),
-        mac: model::new_mac(),
+        mac: model::mac::random(),
         mtu: None,
         config_only: request.config_only,
         config_from: request.config_from,

@@ -10,7 +10,7 @@ use crate::{
     driver::Network,
     error::{Error, Reason, Result},
     ipam,
-    model::{self, Attachment, Endpoint, EndpointSpec, Pool, Sandbox},
+    model::{self, Attachment, Endpoint, EndpointSpec, Pool, Sandbox, mac},
 };
 
 /// Docker's other way to choose an endpoint's Ethernet address.
@@ -68,6 +68,18 @@ pub(super) fn plan_endpoint(
     })
 }
 
+/// Why an Ethernet address cannot be had.
+pub(super) fn mac_in_use(mac: [u8; 6], network: &Network) -> Error {
+    let text = mac::text(mac);
+    Error::conflict(format!(
+        "MAC address {text} is already in use on network {}",
+        network.name
+    ))
+    .because(Reason::MacInUse)
+    .about("address", text)
+    .about("network", &network.name)
+}
+
 fn choose_mac(desired: &Desired, network: &Network, attachment: &Attachment) -> Result<[u8; 6]> {
     let used = |mac: &[u8; 6]| {
         let there = desired.on_network(&network.id);
@@ -75,14 +87,7 @@ fn choose_mac(desired: &Desired, network: &Network, attachment: &Attachment) -> 
     };
     if let Some(mac) = chosen_mac(&attachment.spec)? {
         if used(&mac) {
-            let text = mac.map(|b| format!("{b:02x}")).join(":");
-            return Err(Error::conflict(format!(
-                "MAC address {text} is already in use on network {}",
-                network.name
-            ))
-            .because(Reason::MacInUse)
-            .about("address", text)
-            .about("network", &network.name));
+            return Err(mac_in_use(mac, network));
         }
         return Ok(mac);
     }
@@ -90,7 +95,7 @@ fn choose_mac(desired: &Desired, network: &Network, attachment: &Attachment) -> 
         return Ok(last);
     }
     loop {
-        let mac = model::new_mac();
+        let mac = mac::random();
         if !used(&mac) {
             return Ok(mac);
         }
@@ -159,18 +164,10 @@ pub(super) fn chosen_mac(spec: &EndpointSpec) -> Result<Option<[u8; 6]>> {
         ("", Some(text)) => text,
         (text, _) => text,
     };
-    let bytes: Option<Vec<u8>> = wanted
-        .split([':', '-'])
-        .map(|p| u8::from_str_radix(p, 16).ok().filter(|_| p.len() <= 2))
-        .collect();
-    bytes
-        .and_then(|b| b.try_into().ok())
-        .filter(|m: &[u8; 6]| m[0] & 1 == 0 && *m != [0; 6])
-        .map(Some)
-        .ok_or_else(|| {
-            Error::invalid(format!("invalid MAC address: {wanted}"))
-                .hint("a unicast one, as 02:42:ac:11:00:02")
-        })
+    mac::parse(wanted).map(Some).ok_or_else(|| {
+        Error::invalid(format!("invalid MAC address: {wanted}"))
+            .hint("a unicast one, as 02:42:ac:11:00:02")
+    })
 }
 
 pub(super) fn chosen_interface(spec: &EndpointSpec) -> Result<Option<&str>> {

@@ -7,12 +7,12 @@ use super::{
     change::Transaction,
     check_endpoint::{check_company, check_spec, host_has_its_own},
     locks::Shared,
-    plan_endpoint::{Given, chosen_address, plan_endpoint},
+    plan_endpoint::{Given, chosen_address, mac_in_use, plan_endpoint},
     state::{Desired, State},
 };
 use crate::{
     driver::{Company, Network},
-    error::{Error, Kind, Reason, Result},
+    error::{Error, Reason, Result},
     kernel::{Netns, Watch, sandbox as namespace},
     model::{Attachment, Endpoint, EndpointSpec, Origin, Run, Sandbox},
     store::{Key, Record, Write},
@@ -335,17 +335,7 @@ pub(super) fn must_be_there(desired: &Desired, network: &Network) -> Result<()> 
 pub(super) fn check_mac(desired: &Desired, endpoint: &Endpoint, network: &Network) -> Result<()> {
     let there = desired.on_network(&network.id);
     if there.is_some_and(|o| o.macs.contains(&endpoint.mac)) {
-        let text = endpoint.mac.map(|b| format!("{b:02x}")).join(":");
-        return Err(Error::new(
-            Kind::Conflict,
-            format!(
-                "MAC address {text} is already in use on network {}",
-                network.name
-            ),
-        )
-        .because(Reason::MacInUse)
-        .about("address", text)
-        .about("network", &network.name));
+        return Err(mac_in_use(endpoint.mac, network));
     }
     Ok(())
 }

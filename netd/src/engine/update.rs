@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     Engine,
+    endpoints::not_connected,
     sandboxes::{check_lookup, check_name_is_free},
 };
 use crate::{
@@ -166,14 +167,7 @@ impl Engine {
                 self.log.expect(&object, update.expected_revision)?;
             }
             if attachment.is_none() && found.is_none() {
-                return Err(Error::conflict(format!(
-                    "container {} is not connected to network {}",
-                    owner.name, network.name
-                ))
-                .because(Reason::NotConnected)
-                .about("sandbox", &owner.name)
-                .about("network", &network.name)
-                .hint("netctl sandbox inspect shows its networks"));
+                return Err(not_connected(&owner.name, &network.name));
             }
             if let Some(attachment) = attachment {
                 let spec = &mut attachment.spec;

@@ -2,6 +2,7 @@
 //!
 //! It must not know networks as objects, the store or requests; it is told names, addresses and namespaces.
 
+mod default_route;
 pub mod filters;
 pub mod host;
 mod inside;

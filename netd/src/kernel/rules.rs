@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, net::IpAddr, os::fd::BorrowedFd};
 
 use futures::TryStreamExt as _;
 use ipnetwork::IpNetwork;
+use netd_common::abi::LOOPBACK_IFINDEX;
 use nix::libc;
 use rtnetlink::{
     IpVersion, RouteMessageBuilder,
@@ -16,10 +17,10 @@ use rtnetlink::{
 
 use super::{
     Netlink, Netns,
+    default_route::set_default,
     filters::{Filter, Hanging, Side},
     inside::inside,
     links::retry,
-    sandbox::{SourceRoute, set_default},
 };
 use crate::error::{Error, Result};
 
@@ -35,11 +36,24 @@ pub const TABLES: u32 = 1 << 24;
 /// The main routing table (RT_TABLE_MAIN).
 const MAIN: u32 = 254;
 
-/// Index of the loopback device in every namespace.
-const LOOPBACK: u32 = 1;
-
 /// Name of the program on the loopback device that leads questions to the resolver.
 pub const RESOLVER_PROGRAM: &str = "to_resolver";
+
+/// A way out of a sandbox for packets from one of its addresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceRoute {
+    /// The address.
+    pub source: IpAddr,
+    /// Routing table of its own.
+    pub table: u32,
+    /// Gateway of the same family.
+    pub gateway: IpAddr,
+    /// Interface.
+    pub interface: String,
+    /// Subnets of the sandbox's other networks: an answer to a client there that asked by a published port goes back
+    /// through the gateway, too, not straight to the client, who knows nothing of this address.
+    pub others: Vec<IpNetwork>,
+}
 
 /// A rule of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -202,7 +216,9 @@ pub async fn lead_to_resolver(netns: &Netns, program: BorrowedFd<'_>) -> Result<
             name: RESOLVER_PROGRAM,
             fd: program,
         };
-        netlink.hang(program, LOOPBACK, Side::Egress, leads).await
+        netlink
+            .hang(program, LOOPBACK_IFINDEX, Side::Egress, leads)
+            .await
     })
     .await
 }
@@ -215,8 +231,13 @@ pub async fn leave(netns: &Netns) -> Result<()> {
             remove(&netlink, rule).await?;
         }
         remove_tables(&netlink, &BTreeSet::new()).await?;
-        netlink.unhang(LOOPBACK, Side::Egress, leads).await?;
-        netlink.remove_empty_clsact(LOOPBACK).await.map(drop)
+        netlink
+            .unhang(LOOPBACK_IFINDEX, Side::Egress, leads)
+            .await?;
+        netlink
+            .remove_empty_clsact(LOOPBACK_IFINDEX)
+            .await
+            .map(drop)
     })
     .await
 }

@@ -1,20 +1,14 @@
 //! Work inside a sandbox's namespace: addresses, routes and switches of its interfaces.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
-use nix::libc;
-use rtnetlink::{
-    RouteMessageBuilder,
-    packet_route::{
-        link::{LinkAttribute, LinkFlags, LinkMessage},
-        route::{RouteAttribute, RouteMessage},
-    },
-};
+use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 
-pub use super::rules::{RESOLVER_PROGRAM, TABLES, lead_to_resolver, leave};
+pub use super::rules::{RESOLVER_PROGRAM, SourceRoute, TABLES, lead_to_resolver, leave};
 use super::{
     Netlink, Netns,
+    default_route::set_default,
     inside::{inside, on_thread},
     rules::set_sources,
     sysctl,
@@ -28,22 +22,6 @@ pub struct InterfaceSpec {
     pub name: String,
     /// Addresses with prefix lengths.
     pub addresses: Vec<IpNetwork>,
-}
-
-/// A way out of a sandbox for packets from one of its addresses.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SourceRoute {
-    /// The address.
-    pub source: IpAddr,
-    /// Routing table of its own.
-    pub table: u32,
-    /// Gateway of the same family.
-    pub gateway: IpAddr,
-    /// Interface.
-    pub interface: String,
-    /// Subnets of the sandbox's other networks: an answer to a client there that asked by a published port goes back
-    /// through the gateway, too, not straight to the client, who knows nothing of this address.
-    pub others: Vec<IpNetwork>,
 }
 
 /// Where a sandbox's packets leave it.
@@ -181,41 +159,4 @@ async fn set_interface(netlink: &Netlink, netns: &Netns, spec: &InterfaceSpec) -
     }
     netlink.set_up(ifindex).await?;
     Ok(given)
-}
-
-/// Replaces the default route of the gateway's family, in the main table or another one. Routes with another metric
-/// are not netd's and stay. Says whether there was none.
-pub(super) async fn set_default(
-    netlink: &Netlink,
-    gateway: IpAddr,
-    name: &str,
-    table: Option<u32>,
-) -> Result<bool> {
-    let Some(ifindex) = netlink.index_of(name).await? else {
-        return Ok(false);
-    };
-    let mut message: RouteMessage = match gateway {
-        IpAddr::V4(g) => RouteMessageBuilder::<Ipv4Addr>::new()
-            .gateway(g)
-            .output_interface(ifindex)
-            .build(),
-        IpAddr::V6(g) => RouteMessageBuilder::<Ipv6Addr>::new()
-            .gateway(g)
-            .output_interface(ifindex)
-            .build(),
-    };
-    if let Some(table) = table {
-        message.header.table = 0;
-        message.attributes.push(RouteAttribute::Table(table));
-    }
-    let fail = |e| Error::internal(format!("default route via {gateway} on {name}"), e);
-    let route = || netlink.handle.route().add(message.clone());
-    match route().execute().await {
-        Ok(()) => Ok(true),
-        Err(rtnetlink::Error::NetlinkError(e)) if e.raw_code() == -libc::EEXIST => {
-            route().replace().execute().await.map_err(fail)?;
-            Ok(false)
-        }
-        Err(e) => Err(fail(e)),
-    }
 }

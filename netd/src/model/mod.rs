@@ -3,6 +3,7 @@
 mod check;
 mod endpoint;
 mod lookup;
+pub mod mac;
 mod name_options;
 mod network;
 mod sandbox;
@@ -37,13 +38,6 @@ pub fn new_id() -> String {
             return id;
         }
     }
-}
-
-/// A random locally administered unicast Ethernet address.
-pub fn new_mac() -> [u8; 6] {
-    let mut mac: [u8; 6] = rand::rng().random();
-    mac[0] = mac[0] & 0xfc | 0x02;
-    mac
 }
 
 /// Now, nanoseconds since 1970.

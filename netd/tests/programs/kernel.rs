@@ -12,7 +12,7 @@ use aya::{
     programs::SchedClassifier,
 };
 use netd::dataplane::run::test_run;
-use netd_common::{abi::*, addr::Addr, drop_reason::DropReason, tables::Verdict};
+use netd_common::{abi::*, addr::Addr, drop_reason::DropReason, verdict::Verdict};
 use nix::sched::{CloneFlags, unshare};
 
 use crate::{

@@ -36,11 +36,13 @@ use std::thread;
 use anyhow::Result;
 use etherparse::TcpOptionElement;
 use netd_common::{
-    abi::network_flags::{ROUTED_V4, ROUTED_V6},
+    abi::{
+        LOOPBACK_IFINDEX,
+        network_flags::{ROUTED_V4, ROUTED_V6},
+    },
     addr::Addr,
-    loopback,
     packet::protocol::{TCP, UDP},
-    tables::Verdict,
+    verdict::Verdict,
 };
 
 use crate::{
@@ -83,7 +85,7 @@ impl Both {
             ),
             None if host => {
                 let decided = self.world.loops(&mut here);
-                (decided, "from_loopback", loopback::IFINDEX)
+                (decided, "from_loopback", LOOPBACK_IFINDEX)
             }
             None => (self.world.arrives(&mut here), "from_uplink", UPLINK),
         };

@@ -14,7 +14,7 @@ use std::{
 
 use anyhow::{Result, bail, ensure};
 
-use crate::{run, setup, test};
+use crate::{run, setup};
 use debian::Packages;
 use guest::Processor;
 
@@ -81,7 +81,7 @@ fn boot(series: &[&str], keep: bool) -> Result<(u64, u64)> {
         "--workspace",
         "--locked",
         "--features",
-        test::FEATURES,
+        run::FEATURES,
     ])?;
     let mut processor = Processor::best();
     let (mut sums, mut passed, mut failed) = (Vec::new(), 0, 0);

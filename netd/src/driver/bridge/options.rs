@@ -132,19 +132,17 @@ impl Options {
     }
 }
 
-/// What Go's strconv.ParseBool takes, as Docker does.
+/// An option that is true or false.
 fn flag(given: &BTreeMap<String, String>, key: &str, default: bool) -> Result<bool> {
     let key = format!("{BRIDGE}{key}");
     let Some(text) = given.get(&key) else {
         return Ok(default);
     };
-    match text.as_str() {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-        _ => Err(Error::invalid(format!(
+    netd_proto::text::boolean(text).ok_or_else(|| {
+        Error::invalid(format!(
             "failed to parse {key} value: {text} (neither true nor false)"
-        ))),
-    }
+        ))
+    })
 }
 
 /// Whether the second of two values was chosen; the first is the default.

@@ -2,10 +2,13 @@
 
 use crate::{
     abi::{AddressKey, Flow, FlowKey, Target, flow_flags, seen},
-    clock,
-    lifetime::{self, Pressure, State},
+    conntrack::{
+        expire,
+        lifetime::{self, Pressure, State},
+    },
     packet::{Class, Headers, protocol, tcp},
-    tables::{Before, Tables, Work},
+    tables::{Before, Tables},
+    work::Work,
 };
 
 /// Silence after which a flow's packet finds out whether its flow is over: less than any lifetime.
@@ -49,7 +52,7 @@ pub fn write_key(h: &Headers, endpoint: u32, out: &mut FlowKey) {
 pub fn find<T: Tables>(t: &T, w: &mut Work, endpoint: u32) -> bool {
     write_key(&w.h, endpoint, &mut w.key);
     let tcp = w.h.protocol == protocol::TCP;
-    if tcp && w.h.is_first_syn() && !takes_syn(t, w) {
+    if tcp && w.h.is_first_syn() && !accepts_syn(t, w) {
         return false;
     }
     let Some(before) = t.note_flow(&w.key, &w.h, w.bytes, &mut w.flow) else {
@@ -57,7 +60,7 @@ pub fn find<T: Tables>(t: &T, w: &mut Work, endpoint: u32) -> bool {
     };
     if w.flow.last_seen.wrapping_sub(before.last_seen) > SILENCE {
         w.ending.key = w.key;
-        if was_over(t, w, before) {
+        if was_expired(t, w, before) {
             return false;
         }
     }
@@ -76,49 +79,49 @@ pub fn find<T: Tables>(t: &T, w: &mut Work, endpoint: u32) -> bool {
 pub fn end<T: Tables>(t: &T, w: &mut Work) {
     w.ending.key = w.key;
     w.ending.flow = w.flow;
-    clock::end(t, &mut w.ending);
+    expire::end(t, &mut w.ending);
 }
 
 /// Whether there is a flow that a first SYN with `w.key` belongs to: one that is closing or closed goes, and the SYN
 /// begins a new one (RFC 7857, 2.2; RFC 9293, 3.6.1).
 #[inline(never)]
-fn takes_syn<T: Tables>(t: &T, w: &mut Work) -> bool {
+fn accepts_syn<T: Tables>(t: &T, w: &mut Work) -> bool {
     let e = &mut w.ending;
     e.key = w.key;
     if !t.flow(&e.key, &mut e.flow) {
         return false;
     }
-    let whole = clock::read_back(t, e);
+    let whole = expire::read_reply(t, e);
     let state = if e.flow.flags & flow_flags::INITIATOR != 0 {
-        lifetime::state(protocol::TCP, &e.flow, &e.back)
+        lifetime::state(protocol::TCP, &e.flow, &e.reply)
     } else {
-        lifetime::state(protocol::TCP, &e.back, &e.flow)
+        lifetime::state(protocol::TCP, &e.reply, &e.flow)
     };
     // A RST from outside that may be forged is no reason: the endpoint answers the SYN, and if it is a new connection's,
     // the other end's RST to that answer ends the old one (RFC 9293, 3.10.7.4).
-    let both = e.flow.seen & e.back.seen & seen::FIN != 0;
+    let both = e.flow.seen & e.reply.seen & seen::FIN != 0;
     let over = state == State::Closed || both || (state == State::Closing && e.key.endpoint != 0);
     if whole && !over {
         return true;
     }
-    clock::end(t, e);
+    expire::end(t, e);
     false
 }
 
 /// Whether the flow of `w.ending.key` and `w.flow` was over when this packet came; then it goes. `before`: what the packet
 /// found, of which the flow is to be judged.
 #[inline(never)]
-pub fn was_over<T: Tables>(t: &T, w: &mut Work, before: Before) -> bool {
+pub fn was_expired<T: Tables>(t: &T, w: &mut Work, before: Before) -> bool {
     let now = w.flow.last_seen;
     let e = &mut w.ending;
     e.flow = w.flow;
     e.flow.last_seen = before.last_seen;
     e.flow.seen = before.seen;
     e.flow.packets = e.flow.packets.wrapping_sub(1);
-    if clock::read_back(t, e) && now < clock::end_of(t, e, Pressure::NONE) {
+    if expire::read_reply(t, e) && now < expire::expires_at(t, e, Pressure::NONE) {
         return false;
     }
-    clock::end(t, e);
+    expire::end(t, e);
     true
 }
 
@@ -145,16 +148,16 @@ fn change_state<T: Tables>(t: &T, w: &mut Work) {
         // (RFC 9293, 3.8.4).
         let opening = w.flow.seen & (seen::SYN | seen::ACK) == 0;
         let outside = w.key.endpoint == 0;
-        let believed = t.flow(&w.reverse, &mut w.back)
+        let believed = t.flow(&w.reverse, &mut w.reply)
             && if opening {
-                flags & tcp::ACK != 0 && w.h.tcp_ack == w.back.next
+                flags & tcp::ACK != 0 && w.h.tcp_ack == w.reply.next
             } else if outside {
-                w.h.tcp_next == w.back.ack
+                w.h.tcp_next == w.reply.ack
             } else {
                 w.h.tcp_next.wrapping_sub(w.flow.next) <= 1
             };
         if believed {
-            clock::close(t, w);
+            expire::close(t, w);
         }
         return;
     }
@@ -165,7 +168,7 @@ fn change_state<T: Tables>(t: &T, w: &mut Work) {
         if own {
             t.change_flow(&w.key, |own| own.seen |= seen::FIN);
         }
-        if own || (t.flow(&w.reverse, &mut w.back) && fin.wrapping_sub(w.back.ack) < AHEAD) {
+        if own || (t.flow(&w.reverse, &mut w.reply) && fin.wrapping_sub(w.reply.ack) < AHEAD) {
             t.change_flow(&w.reverse, |other| {
                 other.fin = fin;
                 other.seen |= seen::PEER_FIN;
@@ -180,8 +183,8 @@ fn change_state<T: Tables>(t: &T, w: &mut Work) {
         if w.key.endpoint != 0 {
             t.change_flow(&w.reverse, |other| other.seen |= seen::FIN);
         }
-        if t.flow(&w.reverse, &mut w.back) && w.back.seen & seen::FIN_ACKED != 0 {
-            clock::close(t, w);
+        if t.flow(&w.reverse, &mut w.reply) && w.reply.seen & seen::FIN_ACKED != 0 {
+            expire::close(t, w);
         }
     }
 }
@@ -204,8 +207,8 @@ pub fn find_inner<T: Tables>(t: &T, w: &mut Work, endpoint: u32) -> bool {
     let e = &mut w.ending;
     e.key = w.key;
     if !t.flow(&e.key, &mut e.flow)
-        || !clock::read_back(t, e)
-        || t.now() >= clock::end_of(t, e, Pressure::NONE)
+        || !expire::read_reply(t, e)
+        || t.now() >= expire::expires_at(t, e, Pressure::NONE)
     {
         return false;
     }

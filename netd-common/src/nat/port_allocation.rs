@@ -3,15 +3,19 @@
 //! destinations share ports (RFC 7857, 3).
 
 use crate::{
-    abi::{Device, Mapping, MappingKey, OutsidePort, Settings, flow_flags, network_flags},
+    abi::{Device, Mapping, OutsidePort, flow_flags, network_flags},
     addr::{Addr, Be16},
-    begin::{published, published_at, target_port},
-    clock::write_mapping_key,
+    conntrack::{insert::insert_pair, lifetime::Pressure},
     drop_reason::DropReason,
-    insert::insert_pair,
-    lifetime::Pressure,
+    nat::{
+        mapping::{count_port, write_mapping_key},
+        port_range::{pool, random_offset, random_port},
+    },
     packet::{Class, protocol},
-    tables::{Count, Refused, Tables, Work},
+    publication::{published, published_at, target_port},
+    subprograms::Subprograms,
+    tables::{Count, Refused, Tables},
+    work::{Search, Work},
 };
 
 /// Ports that are tried at random (RFC 6888, REQ-15)...
@@ -25,85 +29,20 @@ const SHARED: u32 = 64;
 const FIRST_SHARED: u32 = RESTED + 1;
 const TRIES: u32 = FIRST_SHARED + SHARED;
 
-/// Room for a search.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Search {
-    /// The inside socket.
-    pub key: MappingKey,
-    /// Who holds a port.
-    pub holder: MappingKey,
-    /// When a flow last used [`Search::resting`].
-    resting_since: u64,
-    /// First port of the pool.
-    first: u32,
-    /// Number of its ports.
-    size: u32,
-    /// Where the consecutive tries begin, from the first.
-    start: u32,
-    /// The endpoint's network.
-    network: u32,
-    /// The port seen that has rested longest, or 0.
-    resting: u32,
-    /// 1: the port of the socket's mapping has been tried.
-    tried: u32,
-}
-
-/// First port and number of ports of the pool.
-#[inline(always)]
-fn range(settings: &Settings) -> Option<(u32, u32)> {
-    let first = u32::from(settings.pool_first);
-    let size = u32::from(settings.pool_last)
-        .wrapping_sub(first)
-        .wrapping_add(1);
-    (size != 0 && size <= 0xffff).then_some((first, size))
-}
-
-/// Counts a port that the endpoint with slot `payer` has to itself, more or less.
-#[inline(always)]
-pub fn count_port<T: Tables>(t: &T, payer: u32, number: u8, by: i32) {
-    t.count_usage(payer, 0, by);
-    let what = if number == protocol::TCP {
-        Count::TcpPorts
-    } else {
-        Count::OtherPorts
-    };
-    t.count(what, by as i64);
-}
-
-/// Whether masquerading may use a port.
-#[inline(always)]
-pub fn has<T: Tables>(t: &T, port: Be16) -> bool {
-    t.settings()
-        .is_some_and(|s| (s.pool_first..=s.pool_last).contains(&port.get()))
-}
-
-/// Of `size` numbers some.
-#[inline(always)]
-fn random_offset<T: Tables>(t: &T, size: u32) -> u32 {
-    // The upper part of the product: a division would bring its check for zero, which is a panic.
-    ((u64::from(t.random()) * u64::from(size)) >> 32) as u32
-}
-
-/// Some port of `size` from `first` on.
-#[inline(always)]
-pub fn random_port<T: Tables>(t: &T, first: u32, size: u32) -> Be16 {
-    Be16::new(first.wrapping_add(random_offset(t, size)) as u16)
-}
-
 /// Whether a host's socket listens at the flow's outside port, or speaks from there with the flow's other end.
 #[inline(always)]
-fn has_socket<T: Tables>(t: &T, w: &mut Work) -> bool {
-    w.asked.remote = w.h.dst;
-    w.asked.remote_port = w.h.dport;
-    w.asked.local = w.flow.src;
-    w.asked.local_port = w.flow.sport;
-    w.asked.protocol = w.h.protocol;
+fn has_socket<T: Subprograms>(t: &T, w: &mut Work) -> bool {
+    w.socket.remote = w.h.dst;
+    w.socket.remote_port = w.h.dport;
+    w.socket.local = w.flow.src;
+    w.socket.local_port = w.flow.sport;
+    w.socket.protocol = w.h.protocol;
     w.h.class == Class::Plain && t.has_socket(w)
 }
 
 /// Begins the flow in `w`, from the outside address `w.flow.src`, by whichever port can be had.
 #[inline(always)]
-pub fn choose<T: Tables>(t: &T, dev: &Device, w: &mut Work) -> Result<(), DropReason> {
+pub fn allocate<T: Subprograms>(t: &T, dev: &Device, w: &mut Work) -> Result<(), DropReason> {
     // Without ports there is nothing to choose; SCTP keeps its port because its checksum cannot be updated in place.
     if !w.h.has_ports() || w.h.protocol == protocol::SCTP {
         return insert_pair(t, w, Pressure::NONE);
@@ -136,7 +75,7 @@ fn own_published<T: Tables>(t: &T, endpoint: u32, w: &mut Work) -> bool {
 /// Begins the flow by the port that the socket has already. `None`: it has none, or that one is taken at this
 /// destination.
 #[inline(always)]
-fn by_mapping<T: Tables>(t: &T, w: &mut Work) -> Option<Result<(), DropReason>> {
+fn by_mapping<T: Subprograms>(t: &T, w: &mut Work) -> Option<Result<(), DropReason>> {
     w.search.tried = 0;
     let mapping = t.hold_mapping(&w.search.key)?;
     w.search.tried = 1;
@@ -161,9 +100,9 @@ fn by_mapping<T: Tables>(t: &T, w: &mut Work) -> Option<Result<(), DropReason>> 
 }
 
 #[inline(always)]
-fn search<T: Tables>(t: &T, dev: &Device, w: &mut Work) -> Result<(), DropReason> {
+fn search<T: Subprograms>(t: &T, dev: &Device, w: &mut Work) -> Result<(), DropReason> {
     let settings = t.settings().ok_or(DropReason::NoPort)?;
-    let (first, size) = range(settings).ok_or(DropReason::NoPort)?;
+    let (first, size) = pool(settings).ok_or(DropReason::NoPort)?;
     w.search.first = first;
     w.search.size = size;
     w.search.start = random_offset(t, size);
@@ -322,26 +261,6 @@ fn take_over<T: Tables>(t: &T, w: &mut Work, taken: &OutsidePort, number: u32) -
         t.count(Count::Mappings, -1);
     }
     t.take_port(taken, &s.key).is_ok()
-}
-
-/// Gives up a mapping that no flow uses, once its port has rested. Says whether it did.
-#[inline(always)]
-pub fn give_up<T: Tables>(t: &T, key: &MappingKey) -> bool {
-    let (Some(mapping), Some(settings)) = (t.mapping(key), t.settings()) else {
-        return false;
-    };
-    let rested = t.now().wrapping_sub(mapping.last_used) >= settings.port_rest;
-    if mapping.flows != 0 || !rested || !t.remove_mapping(key) {
-        return false;
-    }
-    t.count(Count::Mappings, -1);
-    t.free_port(&OutsidePort {
-        addr: key.outside,
-        port: mapping.port,
-        protocol: key.protocol,
-        pad: 0,
-    });
-    true
 }
 
 /// Takes the port that the flow's socket has been mapped to meanwhile.

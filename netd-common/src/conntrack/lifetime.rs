@@ -192,26 +192,26 @@ fn is_reset(one: &Flow, other: &Flow) -> bool {
     one.seen & seen::RST != 0 && other.last_seen <= one.last_seen.saturating_add(DOUBT)
 }
 
-/// State of a flow of protocol `number`. `there`: the entry of the direction that began it; `back`: that of its answers.
+/// State of a flow of protocol `number`. `original`: the entry of the direction that began it; `reply`: that of its answers.
 #[inline(always)]
-pub fn state(number: u8, there: &Flow, back: &Flow) -> State {
+pub fn state(number: u8, original: &Flow, reply: &Flow) -> State {
     if number != protocol::TCP {
-        return if back.packets == 0 {
+        return if reply.packets == 0 {
             State::Unanswered
-        } else if there.packets < 2 {
+        } else if original.packets < 2 {
             State::Answered
         } else {
             State::Stream
         };
     }
-    if (there.seen | back.seen) & seen::CLOSED != 0 {
+    if (original.seen | reply.seen) & seen::CLOSED != 0 {
         State::Closed
-    } else if there.seen & back.seen & seen::FIN != 0
-        || is_reset(there, back)
-        || is_reset(back, there)
+    } else if original.seen & reply.seen & seen::FIN != 0
+        || is_reset(original, reply)
+        || is_reset(reply, original)
     {
         State::Closing
-    } else if there.seen & seen::ACK != 0 && back.seen & (seen::SYN | seen::ACK) != 0 {
+    } else if original.seen & seen::ACK != 0 && reply.seen & (seen::SYN | seen::ACK) != 0 {
         State::Established
     } else {
         State::Opening
@@ -249,26 +249,26 @@ pub fn end(
     l: &Lifetimes,
     number: u8,
     dport: Be16,
-    there: &Flow,
-    back: &Flow,
+    original: &Flow,
+    reply: &Flow,
     pressure: Pressure,
 ) -> u64 {
-    let state = state(number, there, back);
-    let inbound = there.flags & flow_flags::INBOUND != 0;
+    let state = state(number, original, reply);
+    let inbound = original.flags & flow_flags::INBOUND != 0;
     let life = lifetime(l, number, dport, inbound, state);
     let shift = match state {
         State::Established => 0,
         // Most exchanges of datagrams are over with the answer; a socket that has the port of one before looks like a stream.
         State::Answered if pressure.is_felt() => pressure.0 + 1,
-        State::Stream if pressure.0 >= 9 && there.packets < FEW => pressure.0 + 1,
+        State::Stream if pressure.0 >= 9 && original.packets < FEW => pressure.0 + 1,
         State::Stream => pressure.0 / 3,
         _ if pressure.0 > 9 => 9,
         _ => pressure.0,
     };
-    let last = if there.last_seen > back.last_seen {
-        there.last_seen
+    let last = if original.last_seen > reply.last_seen {
+        original.last_seen
     } else {
-        back.last_seen
+        reply.last_seen
     };
     last.saturating_add(life >> shift)
 }
@@ -285,13 +285,13 @@ mod tests {
         }
     }
 
-    fn seconds(number: u8, port: u16, there: Flow, back: Flow, pressure: Pressure) -> u64 {
+    fn seconds(number: u8, port: u16, original: Flow, reply: Flow, pressure: Pressure) -> u64 {
         end(
             &Lifetimes::RFC,
             number,
             Be16::new(port),
-            &there,
-            &back,
+            &original,
+            &reply,
             pressure,
         ) / SECOND
     }

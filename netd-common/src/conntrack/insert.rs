@@ -2,19 +2,26 @@
 
 use crate::{
     abi::{Flow, flow_flags, seen},
-    clock::{self, write_mapping_key},
+    conntrack::{
+        expire,
+        lifetime::{Pressure, share},
+        lookup::is_live,
+    },
     drop_reason::DropReason,
-    flow::is_live,
-    lifetime::{Pressure, share},
+    nat::{
+        mapping::{count_port, write_mapping_key},
+        port_range::random_port,
+    },
     packet::{Class, protocol},
-    pool,
-    tables::{Count, Refused, Tables, Work},
+    subprograms::{Subprograms, Written},
+    tables::{Count, Refused, Tables},
+    work::Work,
 };
 
 /// Inserts a flow to an endpoint, under another port of the client where its own cannot be had: the endpoint could not tell two
 /// connections of one client socket apart that ask for its port by different ways.
 #[inline(never)]
-pub fn insert_inward<T: Tables>(t: &T, w: &mut Work) -> Result<(), DropReason> {
+pub fn insert_inbound<T: Subprograms>(t: &T, w: &mut Work) -> Result<(), DropReason> {
     make_room(t, w);
     let done = insert_pair(t, w, Pressure::NONE);
     // SCTP's checksum covers the ports and cannot be updated in place.
@@ -22,15 +29,15 @@ pub fn insert_inward<T: Tables>(t: &T, w: &mut Work) -> Result<(), DropReason> {
     if done != Err(DropReason::FlowConflict) || fixed {
         return done;
     }
-    insert_shifted(t, w)
+    insert_with_random_port(t, w)
 }
 
-/// As [`insert_inward`], under another port from the start, where there are any.
+/// As [`insert_inbound`], under another port from the start, where there are any.
 #[inline(never)]
-pub fn insert_elsewhere<T: Tables>(t: &T, w: &mut Work) -> Result<(), DropReason> {
+pub fn insert_with_other_port<T: Subprograms>(t: &T, w: &mut Work) -> Result<(), DropReason> {
     make_room(t, w);
     if w.h.protocol != protocol::SCTP {
-        let done = insert_shifted(t, w);
+        let done = insert_with_random_port(t, w);
         if done != Err(DropReason::FlowConflict) {
             return done;
         }
@@ -45,7 +52,7 @@ const PATIENT_SHIFTS: u32 = 12;
 
 /// Inserts the flow with another source port.
 #[inline(always)]
-fn insert_shifted<T: Tables>(t: &T, w: &mut Work) -> Result<(), DropReason> {
+fn insert_with_random_port<T: Subprograms>(t: &T, w: &mut Work) -> Result<(), DropReason> {
     let settings = t.settings().ok_or(DropReason::FlowConflict)?;
     let first = u32::from(settings.shifted_first);
     if first == 0 {
@@ -56,7 +63,7 @@ fn insert_shifted<T: Tables>(t: &T, w: &mut Work) -> Result<(), DropReason> {
         .wrapping_add(1);
     let mut i = 0;
     while i < SHIFTS {
-        w.flow.sport = pool::random_port(t, first, size);
+        w.flow.sport = random_port(t, first, size);
         let pressure = if i < PATIENT_SHIFTS {
             Pressure::NONE
         } else {
@@ -71,42 +78,35 @@ fn insert_shifted<T: Tables>(t: &T, w: &mut Work) -> Result<(), DropReason> {
     Err(DropReason::FlowConflict)
 }
 
-/// What became of writing a flow's entries.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Written {
-    /// They stand there.
-    New,
-    /// Another CPU has just begun the very same flow, which is `w.flow` now.
-    There,
-    /// Another flow has the same outside addresses and ports.
-    Blocked,
-}
-
-/// Writes both entries of a new flow (`w.key`, `w.flow`, `w.back`), which counts for the endpoint with slot `w.payer`.
+/// Writes both entries of a new flow (`w.key`, `w.flow`, `w.reply`), which counts for the endpoint with slot `w.payer`.
 /// `pressure`: how soon a flow that has the same outside addresses and ports must make room.
 #[inline(always)]
-pub fn insert_pair<T: Tables>(t: &T, w: &mut Work, pressure: Pressure) -> Result<(), DropReason> {
+pub fn insert_pair<T: Subprograms>(
+    t: &T,
+    w: &mut Work,
+    pressure: Pressure,
+) -> Result<(), DropReason> {
     let mut written = t.write_pair(w, false)?;
     if written == Written::Blocked {
         let same = t.displace(w, pressure)?;
         written = t.write_pair(w, same)?;
     }
     match written {
-        Written::New | Written::There => Ok(()),
+        Written::New | Written::Exists => Ok(()),
         Written::Blocked => Err(DropReason::FlowConflict),
     }
 }
 
 /// Looks at some flows that may be over, since a new one is to begin.
 #[inline(always)]
-pub fn make_room<T: Tables>(t: &T, w: &mut Work) {
-    let visits = if clock::pressure(t, w.payer, w.key.protocol).is_felt() {
-        clock::VISITS_UNDER_PRESSURE
+pub fn make_room<T: Subprograms>(t: &T, w: &mut Work) {
+    let visits = if expire::pressure(t, w.payer, w.key.protocol).is_felt() {
+        expire::VISITS_UNDER_PRESSURE
     } else {
-        clock::VISITS
+        expire::VISITS
     };
     let mut i = 0;
-    while i < clock::VISITS_UNDER_PRESSURE {
+    while i < expire::VISITS_UNDER_PRESSURE {
         if i >= visits || !t.visit(w) {
             break;
         }
@@ -129,7 +129,7 @@ pub fn write_pair<T: Tables>(t: &T, w: &mut Work, adopted: bool) -> Result<Writt
     };
     let (payer, generation) = (w.payer, settings.generation);
     prepare(&mut w.flow, payer, begun, now, generation);
-    prepare(&mut w.back, payer, begun, now, generation);
+    prepare(&mut w.reply, payer, begun, now, generation);
     w.flow.routed = now;
     w.flow.note(&w.h, w.bytes, now);
     w.flow.write_reverse_key(w.key.protocol, &mut w.reverse);
@@ -143,24 +143,24 @@ pub fn write_pair<T: Tables>(t: &T, w: &mut Work, adopted: bool) -> Result<Writt
     // Whoever stands there already counts in the mapping of the answers, if they have one; but it may stand on our entry.
     let unused = match written {
         Ok(Written::New) => adopted,
-        Ok(Written::There) => {
+        Ok(Written::Exists) => {
             let e = &mut w.ending;
-            adopted || !(t.flow(&w.reverse, &mut e.back) && e.back.begun == begun)
+            adopted || !(t.flow(&w.reverse, &mut e.reply) && e.reply.begun == begun)
         }
         _ => false,
     };
-    if unused && w.back.flags & flow_flags::MAPPED != 0 {
-        write_mapping_key(&w.reverse, &w.back, &mut w.ending.mapping);
+    if unused && w.reply.flags & flow_flags::MAPPED != 0 {
+        write_mapping_key(&w.reverse, &w.reply, &mut w.ending.mapping);
         if t.release_mapping(&w.ending.mapping) {
-            pool::count_port(t, payer, w.key.protocol, -1);
+            count_port(t, payer, w.key.protocol, -1);
         }
     }
-    if written == Ok(Written::There) {
+    if written == Ok(Written::Exists) {
         // The packet goes the way of the flow that is there, which counts in a mapping itself.
         let mapped = w.flow.flags & flow_flags::MAPPED != 0;
         write_mapping_key(&w.key, &w.flow, &mut w.ending.mapping);
         if mapped && t.release_mapping(&w.ending.mapping) {
-            pool::count_port(t, payer, w.key.protocol, -1);
+            count_port(t, payer, w.key.protocol, -1);
         }
         if !t.flow(&w.key, &mut w.flow) {
             return Err(DropReason::NoFlow);
@@ -193,7 +193,7 @@ fn prepare(flow: &mut Flow, payer: u32, begun: u64, now: u64, generation: u32) {
 #[inline(always)]
 fn write<T: Tables>(t: &T, w: &mut Work, adopted: bool) -> Result<Written, DropReason> {
     if !adopted {
-        match t.insert_flow(&w.reverse, &w.back) {
+        match t.insert_flow(&w.reverse, &w.reply) {
             Ok(()) => {}
             Err(Refused::Full) => return Err(DropReason::FlowTableFull),
             Err(Refused::Exists) => return Ok(Written::Blocked),
@@ -202,12 +202,12 @@ fn write<T: Tables>(t: &T, w: &mut Work, adopted: bool) -> Result<Written, DropR
     if let Err(refused) = t.insert_flow(&w.key, &w.flow) {
         // Another CPU that has adopted the answers' entry stands on it, and says so by its time.
         let e = &mut w.ending;
-        let shared = t.flow(&w.key, &mut e.back) && e.back.begun == w.flow.begun;
+        let shared = t.flow(&w.key, &mut e.reply) && e.reply.begun == w.flow.begun;
         if !adopted && !shared {
             t.remove_flow(&w.reverse);
         }
         return match refused {
-            Refused::Exists => Ok(Written::There),
+            Refused::Exists => Ok(Written::Exists),
             Refused::Full => Err(DropReason::FlowTableFull),
         };
     }
@@ -233,17 +233,17 @@ pub fn displace<T: Tables>(t: &T, w: &mut Work, pressure: Pressure) -> Result<bo
     if !t.flow(&e.key, &mut e.flow) {
         return Ok(false);
     }
-    if same_way(&e.flow, &w.back) {
+    if same_translation(&e.flow, &w.reply) {
         let now = w.flow.last_seen;
         t.change_flow(&e.key, |f| f.last_seen = now);
         return Ok(true);
     }
     let now = w.flow.last_seen;
-    let over = if clock::read_back(t, e) {
-        let closed = (e.flow.seen | e.back.seen) & seen::CLOSED != 0;
+    let over = if expire::read_reply(t, e) {
+        let closed = (e.flow.seen | e.reply.seen) & seen::CLOSED != 0;
         // One datagram and its answer: whoever's it is, only what is sent again could still come.
         let exchange =
-            e.flow.packets == 1 && e.back.packets == 1 && e.key.protocol != protocol::TCP;
+            e.flow.packets == 1 && e.reply.packets == 1 && e.key.protocol != protocol::TCP;
         let pressure = if closed {
             Pressure::CONFLICT
         } else if e.flow.payer == w.payer || exchange {
@@ -251,20 +251,20 @@ pub fn displace<T: Tables>(t: &T, w: &mut Work, pressure: Pressure) -> Result<bo
         } else {
             Pressure::NONE
         };
-        now >= clock::end_of(t, e, pressure)
+        now >= expire::expires_at(t, e, pressure)
     } else {
         now.wrapping_sub(e.flow.begun) > ALONE
     };
     if !over && is_live(t, &e.flow) {
         return Err(DropReason::FlowConflict);
     }
-    clock::end(t, e);
+    expire::end(t, e);
     Ok(false)
 }
 
 /// Whether two entries do the same to a packet.
 #[inline(always)]
-fn same_way(a: &Flow, b: &Flow) -> bool {
+fn same_translation(a: &Flow, b: &Flow) -> bool {
     a.target == b.target
         && a.sport == b.sport
         && a.dport == b.dport

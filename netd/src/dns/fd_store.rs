@@ -12,7 +12,7 @@ use std::{
 use nix::sys::socket::{SockType, getsockopt, sockopt};
 use sd_notify::NotifyState;
 
-use super::kept::{Kept, Store};
+use super::socket_store::{SocketStore, StoredSockets};
 use crate::error::{Error, Result};
 
 /// What names of ours begin with; others' descriptors are left alone.
@@ -29,30 +29,30 @@ fn key(name: &str) -> Option<String> {
 
 /// The store of the manager that started this process.
 #[derive(Debug)]
-pub struct Manager(());
+pub struct FdStore(());
 
-impl Manager {
-    /// Finds it. `kept`: whether it gave something back. A manager without room for descriptors drops them in silence, so
+impl FdStore {
+    /// Finds it. `received`: whether it gave something back. A manager without room for descriptors drops them in silence, so
     /// it must have said how many it takes (`FDSTORE`, since systemd 254; older ones by `Environment=`).
-    pub fn find(kept: bool) -> Option<Self> {
+    pub fn find(received: bool) -> Option<Self> {
         let room = env::var("FDSTORE").ok().and_then(|n| n.parse::<u64>().ok());
-        let takes = kept || room.is_some_and(|n| n > 0);
+        let takes = received || room.is_some_and(|n| n > 0);
         let socket = env::var_os("NOTIFY_SOCKET")?;
         (takes && Path::new(&socket).is_absolute()).then_some(Self(()))
     }
 }
 
 /// What the manager gave back to this process. Only the first call has it.
-pub fn given() -> Kept {
+pub fn received() -> StoredSockets {
     static TAKEN: AtomicBool = AtomicBool::new(false);
     if TAKEN.swap(true, Ordering::Relaxed) {
-        return Kept::new();
+        return StoredSockets::new();
     }
     let listed = match sd_notify::listen_fds_with_names() {
         Ok(listed) => listed,
         Err(e) => {
             tracing::warn!("what the service manager gave back: {e}");
-            return Kept::new();
+            return StoredSockets::new();
         }
     };
     let mut halves: HashMap<String, [Option<OwnedFd>; 2]> = HashMap::new();
@@ -70,16 +70,16 @@ pub fn given() -> Kept {
             _ => tracing::warn!("{name} of the service manager is no socket of a resolver"),
         }
     }
-    let whole = |(key, [udp, tcp]): (String, [Option<OwnedFd>; 2])| Some((key, [udp?, tcp?]));
-    halves.into_iter().filter_map(whole).collect()
+    let complete = |(key, [udp, tcp]): (String, [Option<OwnedFd>; 2])| Some((key, [udp?, tcp?]));
+    halves.into_iter().filter_map(complete).collect()
 }
 
 fn failed(e: std::io::Error) -> Error {
     Error::internal("the service manager's store of descriptors", e)
 }
 
-impl Store for Manager {
-    fn keep(&mut self, key: &str, pair: [BorrowedFd<'_>; 2]) -> Result<()> {
+impl SocketStore for FdStore {
+    fn put(&mut self, key: &str, pair: [BorrowedFd<'_>; 2]) -> Result<()> {
         let name = name(key);
         let state = [
             NotifyState::FdStore,
@@ -90,17 +90,17 @@ impl Store for Manager {
         sd_notify::notify_with_fds(&state, &pair).map_err(failed)
     }
 
-    fn forget(&mut self, key: &str) -> Result<()> {
+    fn remove(&mut self, key: &str) -> Result<()> {
         let name = name(key);
         let state = [NotifyState::FdStoreRemove, NotifyState::FdName(&name)];
         sd_notify::notify(&state).map_err(failed)
     }
 
-    fn end(&self) -> Option<BorrowedFd<'_>> {
+    fn hangup(&self) -> Option<BorrowedFd<'_>> {
         None
     }
 
-    fn renew(&mut self) {}
+    fn restart(&mut self) {}
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! The way into other namespaces: one thread makes sockets there for all who ask, one after the other, and is at home in
-//! between, so that no namespace is kept alive by it. How fast questions come changes nothing about the threads there are.
+//! Sockets in the namespaces of sandboxes, made by one thread, which returns to the host's namespace after each, so that it
+//! keeps no namespace alive. However fast questions come, there is one thread.
 
 use std::{io, thread};
 
@@ -11,32 +11,32 @@ use crate::{
     kernel::Netns,
 };
 
-/// Requests that may be on their way; further ones wait.
+/// Length of the queue; callers wait while it is full.
 const QUEUE: usize = 256;
 
-/// Work in a namespace, with the error if that could not be entered.
+/// Work to do in a namespace; it is passed the error if the namespace could not be entered.
 struct Job {
     netns: Netns,
     work: Box<dyn FnOnce(io::Result<()>) + Send>,
 }
 
-/// The thread; it ends when this is dropped.
+/// Handle of the thread, which ends when this is dropped.
 #[derive(Debug)]
-pub struct Entrance {
+pub struct SocketMaker {
     jobs: mpsc::Sender<Job>,
 }
 
-impl Entrance {
+impl SocketMaker {
     /// Starts the thread.
     pub fn start() -> Result<Self> {
-        let home = Netns::current()?;
+        let host = Netns::current()?;
         let (jobs, mut waiting) = mpsc::channel::<Job>(QUEUE);
         let enter = |netns: &Netns| setns(netns.fd(), CloneFlags::CLONE_NEWNET);
         let serve = move || {
             while let Some(Job { netns, work }) = waiting.blocking_recv() {
                 work(enter(&netns).map_err(io::Error::from));
-                if let Err(e) = enter(&home) {
-                    // The next one enters its own all the same.
+                if let Err(e) = enter(&host) {
+                    // The next job enters its own namespace all the same.
                     tracing::error!("back into the host's network namespace: {e}");
                 }
             }
@@ -48,7 +48,7 @@ impl Entrance {
         Ok(Self { jobs })
     }
 
-    /// What `make` makes inside; it must not wait.
+    /// Runs `make` in the namespace and returns its socket. `make` must not block.
     pub async fn make<T: Send + 'static>(
         &self,
         netns: &Netns,
@@ -56,7 +56,7 @@ impl Entrance {
     ) -> io::Result<T> {
         let (done, made) = oneshot::channel();
         let work = Box::new(move |entered: io::Result<()>| {
-            // Who asked may not wait any more: then nothing is made.
+            // Nothing to make if the caller has given up.
             if !done.is_closed() {
                 let _ = done.send(entered.and_then(|()| make()));
             }
@@ -75,12 +75,12 @@ mod tests {
 
     #[tokio::test]
     async fn b10_one_thread_makes_all_sockets() {
-        let entrance = Entrance::start().unwrap();
+        let maker = SocketMaker::start().unwrap();
         let here = Netns::current().unwrap();
         let mut makers = std::collections::BTreeSet::new();
         for _ in 0..50 {
             let make = || Ok(format!("{:?}", thread::current().id()));
-            makers.insert(entrance.make(&here, make).await.unwrap());
+            makers.insert(maker.make(&here, make).await.unwrap());
         }
         assert_eq!(makers.len(), 1);
     }

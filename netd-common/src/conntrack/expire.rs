@@ -3,10 +3,11 @@
 //! room, and the daemon's sweep looks at them all.
 
 use crate::{
-    abi::{ClockEntry, Flow, FlowKey, MappingKey, flow_flags, seen},
-    lifetime::{self, Pressure},
-    pool,
-    tables::{Count, Tables, Work},
+    abi::{flow_flags, seen},
+    conntrack::lifetime::{self, Pressure},
+    nat::mapping::release,
+    tables::{Count, Tables},
+    work::{Ending, Work},
 };
 
 /// How many flows each new one looks at: enough that they are looked at faster than they come.
@@ -14,48 +15,31 @@ pub const VISITS: u32 = 2;
 /// As [`VISITS`], when room gets scarce.
 pub const VISITS_UNDER_PRESSURE: u32 = 8;
 
-/// Room for the work on a flow that may be over.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Ending {
-    /// Its element of the queue.
-    pub entry: ClockEntry,
-    /// Key of one of its entries.
-    pub key: FlowKey,
-    /// That entry.
-    pub flow: Flow,
-    /// Key of the other one.
-    pub reverse: FlowKey,
-    /// The other one.
-    pub back: Flow,
-    /// Key of its mapping.
-    pub mapping: MappingKey,
-}
-
 /// Reads the entry under `e.key`, and the other one of its flow. False: one of them is missing.
 #[inline(always)]
 pub fn read<T: Tables>(t: &T, e: &mut Ending) -> bool {
-    t.flow(&e.key, &mut e.flow) && read_back(t, e)
+    t.flow(&e.key, &mut e.flow) && read_reply(t, e)
 }
 
 /// As [`read`], `e.flow` being read already.
 #[inline(always)]
-pub fn read_back<T: Tables>(t: &T, e: &mut Ending) -> bool {
+pub fn read_reply<T: Tables>(t: &T, e: &mut Ending) -> bool {
     e.flow.write_reverse_key(e.key.protocol, &mut e.reverse);
-    t.flow(&e.reverse, &mut e.back) && e.back.begun == e.flow.begun
+    t.flow(&e.reverse, &mut e.reply) && e.reply.begun == e.flow.begun
 }
 
 /// By when the flow that was [`read`] is over, nanoseconds of CLOCK_MONOTONIC.
 #[inline(always)]
-pub fn end_of<T: Tables>(t: &T, e: &Ending, pressure: Pressure) -> u64 {
+pub fn expires_at<T: Tables>(t: &T, e: &Ending, pressure: Pressure) -> u64 {
     let Some(settings) = t.settings() else {
         return 0;
     };
     let number = e.key.protocol;
     let l = &settings.lifetimes;
     if e.flow.flags & flow_flags::INITIATOR != 0 {
-        lifetime::end(l, number, e.key.dport, &e.flow, &e.back, pressure)
+        lifetime::end(l, number, e.key.dport, &e.flow, &e.reply, pressure)
     } else {
-        lifetime::end(l, number, e.reverse.dport, &e.back, &e.flow, pressure)
+        lifetime::end(l, number, e.reverse.dport, &e.reply, &e.flow, pressure)
     }
 }
 
@@ -80,19 +64,19 @@ pub fn visit<T: Tables>(t: &T, w: &mut Work) -> bool {
     if !t.flow(&e.key, &mut e.flow) || e.flow.begun != e.entry.begun {
         return true;
     }
-    if !read_back(t, e) {
+    if !read_reply(t, e) {
         end(t, e);
         return true;
     }
     let now = t.now();
     let pressure = pressure(t, e.flow.payer, e.key.protocol);
-    if now < end_of(t, e, pressure) {
+    if now < expires_at(t, e, pressure) {
         // Full for a moment: the daemon's sweep finds it.
         t.push_clock(&e.entry);
         return true;
     }
     t.count(Count::Ended, 1);
-    if pressure.is_felt() && now < end_of(t, e, Pressure::NONE) {
+    if pressure.is_felt() && now < expires_at(t, e, Pressure::NONE) {
         t.count(Count::Early, 1);
     }
     end(t, e);
@@ -102,10 +86,10 @@ pub fn visit<T: Tables>(t: &T, w: &mut Work) -> bool {
 /// Ends the flow of which `e.key` and `e.flow` are one entry.
 #[inline(always)]
 pub fn end<T: Tables>(t: &T, e: &mut Ending) {
-    let both = read_back(t, e);
+    let both = read_reply(t, e);
     release(t, &e.key, &e.flow, &mut e.mapping);
     if both {
-        release(t, &e.reverse, &e.back, &mut e.mapping);
+        release(t, &e.reverse, &e.reply, &mut e.mapping);
     }
     // The entry that began the flow goes last, and is counted: whoever removes it has ended the flow.
     if e.flow.flags & flow_flags::INITIATOR != 0 {
@@ -129,29 +113,6 @@ fn uncount<T: Tables>(t: &T, payer: u32) {
     t.count(Count::Flows, -2);
 }
 
-/// Gives up an entry's share in its mapping, if it has one. `room`: for the mapping's key.
-#[inline(always)]
-pub fn release<T: Tables>(t: &T, key: &FlowKey, flow: &Flow, room: &mut MappingKey) {
-    if flow.flags & flow_flags::MAPPED == 0 || !t.take_flow_flag(key, flow_flags::MAPPED) {
-        return;
-    }
-    write_mapping_key(key, flow, room);
-    if t.release_mapping(room) {
-        pool::count_port(t, flow.payer, key.protocol, -1);
-    }
-}
-
-/// Writes the key of the mapping that an entry with [`flow_flags::MAPPED`] counts in.
-#[inline(always)]
-pub fn write_mapping_key(key: &FlowKey, flow: &Flow, out: &mut MappingKey) {
-    out.inside = key.src;
-    out.outside = flow.src;
-    out.endpoint = key.endpoint;
-    out.port = key.sport;
-    out.protocol = key.protocol;
-    out.pad = 0;
-}
-
 /// The connection of `w.key` and `w.flow` is over: its port is free at once, its entries stay for what is sent again.
 #[inline(always)]
 pub fn close<T: Tables>(t: &T, w: &mut Work) {
@@ -159,7 +120,7 @@ pub fn close<T: Tables>(t: &T, w: &mut Work) {
     t.change_flow(&w.key, |f| f.seen |= seen::CLOSED);
     t.change_flow(&w.reverse, |f| f.seen |= seen::CLOSED);
     release(t, &w.key, &w.flow, &mut w.ending.mapping);
-    if t.flow(&w.reverse, &mut w.ending.back) {
-        release(t, &w.reverse, &w.ending.back, &mut w.ending.mapping);
+    if t.flow(&w.reverse, &mut w.ending.reply) {
+        release(t, &w.reverse, &w.ending.reply, &mut w.ending.mapping);
     }
 }

@@ -4,18 +4,23 @@
 
 use crate::{
     abi::{OutsidePort, network_flags},
-    begin,
+    conntrack::{
+        create,
+        lookup::{locate, was_expired},
+    },
     drop_reason::DropReason,
-    flow::{locate, was_over},
+    nat::port_range,
     packet::Class,
-    pool,
-    tables::{Tables, Work},
+    publication,
+    subprograms::Subprograms,
+    tables::Tables,
+    work::Work,
 };
 
 /// Whether an inside socket holds the outside port that a packet asks for; it is `w.search.holder` then.
 #[inline(always)]
-pub fn finds_holder<T: Tables>(t: &T, w: &mut Work) -> bool {
-    if w.h.class != Class::Plain || !w.h.has_ports() || !pool::has(t, w.h.dport) {
+pub fn find_holder<T: Tables>(t: &T, w: &mut Work) -> bool {
+    if w.h.class != Class::Plain || !w.h.has_ports() || !port_range::has(t, w.h.dport) {
         return false;
     }
     let port = OutsidePort {
@@ -31,11 +36,11 @@ pub fn finds_holder<T: Tables>(t: &T, w: &mut Work) -> bool {
 /// Joins the sender's flow `w.flow`, as if it had left the host, with the receiver's, as if it came in: `w.flow` leads from
 /// one to the other.
 #[inline(always)]
-pub fn join<T: Tables>(t: &T, w: &mut Work) -> Result<(), DropReason> {
+pub fn join<T: Subprograms>(t: &T, w: &mut Work) -> Result<(), DropReason> {
     if find_other(t, w) && !is_over(t, w) && is_there(t, w) {
         return Ok(());
     }
-    if !finds_holder(t, w) || !lets_all_in(t, w) {
+    if !find_holder(t, w) || !is_endpoint_independent(t, w) {
         return Err(DropReason::Unsolicited);
     }
     // Begun as if the packet came in from the sender's outside address.
@@ -43,7 +48,7 @@ pub fn join<T: Tables>(t: &T, w: &mut Work) -> Result<(), DropReason> {
     w.key = w.reverse;
     w.h.src = w.key.src;
     w.h.sport = w.key.sport;
-    let done = begin::begin_mapped(t, w);
+    let done = create::create_mapped(t, w);
     w.h.src = src;
     w.h.sport = sport;
     done
@@ -76,7 +81,7 @@ fn find_other<T: Tables>(t: &T, w: &mut Work) -> bool {
 /// Whether the receiver's flow was over; an ICMP error ends nothing.
 #[inline(always)]
 fn is_over<T: Tables>(t: &T, w: &mut Work) -> bool {
-    w.h.class != Class::Error && was_over(t, w, w.before)
+    w.h.class != Class::Error && was_expired(t, w, w.before)
 }
 
 /// Leads `w.flow` from the sender's outside address on; whether its endpoint is there.
@@ -89,11 +94,11 @@ fn is_there<T: Tables>(t: &T, w: &mut Work) -> bool {
 
 /// Whether the holder of a mapped port takes packets from whoever sends them.
 #[inline(always)]
-pub fn lets_all_in<T: Tables>(t: &T, w: &Work) -> bool {
+pub fn is_endpoint_independent<T: Tables>(t: &T, w: &Work) -> bool {
     let Some(mapping) = t.mapping(&w.search.holder) else {
         return false;
     };
     t.network(mapping.network)
         .is_some_and(|n| n.flags & network_flags::ENDPOINT_INDEPENDENT != 0)
-        && begin::begins_at_port(&w.h)
+        && publication::may_create_at_port(&w.h)
 }

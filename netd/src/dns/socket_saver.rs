@@ -1,9 +1,9 @@
-//! Copies of the resolvers' sockets outlive the daemon in a store: a keeper process, or the service manager. One thread
-//! speaks to the store, so that nobody else waits for it, and gives a new one all sockets when the old one has ended.
+//! Saves copies of the resolvers' sockets in a store that outlives the daemon. One thread speaks to the store, so that
+//! nobody else waits for it, and fills a new store when the old one has ended.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    os::fd::{AsFd as _, BorrowedFd},
+    os::fd::AsFd as _,
     path::Path,
     sync::{Arc, mpsc},
     thread,
@@ -17,60 +17,43 @@ use nix::{
 use tokio::sync::oneshot;
 
 use super::{
-    keeper::{Keeper, Process},
-    manager::{self, Manager},
-    sockets::{Descriptors, Pair},
+    fd_store::{self, FdStore},
+    keeper::{Keeper, KeeperStore},
+    socket_store::{SocketStore, StoredSockets},
+    sockets::Pair,
 };
 use crate::error::{Error, Result};
 
-/// Sockets of an earlier daemon, by key.
-pub type Kept = BTreeMap<String, Descriptors>;
-
-/// How long to wait before a store is replaced that did not last: at first, and at most.
+/// How long to wait before replacing a store that ended soon after its start: first and longest wait.
 const RETRY: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(10)];
 
-/// One that lasted for so long is replaced at once.
-const LASTING: Duration = Duration::from_secs(30);
-
-/// Where copies of sockets are. Its calls may wait for some seconds.
-pub trait Store: Send {
-    /// Keeps a sandbox's sockets under this key.
-    fn keep(&mut self, key: &str, pair: [BorrowedFd<'_>; 2]) -> Result<()>;
-
-    /// Lets go of this key.
-    fn forget(&mut self, key: &str) -> Result<()>;
-
-    /// Hangs up when the store has ended, with all that it had; `None`: it does not end before the daemon.
-    fn end(&self) -> Option<BorrowedFd<'_>>;
-
-    /// Another store in place of one that has ended or failed.
-    fn renew(&mut self);
-}
+/// A store that ran for at least so long is replaced at once.
+const STABLE: Duration = Duration::from_secs(30);
 
 enum Command {
-    Keep(String, Arc<Pair>),
-    Forget(String),
-    /// Forgets what was kept of an earlier daemon and nobody took over.
+    Save(String, Arc<Pair>),
+    Remove(String),
+    /// Removes what an earlier daemon stored and nobody took over.
     Discard,
-    /// Answers when all before has been done, or cannot be.
+    /// Answers when all commands before it are done, or have failed.
     Flush(oneshot::Sender<()>),
 }
 
-/// The way to the thread; it ends when this is dropped.
+/// Handle of the thread, which ends when this is dropped.
 #[derive(Debug)]
-pub struct Keeping {
+pub struct SocketSaver {
     commands: mpsc::Sender<Command>,
     wake: Arc<EventFd>,
 }
 
-impl Keeping {
+impl SocketSaver {
     /// Finds the store and what an earlier daemon put there, and starts the thread. It may wait for some seconds.
-    pub fn start(run: &Path) -> Result<(Self, Kept)> {
-        let mut kept = manager::given();
-        let manager = Manager::find(!kept.is_empty());
+    pub fn start(run: &Path) -> Result<(Self, StoredSockets)> {
+        let mut stored = fd_store::received();
+        let fd_store = FdStore::find(!stored.is_empty());
         let mut held = BTreeSet::new();
-        if manager.is_some() {
-            held.extend(kept.keys().cloned());
+        if fd_store.is_some() {
+            held.extend(stored.keys().cloned());
         }
         let found = Keeper::find(run).unwrap_or_else(|e| {
             tracing::warn!("{e}; the resolvers' sockets are opened anew");
@@ -80,14 +63,14 @@ impl Keeping {
         let mut process = None;
         match listed {
             Some((Ok(all), keeper)) => {
-                if manager.is_none() {
+                if fd_store.is_none() {
                     held.extend(all.keys().cloned());
                     process = Some(keeper);
                 } else {
-                    // From now on the manager has them.
+                    // The service manager stores them from now on.
                     end(keeper);
                 }
-                kept.extend(all);
+                stored.extend(all);
             }
             Some((Err(e), keeper)) => {
                 tracing::warn!("{e}; the resolvers' sockets are opened anew");
@@ -96,21 +79,21 @@ impl Keeping {
             }
             None => {}
         }
-        let store: Box<dyn Store> = match manager {
-            Some(manager) => Box::new(manager),
-            None => Box::new(Process::new(run, process)),
+        let store: Box<dyn SocketStore> = match fd_store {
+            Some(fd_store) => Box::new(fd_store),
+            None => Box::new(KeeperStore::new(run, process)),
         };
-        Ok((Self::of(store, held)?, kept))
+        Ok((Self::start_thread(store, held)?, stored))
     }
 
-    /// With a store that has these keys.
-    fn of(store: Box<dyn Store>, held: BTreeSet<String>) -> Result<Self> {
+    /// Starts the thread with a store that has these keys.
+    fn start_thread(store: Box<dyn SocketStore>, held: BTreeSet<String>) -> Result<Self> {
         let fail = |e: std::io::Error| Error::internal("keeping the resolvers' sockets", e);
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         let wake = EventFd::from_value_and_flags(0, flags).map_err(|e| fail(e.into()))?;
         let wake = Arc::new(wake);
         let (commands, waiting) = mpsc::channel();
-        let keeping = Thread {
+        let saver = Thread {
             store,
             wake: Arc::clone(&wake),
             wanted: BTreeMap::new(),
@@ -119,8 +102,8 @@ impl Keeping {
             loss: None,
         };
         thread::Builder::new()
-            .name("dns-kept".into())
-            .spawn(move || keeping.run(&waiting))
+            .name("dns-saver".into())
+            .spawn(move || saver.run(&waiting))
             .map_err(fail)?;
         Ok(Self { commands, wake })
     }
@@ -131,17 +114,17 @@ impl Keeping {
         let _ = self.wake.write(1);
     }
 
-    /// Keeps a sandbox's sockets.
-    pub fn keep(&self, key: &str, pair: Arc<Pair>) {
-        self.send(Command::Keep(key.to_owned(), pair));
+    /// Saves a sandbox's sockets.
+    pub fn save(&self, key: &str, pair: Arc<Pair>) {
+        self.send(Command::Save(key.to_owned(), pair));
     }
 
-    /// Lets go of a sandbox's sockets.
-    pub fn forget(&self, key: &str) {
-        self.send(Command::Forget(key.to_owned()));
+    /// Removes a sandbox's sockets from the store.
+    pub fn remove(&self, key: &str) {
+        self.send(Command::Remove(key.to_owned()));
     }
 
-    /// Lets go of all that was there at the start and is not kept since.
+    /// Removes what an earlier daemon stored and this one has not saved since.
     pub fn discard(&self) {
         self.send(Command::Discard);
     }
@@ -154,7 +137,7 @@ impl Keeping {
     }
 }
 
-impl Drop for Keeping {
+impl Drop for SocketSaver {
     fn drop(&mut self) {
         // Without a sender the thread ends when it looks.
         self.commands = mpsc::channel().0;
@@ -170,13 +153,13 @@ fn end(keeper: Keeper) {
 }
 
 struct Thread {
-    store: Box<dyn Store>,
+    store: Box<dyn SocketStore>,
     wake: Arc<EventFd>,
-    /// What shall be kept.
+    /// What the store shall have.
     wanted: BTreeMap<String, Arc<Pair>>,
     /// Of these, what the store does not have.
     missing: BTreeSet<String>,
-    /// What the store has.
+    /// What the store has (keys).
     held: BTreeSet<String>,
     /// When the last store was lost, and how long to wait from then on.
     loss: Option<(Instant, Duration)>,
@@ -193,7 +176,7 @@ impl Thread {
             loop {
                 match commands.try_recv() {
                     Ok(Command::Flush(done)) => flushes.push(done),
-                    Ok(command) => self.take(command),
+                    Ok(command) => self.apply(command),
                     Err(mpsc::TryRecvError::Empty) => break,
                     Err(mpsc::TryRecvError::Disconnected) => return,
                 }
@@ -209,7 +192,7 @@ impl Thread {
     fn wait(&self) -> bool {
         let mut watched = vec![PollFd::new(self.wake.as_fd(), PollFlags::POLLIN)];
         // Its end is reported in any case (poll(2), POLLHUP).
-        let end = self.store.end();
+        let end = self.store.hangup();
         watched.extend(end.map(|fd| PollFd::new(fd, PollFlags::empty())));
         let timeout = match self.missing.is_empty() {
             true => PollTimeout::NONE,
@@ -225,46 +208,46 @@ impl Thread {
         ended
     }
 
-    fn take(&mut self, command: Command) {
+    fn apply(&mut self, command: Command) {
         match command {
-            Command::Keep(key, pair) => {
+            Command::Save(key, pair) => {
                 if !self.held.contains(&key) {
                     self.missing.insert(key.clone());
                 }
                 self.wanted.insert(key, pair);
             }
-            Command::Forget(key) => {
+            Command::Remove(key) => {
                 self.wanted.remove(&key);
                 self.missing.remove(&key);
-                self.forget(&key);
+                self.remove(&key);
             }
             Command::Discard => {
                 let wanted = &self.wanted;
                 let stray = self.held.iter().filter(|key| !wanted.contains_key(*key));
                 let stray: Vec<String> = stray.cloned().collect();
-                stray.iter().for_each(|key| self.forget(key));
+                stray.iter().for_each(|key| self.remove(key));
             }
             Command::Flush(_) => {}
         }
     }
 
-    fn forget(&mut self, key: &str) {
+    fn remove(&mut self, key: &str) {
         if self.held.remove(key)
-            && let Err(e) = self.store.forget(key)
+            && let Err(e) = self.store.remove(key)
         {
             tracing::warn!("{e}; it is replaced");
             self.lost();
         }
     }
 
-    /// The store has nothing; another one gets all: at once, unless this one did not last.
+    /// The store and its content are lost: starts another one and saves everything again, at once unless stores end quickly.
     fn lost(&mut self) {
-        self.store.renew();
+        self.store.restart();
         self.held.clear();
         self.missing = self.wanted.keys().cloned().collect();
         let now = Instant::now();
         let wait = match self.loss {
-            Some((at, wait)) if now < at + LASTING => (wait * 2).clamp(RETRY[0], RETRY[1]),
+            Some((at, wait)) if now < at + STABLE => (wait * 2).clamp(RETRY[0], RETRY[1]),
             _ => Duration::ZERO,
         };
         self.loss = Some((now, wait));
@@ -278,14 +261,14 @@ impl Thread {
         })
     }
 
-    /// Gives the store what it does not have.
+    /// Saves what the store lacks.
     fn catch_up(&mut self) {
         while self.pause().is_zero()
             && let Some(key) = self.missing.first().cloned()
         {
             let pair = self.wanted.get(&key);
-            let kept = pair.map_or(Ok(()), |pair| self.store.keep(&key, pair.descriptors()));
-            match kept {
+            let saved = pair.map_or(Ok(()), |pair| self.store.put(&key, pair.descriptors()));
+            match saved {
                 Ok(()) => {
                     self.missing.remove(&key);
                     self.held.insert(key);

@@ -1,106 +1,30 @@
-//! Beginning flows: of masquerading and routed endpoints to the outside, and to published ports.
+//! Creating flows: of masquerading and routed endpoints to the outside, and to published ports.
 
 use crate::{
-    abi::{Device, HomeKey, LOCAL, Publication, flow_flags, network_flags},
+    abi::{Device, LOCAL, flow_flags, network_flags},
     addr::{Addr, Be16},
+    conntrack::{
+        insert::{insert_inbound, insert_pair, make_room},
+        lifetime::Pressure,
+        lookup::{locate, write_key},
+    },
     drop_reason::DropReason,
-    flow::{locate, write_key},
-    insert::{insert_inward, insert_pair, make_room},
-    lifetime::Pressure,
+    nat::port_allocation,
     packet::{Class, Headers, protocol},
-    pool,
-    tables::{Tables, Work},
+    publication::target_port,
+    subprograms::Subprograms,
+    tables::Tables,
+    work::Work,
 };
-
-/// Whether a packet to a port may begin a flow.
-#[inline(always)]
-pub fn begins_at_port(h: &Headers) -> bool {
-    let begins = match h.protocol {
-        protocol::TCP => h.is_first_syn(),
-        number => protocol::has_ports(number),
-    };
-    begins && h.class == Class::Plain
-}
 
 /// Whether a packet may begin a flow, ports or not.
 #[inline(always)]
-pub fn begins(h: &Headers) -> bool {
+pub fn may_create(h: &Headers) -> bool {
     match h.class {
         Class::Plain => h.protocol != protocol::TCP || h.is_first_syn(),
         Class::Echo => matches!(h.icmp_type, 8 | 128),
         _ => false,
     }
-}
-
-/// Whether a packet to an address of the host meets a publication, and may begin a flow by it; it is `w.found` then.
-#[inline(always)]
-pub fn meets_publication<T: Tables>(t: &T, w: &mut Work) -> bool {
-    begins_at_port(&w.h)
-        && published(t, &w.h.dst, w.h.protocol, w.h.dport, &mut w.found)
-        && w.found.addr.is_v4() == w.h.v4
-}
-
-/// Whether this port of this very address is published; copies the publication.
-#[inline(never)]
-pub fn published_at<T: Tables>(
-    t: &T,
-    addr: &Addr,
-    number: u8,
-    port: Be16,
-    out: &mut Publication,
-) -> bool {
-    t.publication(addr, number, port, out)
-}
-
-/// Whether this port of this very address, or of all addresses of its family, is published; copies the publication.
-#[inline(never)]
-pub fn published<T: Tables>(
-    t: &T,
-    addr: &Addr,
-    number: u8,
-    port: Be16,
-    out: &mut Publication,
-) -> bool {
-    if t.publication(addr, number, port, out) {
-        return true;
-    }
-    let all = if addr.is_v4() {
-        &Addr::UNSPECIFIED_V4
-    } else {
-        &Addr::UNSPECIFIED
-    };
-    t.publication(all, number, port, out)
-}
-
-/// Leads the publication to the sandbox's endpoint on the client's own network, if it has one there.
-#[inline(always)]
-pub fn lead_home<T: Tables>(t: &T, found: &mut Publication, network: u32) {
-    let key = HomeKey {
-        endpoint: found.endpoint,
-        network,
-    };
-    if let Some(home) = t.home(&key) {
-        let addr = if found.addr.is_v4() {
-            home.ipv4
-        } else {
-            home.ipv6
-        };
-        if !addr.is_unspecified() {
-            found.endpoint = home.endpoint;
-            found.network = network;
-            found.addr = addr;
-        }
-    }
-}
-
-/// The endpoint's port that a publication leads this host port to.
-#[inline(always)]
-pub fn target_port(found: &Publication, port: Be16) -> Be16 {
-    Be16::new(
-        found
-            .target_port
-            .wrapping_add(port.get().wrapping_sub(found.first_port)),
-    )
 }
 
 /// Whether an endpoint's packets of this family leave with an address of the host.
@@ -114,10 +38,32 @@ pub fn masquerades(dev: &Device, v4: bool) -> bool {
     dev.flags & wanted != 0
 }
 
+/// Sets where the packets of the new flow go, from the packet's own source.
+#[inline(always)]
+fn set_destination(w: &mut Work, dst: Addr, dport: Be16, target: u32, network: u32) {
+    w.flow.src = w.h.src;
+    w.flow.sport = w.h.sport;
+    w.flow.dst = dst;
+    w.flow.dport = dport;
+    w.flow.target = target;
+    w.flow.network = network;
+}
+
+/// Sets where the answers go: to the packet's sender, from the address that it asked.
+#[inline(always)]
+fn set_answers(w: &mut Work, target: u32, network: u32) {
+    w.reply.src = w.h.dst;
+    w.reply.sport = w.h.dport;
+    w.reply.dst = w.h.src;
+    w.reply.dport = w.h.sport;
+    w.reply.target = target;
+    w.reply.network = network;
+}
+
 /// Begins a flow of an endpoint to the outside, along `w.route`. `w.key` is the packet's. `flags`: further
 /// [`flow_flags`].
 #[inline(always)]
-pub fn begin_outgoing<T: Tables>(
+pub fn create_outgoing<T: Subprograms>(
     t: &T,
     dev: &Device,
     flags: u32,
@@ -128,12 +74,12 @@ pub fn begin_outgoing<T: Tables>(
 }
 
 #[inline(never)]
-fn insert_outgoing<T: Tables>(t: &T, dev: &Device, w: &mut Work) -> Result<(), DropReason> {
+fn insert_outgoing<T: Subprograms>(t: &T, dev: &Device, w: &mut Work) -> Result<(), DropReason> {
     make_room(t, w);
     if w.flow.flags & flow_flags::MASQUERADED == 0 {
         return insert_pair(t, w, Pressure::NONE);
     }
-    pool::choose(t, dev, w)
+    port_allocation::allocate(t, dev, w)
 }
 
 #[inline(never)]
@@ -144,23 +90,14 @@ fn prepare_outgoing<T: Tables>(
     w: &mut Work,
 ) -> Result<(), DropReason> {
     write_key(&w.h, dev.endpoint, &mut w.key);
-    w.flow.src = w.h.src;
-    w.flow.sport = w.h.sport;
-    w.flow.dst = w.h.dst;
-    w.flow.dport = w.h.dport;
-    w.flow.target = 0;
-    w.flow.network = 0;
+    let (dst, dport) = (w.h.dst, w.h.dport);
+    set_destination(w, dst, dport, 0, 0);
     w.flow.flags = flow_flags::INITIATOR | flags;
     w.flow.ifindex = w.route.ifindex;
     w.flow.mtu = w.route.mtu;
     w.flow.next_hop = w.route.next_hop;
-    w.back.src = w.h.dst;
-    w.back.sport = w.h.dport;
-    w.back.dst = w.h.src;
-    w.back.dport = w.h.sport;
-    w.back.target = dev.endpoint;
-    w.back.network = dev.network;
-    w.back.flags = flags & flow_flags::HAIRPIN;
+    set_answers(w, dev.endpoint, dev.network);
+    w.reply.flags = flags & flow_flags::HAIRPIN;
     if !masquerades(dev, w.h.v4) || t.exempt(w.h.dst) {
         return Ok(());
     }
@@ -176,14 +113,14 @@ fn prepare_outgoing<T: Tables>(
 /// `flags`: [`flow_flags::PUBLISHED`], or [`flow_flags::DIRECT`]. `w.answer`: the gateway address that stands in when an
 /// endpoint reaches itself.
 #[inline(always)]
-pub fn begin_published<T: Tables>(
+pub fn create_published<T: Subprograms>(
     t: &T,
     sender_network: u32,
     flags: u32,
     w: &mut Work,
 ) -> Result<(), DropReason> {
     prepare_published(t, sender_network, flags, w)?;
-    insert_inward(t, w)
+    insert_inbound(t, w)
 }
 
 #[inline(never)]
@@ -204,14 +141,14 @@ fn prepare_published<T: Tables>(
     w.flow.target = found.endpoint;
     w.flow.network = found.network;
     w.flow.flags = flow_flags::INITIATOR | flags;
-    w.back.flags = flags;
-    begin_inward(t, sender_network, w)
+    w.reply.flags = flags;
+    prepare_inbound(t, sender_network, w)
 }
 
 /// Begins a flow from outside to the socket that holds a mapped outside port (`w.search.holder`), whoever it has spoken
 /// with (RFC 4787, REQ-8).
 #[inline(always)]
-pub fn begin_mapped<T: Tables>(t: &T, w: &mut Work) -> Result<(), DropReason> {
+pub fn create_mapped<T: Subprograms>(t: &T, w: &mut Work) -> Result<(), DropReason> {
     prepare_mapped(t, w)?;
     make_room(t, w);
     let done = insert_pair(t, w, Pressure::NONE);
@@ -227,12 +164,13 @@ fn prepare_mapped<T: Tables>(t: &T, w: &mut Work) -> Result<(), DropReason> {
         .hold_mapping(&w.search.holder)
         .ok_or(DropReason::Unsolicited)?;
     let holder = w.search.holder;
-    w.flow.src = w.h.src;
-    w.flow.sport = w.h.sport;
-    w.flow.dst = holder.inside;
-    w.flow.dport = holder.port;
-    w.flow.target = holder.endpoint;
-    w.flow.network = mapping.network;
+    set_destination(
+        w,
+        holder.inside,
+        holder.port,
+        holder.endpoint,
+        mapping.network,
+    );
     // From an address of the host's own: the other end is an endpoint behind it.
     let hairpin = if t.host_address(w.h.src).is_some() {
         flow_flags::HAIRPIN
@@ -240,9 +178,9 @@ fn prepare_mapped<T: Tables>(t: &T, w: &mut Work) -> Result<(), DropReason> {
         0
     };
     w.flow.flags = flow_flags::INITIATOR | hairpin;
-    w.back.flags = flow_flags::MAPPED | flow_flags::MASQUERADED | hairpin;
-    w.back.ifindex = 0;
-    let done = begin_inward(t, 0, w);
+    w.reply.flags = flow_flags::MAPPED | flow_flags::MASQUERADED | hairpin;
+    w.reply.ifindex = 0;
+    let done = prepare_inbound(t, 0, w);
     if done.is_err() {
         t.release_mapping(&holder);
     }
@@ -252,39 +190,39 @@ fn prepare_mapped<T: Tables>(t: &T, w: &mut Work) -> Result<(), DropReason> {
 /// Begins a flow from outside to the endpoint `endpoint` of `network` at its own address, without translation; `w.key`
 /// is the packet's. Its answers keep their source even where the network masquerades.
 #[inline(always)]
-pub fn begin_identity<T: Tables>(
+pub fn create_untranslated<T: Subprograms>(
     t: &T,
     network: u32,
     endpoint: u32,
     w: &mut Work,
 ) -> Result<(), DropReason> {
-    prepare_identity(t, network, endpoint, w)?;
+    prepare_untranslated(t, network, endpoint, w)?;
     // Not from there: that would be one call deeper, and the stacks of a program's calls have 512 bytes together, of which
     // Linux 6.1 counts them in steps of 32.
-    insert_inward(t, w)
+    insert_inbound(t, w)
 }
 
 #[inline(never)]
-fn prepare_identity<T: Tables>(
+fn prepare_untranslated<T: Tables>(
     t: &T,
     network: u32,
     endpoint: u32,
     w: &mut Work,
 ) -> Result<(), DropReason> {
-    w.flow.src = w.h.src;
-    w.flow.sport = w.h.sport;
-    w.flow.dst = w.h.dst;
-    w.flow.dport = w.h.dport;
-    w.flow.target = endpoint;
-    w.flow.network = network;
+    let (dst, dport) = (w.h.dst, w.h.dport);
+    set_destination(w, dst, dport, endpoint, network);
     w.flow.flags = flow_flags::INITIATOR;
-    w.back.flags = 0;
-    begin_inward(t, 0, w)
+    w.reply.flags = 0;
+    prepare_inbound(t, 0, w)
 }
 
 /// What all flows to an endpoint have in common.
 #[inline(always)]
-pub fn begin_inward<T: Tables>(t: &T, sender_network: u32, w: &mut Work) -> Result<(), DropReason> {
+pub fn prepare_inbound<T: Tables>(
+    t: &T,
+    sender_network: u32,
+    w: &mut Work,
+) -> Result<(), DropReason> {
     if !locate(t, w) {
         return Err(DropReason::StaleTarget);
     }
@@ -299,14 +237,10 @@ pub fn begin_inward<T: Tables>(t: &T, sender_network: u32, w: &mut Work) -> Resu
         w.payer = w.target.slot;
         if w.flow.flags & flow_flags::HAIRPIN == 0 {
             w.flow.flags |= flow_flags::INBOUND;
-            w.back.flags |= flow_flags::INBOUND;
+            w.reply.flags |= flow_flags::INBOUND;
         }
     }
-    w.back.src = w.h.dst;
-    w.back.sport = w.h.dport;
-    w.back.dst = w.h.src;
-    w.back.dport = w.h.sport;
-    w.back.target = w.key.endpoint;
-    w.back.network = sender_network;
+    let sender = w.key.endpoint;
+    set_answers(w, sender, sender_network);
     Ok(())
 }
