@@ -89,7 +89,7 @@ impl Engine {
         Ok(mended)
     }
 
-    fn is_quarantined(&self, id: &str) -> bool {
+    pub(super) fn is_quarantined(&self, id: &str) -> bool {
         let observed = self.context.observations.now();
         let mut records = observed.degraded.keys();
         records.any(|object| matches!(object, ObjectId::Record(key) if key.ends_with(id)))

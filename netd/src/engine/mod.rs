@@ -39,6 +39,7 @@ mod start;
 mod starting;
 mod state;
 mod update;
+mod withheld;
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -149,6 +150,8 @@ pub struct Engine {
     myself: Weak<Engine>,
     /// Records that cannot be used.
     quarantined: Mutex<Vec<load::Quarantined>>,
+    /// What those have.
+    withheld: Mutex<withheld::Withheld>,
     /// What failed when the programs of uplinks were hung last.
     failing_uplinks: Mutex<BTreeSet<String>>,
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    Engine,
+    Engine, locked,
     port_index::PortIndex,
     state::{Desired, State},
 };
@@ -142,6 +142,7 @@ impl Engine {
         let mut search = Search {
             index: state.ports().clone(),
             leaving: self.leaving_ports().clone(),
+            withheld: locked(&self.withheld).ports.clone(),
             nat: self.config.nat.clone(),
             sandbox: sandbox.id.clone(),
             name: sandbox.name.clone(),
@@ -169,11 +170,13 @@ impl Engine {
         held: &[PortBinding],
     ) -> Result<()> {
         let leaving = self.leaving_ports();
+        let withheld = locked(&self.withheld);
         for binding in sandbox.ports.iter().filter(|b| !held.contains(b)) {
             let holder = desired
                 .ports()
                 .holder(binding)
-                .or_else(|| leaving.holder(binding));
+                .or_else(|| leaving.holder(binding))
+                .or_else(|| withheld.ports.holder(binding));
             if let Some((holder, _)) = holder {
                 let name = desired.sandboxes().get(holder).map_or(holder, |s| &s.name);
                 return Err(allocated(&sandbox.name, binding, name));
@@ -187,6 +190,7 @@ impl Engine {
 struct Search {
     index: PortIndex,
     leaving: PortIndex,
+    withheld: PortIndex,
     nat: Nat,
     sandbox: String,
     name: String,
@@ -224,7 +228,8 @@ impl Search {
         let found = self
             .index
             .holder(binding)
-            .or_else(|| self.leaving.holder(binding));
+            .or_else(|| self.leaving.holder(binding))
+            .or_else(|| self.withheld.holder(binding));
         found.map(|(sandbox, _)| sandbox)
     }
 

@@ -165,6 +165,7 @@ impl Engine {
             Ok(())
         })?;
         self.carry_out(decided).await?;
+        self.discard_with("sandbox", &id).await?;
         Ok(id)
     }
 }

@@ -127,10 +127,12 @@ impl Engine {
             overload: Mutex::default(),
             failing_uplinks: Mutex::default(),
             quarantined: Mutex::new(loaded.quarantined_records.clone()),
+            withheld: Mutex::default(),
             watching: Mutex::default(),
             myself: Weak::clone(myself),
         });
         engine.adopt_addresses(&loaded);
+        engine.withhold();
         for (key, reason) in &loaded.quarantined {
             let text = format!("not used: {reason}");
             engine.degrade(ObjectId::Record(key.clone()), &text);

@@ -6,13 +6,14 @@ use super::{
     Engine, NamespaceRequest,
     change::Transaction,
     check_endpoint::{check_company, check_spec, host_has_its_own},
+    locked,
     locks::Shared,
-    plan_endpoint::{Given, chosen_address, plan_endpoint},
+    plan_endpoint::{Given, chosen_address, mac_in_use, plan_endpoint},
     state::{Desired, State},
 };
 use crate::{
     driver::{Company, Network},
-    error::{Error, Kind, Reason, Result},
+    error::{Error, Reason, Result},
     kernel::{Netns, Watch, sandbox as namespace},
     model::{Attachment, Endpoint, EndpointSpec, Origin, Run, Sandbox},
     store::{Key, Record, Write},
@@ -86,7 +87,7 @@ impl Engine {
                 }
                 self.check_ports_are_free(transaction.desired(), &after, &[])?;
                 for (endpoint, network) in endpoints.iter().zip(networks) {
-                    check_mac(transaction.desired(), endpoint, network)?;
+                    self.check_mac(transaction.desired(), endpoint, network)?;
                     let spec = sandbox
                         .attachments
                         .iter()
@@ -108,6 +109,24 @@ impl Engine {
                 Err(e) if e.reason == Reason::PortAllocated && attempt < ATTEMPTS => {}
                 Err(e) => return Err(e),
             }
+        }
+    }
+
+    /// Nobody took the Ethernet address meanwhile.
+    pub(super) fn check_mac(
+        &self,
+        desired: &Desired,
+        endpoint: &Endpoint,
+        network: &Network,
+    ) -> Result<()> {
+        let there = desired.on_network(&network.id);
+        if there.is_some_and(|o| o.macs.contains(&endpoint.mac)) {
+            return Err(mac_in_use(network, endpoint.mac, ""));
+        }
+        let withheld = locked(&self.withheld);
+        match withheld.holder_of(&network.id, endpoint.mac) {
+            Some(holder) => Err(mac_in_use(network, endpoint.mac, &format!(" by {holder}"))),
+            None => Ok(()),
         }
     }
 
@@ -160,6 +179,7 @@ impl Engine {
         check_spec(network, &attachment.spec)?;
         let mut given = Given {
             number: self.take_number()?,
+            macs: locked(&self.withheld).macs_of(&network.id),
             foreign,
             ..Given::default()
         };
@@ -329,25 +349,6 @@ pub(super) fn must_be_there(desired: &Desired, network: &Network) -> Result<()> 
         "network {} not found",
         network.name
     )))
-}
-
-/// Nobody took the Ethernet address meanwhile.
-pub(super) fn check_mac(desired: &Desired, endpoint: &Endpoint, network: &Network) -> Result<()> {
-    let there = desired.on_network(&network.id);
-    if there.is_some_and(|o| o.macs.contains(&endpoint.mac)) {
-        let text = endpoint.mac.map(|b| format!("{b:02x}")).join(":");
-        return Err(Error::new(
-            Kind::Conflict,
-            format!(
-                "MAC address {text} is already in use on network {}",
-                network.name
-            ),
-        )
-        .because(Reason::MacInUse)
-        .about("address", text)
-        .about("network", &network.name));
-    }
-    Ok(())
 }
 
 /// An attachment of a request.

@@ -81,6 +81,7 @@ mod review_disk;
 mod review_foreign;
 mod review_handover;
 mod review_mtu;
+mod review_quarantine;
 mod review_records;
 mod review_reserved;
 mod review_start;
