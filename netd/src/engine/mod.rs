@@ -127,7 +127,7 @@ pub struct Engine {
     log: log::Log,
     /// Host ports that are not desired any more and still lead somewhere.
     leaving: Mutex<port_index::PortIndex>,
-    /// Names, as `network front`, that are not desired any more and may come back.
+    /// Names, as `network front`, and Ethernet addresses that are not desired any more and may come back.
     leaving_names: Mutex<BTreeSet<String>>,
     /// The number of the next network or endpoint.
     next_number: AtomicU32,

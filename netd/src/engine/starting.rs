@@ -123,6 +123,9 @@ impl Engine {
         if there.is_some_and(|o| o.macs.contains(&endpoint.mac)) {
             return Err(mac_in_use(network, endpoint.mac, ""));
         }
+        if self.is_leaving_mac(&network.id, endpoint.mac) {
+            return Err(mac_in_use(network, endpoint.mac, " by one that is leaving"));
+        }
         let withheld = locked(&self.withheld);
         match withheld.holder_of(&network.id, endpoint.mac) {
             Some(holder) => Err(mac_in_use(network, endpoint.mac, &format!(" by {holder}"))),
