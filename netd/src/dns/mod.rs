@@ -95,8 +95,11 @@ impl Resolver {
     }
 
     /// At the start: sockets that were kept of an earlier daemon's. It may wait for some seconds.
-    pub fn kept(&self) -> Kept {
-        match Keeping::start(&self.run) {
+    pub async fn kept(&self) -> Kept {
+        let run = self.run.clone();
+        let started = tokio::task::spawn_blocking(move || Keeping::start(&run)).await;
+        let failed = |e| Err(Error::internal("asking for the sockets that were kept", e));
+        match started.unwrap_or_else(failed) {
             Ok((keeping, kept)) => {
                 let _ = self.keeping.set(keeping);
                 kept
@@ -110,20 +113,20 @@ impl Resolver {
 
     /// Opens a sandbox's resolver, or goes on with the sockets that were kept for its namespace. `redirect`: makes the way
     /// to new ones.
-    pub fn open(
+    pub async fn open(
         &self,
         sandbox: &str,
         netns: &Netns,
         kept: &mut Kept,
-        redirect: impl FnOnce() -> Result<()>,
+        redirect: impl Future<Output = Result<()>> + Send,
     ) -> Result<()> {
         let (device, inode) = netns.inode()?;
         let key = format!("{sandbox}:{device}:{inode}");
         let sockets = match kept.remove(&key) {
             Some(pair) => Sockets::adopt(pair),
             None => {
-                redirect()?;
-                Sockets::open(netns)?
+                redirect.await?;
+                Sockets::open(netns).await?
             }
         };
         let Some(runtime) = &self.runtime else {

@@ -8,7 +8,7 @@ use crate::{
     },
     driver::Network,
     error::Result,
-    kernel::{Netns, now},
+    kernel::Netns,
     model::{self, Endpoint, Sandbox},
 };
 
@@ -80,13 +80,14 @@ impl Engine {
     }
 
     /// Opens a sandbox's resolver. Without one the sandbox has its networks all the same.
-    pub(super) fn open_resolver(&self, sandbox: &Sandbox, netns: &Netns, kept: &mut Kept) {
+    pub(super) async fn open_resolver(&self, sandbox: &Sandbox, netns: &Netns, kept: &mut Kept) {
         if sandbox.host() {
             return;
         }
         self.publish_names(&sandbox.id);
-        let redirect = || now(self.dataplane.attach_resolver(netns)).map(drop);
-        if let Err(e) = self.resolver.open(&sandbox.id, netns, kept, redirect) {
+        let redirect = async { self.dataplane.attach_resolver(netns).await.map(drop) };
+        let opened = self.resolver.open(&sandbox.id, netns, kept, redirect);
+        if let Err(e) = opened.await {
             self.warn(format!("sandbox {} resolves no names: {e}", sandbox.name));
         }
     }
@@ -133,8 +134,8 @@ impl Engine {
     }
 
     /// At the start: the resolvers of all that runs, with the sockets that were kept of an earlier daemon's.
-    pub(super) fn open_resolvers(&self) {
-        let mut kept = self.resolver.kept();
+    pub(super) async fn open_resolvers(&self) {
+        let mut kept = self.resolver.kept().await;
         let running: Vec<(Sandbox, Netns)> = {
             let state = self.state();
             let running = state.observed.running.iter();
@@ -149,7 +150,7 @@ impl Engine {
             self.publish_names(&sandbox.id);
         }
         for (sandbox, netns) in running {
-            self.open_resolver(&sandbox, &netns, &mut kept);
+            self.open_resolver(&sandbox, &netns, &mut kept).await;
         }
         self.resolver.discard(kept);
     }

@@ -43,7 +43,7 @@ impl Engine {
             .get(&sandbox.id)
             .cloned();
         if let Some(netns) = netns {
-            self.open_resolver(sandbox, &netns, &mut Kept::new());
+            self.open_resolver(sandbox, &netns, &mut Kept::new()).await;
         }
         Ok(())
     }

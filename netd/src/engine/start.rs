@@ -143,15 +143,16 @@ impl Engine {
         engine.predefine(true).await;
         // Thousands of sockets and files beside thousands of links.
         let (names, new) = (Arc::clone(&engine), fresh.clone());
-        let names = tokio::task::spawn_blocking(move || {
-            names.open_resolvers();
-            names.restore_files(&new);
+        let names = tokio::spawn(async move {
+            names.open_resolvers().await;
+            tokio::task::spawn_blocking(move || names.restore_files(&new)).await
         });
         let incomplete: BTreeSet<String> = loaded.unfinished.union(&fresh).cloned().collect();
         engine.realize_all(incomplete, &loaded).await?;
         names
             .await
-            .map_err(|e| Error::internal("opening the resolvers", e))?;
+            .and_then(|restored| restored)
+            .map_err(|e| Error::internal("opening the resolvers and writing the files", e))?;
         if let Err(e) = engine.reserve_ports() {
             engine.warn(format!("reserved ports: {e}"));
         }
