@@ -96,9 +96,8 @@ impl View {
     }
 
     /// Why an object is not as it is desired.
-    pub fn degraded(&self, object: &crate::observed::ObjectId) -> Option<&str> {
-        let found = self.state.observed.degraded.get(object);
-        found.map(|degraded| degraded.reason.as_str())
+    pub fn degraded(&self, object: &crate::observed::ObjectId) -> Option<String> {
+        self.state.why_degraded(object)
     }
 }
 

@@ -245,7 +245,7 @@ impl Engine {
                 .contains_key(&endpoint.id);
             let inside = !linked || incomplete.contains(&endpoint.sandbox);
             if let Err(e) = self.realize_endpoint(endpoint, inside).await {
-                self.degrade(ObjectId::Endpoint(endpoint.id.clone()), &e.to_string());
+                self.degrade_endpoint(endpoint, &e);
                 continue;
             }
             if inside {
@@ -273,14 +273,13 @@ impl Engine {
         self.dataplane.take_mended();
         // What is degraded keeps its mark; marks of what is gone go.
         let degraded = |id: &String| {
-            let degraded = &now.observed.degraded;
             let endpoints = now
                 .endpoints_of(id)
                 .map(|e| ObjectId::Endpoint(e.id.clone()));
             [ObjectId::Network(id.clone()), ObjectId::Sandbox(id.clone())]
                 .into_iter()
                 .chain(endpoints)
-                .any(|object| degraded.contains_key(&object))
+                .any(|object| now.why_degraded(&object).is_some())
         };
         let marks = loaded.unfinished.union(&incomplete);
         let marks = marks.filter(|id| !degraded(id));
