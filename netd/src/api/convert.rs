@@ -282,6 +282,7 @@ pub fn sandbox(model: &View, s: &Sandbox) -> v1::Sandbox {
             .as_ref()
             .map(|r| r.netns.display().to_string())
             .unwrap_or_default(),
+        netns_cookie: cookie(model, s),
         owned: s.owned(),
         state: state(model, s).into(),
         endpoints: model
@@ -308,6 +309,13 @@ pub fn sandbox(model: &View, s: &Sandbox) -> v1::Sandbox {
         degraded: degraded(model, &ObjectId::Sandbox(s.id.clone())),
         revision: model.revision_of(&ObjectId::Sandbox(s.id.clone())),
     }
+}
+
+/// What the kernel calls a sandbox's namespace; 0: nothing.
+fn cookie(model: &View, s: &Sandbox) -> u64 {
+    let netns = model.observed.running.get(&s.id);
+    let identity = netns.and_then(|netns| netns.identity().ok());
+    identity.map_or(0, |identity| identity.cookie)
 }
 
 /// A namespace that went away by itself leaves a sandbox that neither runs nor is stopped.

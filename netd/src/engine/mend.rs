@@ -113,6 +113,12 @@ impl Engine {
                     sandbox.name
                 ));
             }
+            if self.mend_namespace(&sandbox).await? {
+                mended.push(format!(
+                    "gave the namespace of sandbox {} its name anew",
+                    sandbox.name
+                ));
+            }
             for endpoint in &endpoints {
                 match self.realize_endpoint(endpoint, true).await {
                     Ok(0) => {}
