@@ -65,6 +65,7 @@ impl Engine {
             if before.running() {
                 after.ports.extend(bindings.iter().cloned());
             } else {
+                check_beside(before, &wanted)?;
                 check_together(&after.wanted_ports)?;
             }
             let decided = self.decide(|transaction| {
@@ -305,6 +306,26 @@ fn allocated(sandbox: &str, binding: &PortBinding, by: &str) -> Error {
     .hint("choose another host port")
 }
 
+/// Refuses bindings that could never be in force beside those that a stopped sandbox takes when it starts.
+fn check_beside(stopped: &Sandbox, wanted: &[PortBinding]) -> Result<()> {
+    let mut index = PortIndex::default();
+    let fixed = stopped.wanted_ports.iter().filter(|b| b.host.0 != 0);
+    fixed.for_each(|binding| index.insert(&stopped.id, binding));
+    for binding in wanted.iter().filter(|b| b.host.0 != 0) {
+        binding.check()?;
+        if let Some((_, held)) = index.holder(binding) {
+            let name = &stopped.name;
+            let by = format!("sandbox {name}, which is stopped and takes {held} when it starts");
+            return Err(allocated(name, binding, &by)
+                .about("holder", name)
+                .hint(format!(
+                    "choose another host port, or withdraw that one: netctl port unpublish {name} {held}"
+                )));
+        }
+    }
+    Ok(())
+}
+
 /// Refuses bindings that could never be in force together.
 pub(super) fn check_together(bindings: &[PortBinding]) -> Result<()> {
     let mut index = PortIndex::default();
@@ -349,6 +370,26 @@ mod tests {
             target: (first.max(1), last.max(1)),
             protocol: 6,
         }
+    }
+
+    #[test]
+    fn b22_a_stopped_sandbox_is_named_as_the_holder() {
+        let stopped: Sandbox = serde_json::from_value(serde_json::json!({
+            "id": "a", "name": "web", "created": 1, "hostname": "web", "labels": {}, "run": null, "ports": [],
+            "wanted_ports": [{"host_ip": null, "host": [80, 90], "target": [80, 90], "protocol": 6}],
+        }))
+        .unwrap();
+        let error = check_beside(&stopped, &[binding(85, 85)]).unwrap_err();
+        assert_eq!(error.reason, Reason::PortAllocated);
+        assert_eq!(error.about["holder"], "web");
+        let text = error.to_string();
+        for part in [
+            "sandbox web, which is stopped",
+            "netctl port unpublish web 80-90:80-90/tcp",
+        ] {
+            assert!(text.contains(part), "{text}");
+        }
+        assert!(check_beside(&stopped, &[binding(91, 91), binding(0, 0)]).is_ok());
     }
 
     #[test]
