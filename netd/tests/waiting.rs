@@ -62,7 +62,7 @@ fn network() -> NetworkSpec {
         flags: 0,
         gateway_ifindex: 1,
         peer_ifindex: 1,
-        gateway_mac: [2, 0, 0, 0, 0, 1].into(),
+        gateway_mac: [2, 0, 0, 0, 0, 1],
         gateways: Vec::new(),
         host_addresses: Vec::new(),
         trusted: Vec::new(),

@@ -9,7 +9,7 @@ use std::{
 
 use serde::de::DeserializeOwned;
 
-use super::{state::Desired, withheld::Belongings};
+use super::{quarantine::Quarantined, state::Desired, withheld::Belongings};
 use crate::{
     driver::Network,
     ipam::Cursors,
@@ -36,49 +36,6 @@ pub(super) struct Loaded {
     pub next_number: u32,
     /// Where each network's search for a free address goes on.
     pub cursors: BTreeMap<String, Cursors>,
-}
-
-/// A record that cannot be used.
-#[derive(Clone, Debug)]
-pub(super) struct Quarantined {
-    /// Its key.
-    pub key: Key,
-    /// Its name, if it has one.
-    pub name: String,
-    /// Of an endpoint, the ids of its network and its sandbox.
-    pub owners: [String; 2],
-    /// What can be read of what it has.
-    pub belongings: Belongings,
-}
-
-impl Quarantined {
-    /// As messages name it; what stands in it is anybody's text.
-    pub fn describe(&self) -> String {
-        let (kind, id) = (&self.key.kind, &self.key.id);
-        let [network, sandbox] = &self.owners;
-        let owner = match (kind.as_str(), sandbox.as_str(), network.as_str()) {
-            ("endpoint", "", "") | ("network" | "sandbox", ..) => String::new(),
-            (_, "", network) => format!(" on network {}", network.escape_debug()),
-            (_, sandbox, _) => format!(" of sandbox {}", sandbox.escape_debug()),
-        };
-        match self.name.as_str() {
-            "" => format!("{kind} {id}{owner}, whose record cannot be used"),
-            name => format!("{kind} {name:?} ({id}), whose record cannot be used"),
-        }
-    }
-
-    /// How to be rid of it.
-    fn way_out(&self) -> String {
-        let remove =
-            |kind: &str, id: &str| format!("; netctl {kind} rm {} removes it", id.escape_debug());
-        let [network, sandbox] = &self.owners;
-        match self.key.kind.as_str() {
-            kind @ ("network" | "sandbox") => remove(kind, &self.key.id),
-            "endpoint" if !sandbox.is_empty() => remove("sandbox", sandbox),
-            "endpoint" if !network.is_empty() => remove("network", network),
-            _ => String::new(),
-        }
-    }
 }
 
 /// The value of a record, as far as there is one.

@@ -27,6 +27,7 @@ mod overload;
 mod plan;
 mod plan_endpoint;
 mod pools;
+mod port_conflicts;
 mod port_index;
 mod ports;
 mod publish;
@@ -148,7 +149,7 @@ pub struct Engine {
     /// For tasks that outlive a request.
     myself: Weak<Engine>,
     /// Records that cannot be used.
-    quarantined: Mutex<Vec<load::Quarantined>>,
+    quarantined: Mutex<Vec<quarantine::Quarantined>>,
     /// What those have.
     withheld: Mutex<withheld::Withheld>,
     /// What failed when the programs of uplinks were hung last.

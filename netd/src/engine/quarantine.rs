@@ -1,6 +1,6 @@
 //! Records that cannot be used: the way out is the next version, which may be able to read them, or to remove them.
 
-use super::{Engine, change::number_key, commit::unfinished_key, load::Quarantined, locked};
+use super::{Engine, change::number_key, commit::unfinished_key, locked, withheld::Belongings};
 use crate::{
     directories,
     error::{Error, Kind, Result},
@@ -9,6 +9,58 @@ use crate::{
     observed::ObjectId,
     store::{Key, Write},
 };
+
+/// A record that cannot be used.
+#[derive(Clone, Debug)]
+pub(super) struct Quarantined {
+    /// Its key.
+    pub key: Key,
+    /// Its name, if it has one.
+    pub name: String,
+    /// Of an endpoint, the ids of its network and its sandbox.
+    pub owners: [String; 2],
+    /// What can be read of what it has.
+    pub belongings: Belongings,
+}
+
+impl Quarantined {
+    /// As messages name it; what stands in it is anybody's text.
+    pub fn describe(&self) -> String {
+        let (kind, id) = (&self.key.kind, &self.key.id);
+        let [network, sandbox] = &self.owners;
+        let owner = match (kind.as_str(), sandbox.as_str(), network.as_str()) {
+            ("endpoint", "", "") | ("network" | "sandbox", ..) => String::new(),
+            (_, "", network) => format!(" on network {}", network.escape_debug()),
+            (_, sandbox, _) => format!(" of sandbox {}", sandbox.escape_debug()),
+        };
+        match self.name.as_str() {
+            "" => format!("{kind} {id}{owner}, whose record cannot be used"),
+            name => format!("{kind} {name:?} ({id}), whose record cannot be used"),
+        }
+    }
+
+    /// How to be rid of it.
+    pub fn way_out(&self) -> String {
+        let remove =
+            |kind: &str, id: &str| format!("; netctl {kind} rm {} removes it", id.escape_debug());
+        let [network, sandbox] = &self.owners;
+        match self.key.kind.as_str() {
+            kind @ ("network" | "sandbox") => remove(kind, &self.key.id),
+            "endpoint" if !sandbox.is_empty() => remove("sandbox", sandbox),
+            "endpoint" if !network.is_empty() => remove("network", network),
+            _ => String::new(),
+        }
+    }
+
+    /// Whether it is an endpoint of this network or sandbox.
+    fn hangs_on(&self, kind: &str, id: &str) -> bool {
+        let [network, sandbox] = &self.owners;
+        match kind {
+            "network" => network == id,
+            _ => sandbox == id,
+        }
+    }
+}
 
 impl Engine {
     /// Removes the record of a network or sandbox that cannot be used, by its name or id, with what hangs on it. `missing`: what is
@@ -82,17 +134,6 @@ impl Engine {
         };
         for e in [removed, files].into_iter().filter_map(Result::err) {
             self.warn(e.to_string());
-        }
-    }
-}
-
-impl Quarantined {
-    /// Whether it is an endpoint of this network or sandbox.
-    fn hangs_on(&self, kind: &str, id: &str) -> bool {
-        let [network, sandbox] = &self.owners;
-        match kind {
-            "network" => network == id,
-            _ => sandbox == id,
         }
     }
 }

@@ -1,3 +1,5 @@
+//! The default address manager: what is held, released, adopted and withheld.
+
 use super::*;
 
 fn manager() -> DefaultManager {

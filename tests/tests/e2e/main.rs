@@ -37,6 +37,7 @@ mod hooks;
 mod host_sockets;
 mod hostile;
 mod identity;
+mod identity_names;
 mod legacy_links;
 mod lifecycle;
 mod load;
