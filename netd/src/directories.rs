@@ -35,6 +35,9 @@ use crate::{
     error::{Error, Result},
 };
 
+/// The way out where something of netd's cannot be written.
+pub const WRITABLE: &str = "make it writable, or give other directories by --state and --run";
+
 /// The marker of a directory, and what its lock is on.
 const MARKER: &str = "netd.lock";
 
@@ -225,7 +228,10 @@ fn hold_one(role: Role, path: &Path, instance: &Instance, made: &mut Vec<PathBuf
         if !marker.exists() {
             made.push(marker.clone());
         }
-        let file = Marker::open(&marker).map_err(|e| fail(&e))?;
+        let file = Marker::open(&marker).map_err(|e| match e.kind() {
+            ErrorKind::ReadOnlyFilesystem => fail(&e).hint(WRITABLE),
+            _ => fail(&e),
+        })?;
         let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(file, e)| {
             // It is the other's, whoever was first to make it.
             made.retain(|path| *path != marker);

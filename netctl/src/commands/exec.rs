@@ -1,7 +1,11 @@
 //! `sandbox exec`: this process enters the namespace and becomes the command. Knows nothing of the daemon.
 
 use std::{
-    ffi::OsString, fs::File, io, os::unix::process::CommandExt, path::Path,
+    ffi::OsString,
+    fs::File,
+    io,
+    os::{fd::AsRawFd as _, unix::process::CommandExt},
+    path::Path,
     process::Command as Process,
 };
 
@@ -61,11 +65,54 @@ fn enter(sandbox: &Sandbox) -> Result<()> {
             _ => "entering a namespace takes root (CAP_SYS_ADMIN)",
         })
     })?;
+    check_identity(sandbox)?;
     // On the host network names are the host's.
     if sandbox.resolv_conf_path.is_empty() {
         return Ok(());
     }
     take_names(sandbox)
+}
+
+/// Whether this process is in the namespace that the daemon has, whatever became of its name meanwhile. Nothing runs in it before.
+fn check_identity(sandbox: &Sandbox) -> Result<()> {
+    let (name, path) = (&sandbox.name, &sandbox.netns_path);
+    // The daemon knows none: its kernel has none to tell.
+    if sandbox.netns_cookie == 0 {
+        return Ok(());
+    }
+    let found = cookie().map_err(|error| {
+        Failure::new(format!(
+            "cannot tell whether {path} is the namespace of sandbox {name}: {error}"
+        ))
+    })?;
+    if found == sandbox.netns_cookie {
+        return Ok(());
+    }
+    Err(Failure::new(format!(
+        "{path} leads to another namespace than sandbox {name} has"
+    ))
+    .hint("have the daemon name it anew: netctl system reconcile"))
+}
+
+/// What the kernel calls the network namespace of this process.
+fn cookie() -> io::Result<u64> {
+    let socket = std::net::UdpSocket::bind((std::net::Ipv4Addr::UNSPECIFIED, 0))?;
+    let mut cookie = 0_u64;
+    let mut length = size_of::<u64>() as libc::socklen_t;
+    // SAFETY: the pointers are to a value of the length told and to that length; both outlive the call.
+    let done = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_NETNS_COOKIE,
+            (&raw mut cookie).cast(),
+            &raw mut length,
+        )
+    };
+    match done {
+        0 => Ok(cookie),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// Gives this process mounts and names of its own, with the sandbox's files in place of the host's.

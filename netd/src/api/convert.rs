@@ -103,34 +103,23 @@ fn requested_pool(p: &PoolSpec) -> v1::IpamPool {
 
 /// Why an object is not as it is desired.
 fn degraded(model: &View, object: &ObjectId) -> Vec<String> {
-    let reason = model.degraded(object).map(str::to_owned);
-    reason.into_iter().collect()
+    model.degraded(object).into_iter().collect()
 }
 
 /// Everything that is not as it is desired.
 pub fn degraded_objects(model: &View) -> Vec<v1::DegradedObject> {
     let all = model.observed.degraded.iter();
     let one = |(object, degraded): (&ObjectId, &Degraded)| {
-        let (kind, id, name) = match object {
-            ObjectId::Network(id) => {
-                let name = model.networks().get(id).map(|n| n.name.clone());
-                (v1::ObjectType::Network, id, name)
-            }
-            ObjectId::Sandbox(id) => {
-                let name = model.sandboxes().get(id).map(|s| s.name.clone());
-                (v1::ObjectType::Sandbox, id, name)
-            }
-            ObjectId::Endpoint(id) => {
-                let endpoint = model.endpoints().get(id);
-                let owner = endpoint.and_then(|e| model.sandboxes().get(&e.sandbox));
-                (v1::ObjectType::Endpoint, id, owner.map(|s| s.name.clone()))
-            }
-            ObjectId::Record(key) => (v1::ObjectType::Unspecified, key, Some(key.clone())),
+        let (kind, id) = match object {
+            ObjectId::Network(id) => (v1::ObjectType::Network, id),
+            ObjectId::Sandbox(id) => (v1::ObjectType::Sandbox, id),
+            ObjectId::Endpoint(id) => (v1::ObjectType::Endpoint, id),
+            ObjectId::Record(key) => (v1::ObjectType::Unspecified, key),
         };
         v1::DegradedObject {
             r#type: kind.into(),
             id: id.clone(),
-            name: name.unwrap_or_default(),
+            name: model.name_of(object),
             reasons: vec![degraded.reason.clone()],
         }
     };
@@ -286,6 +275,7 @@ pub fn sandbox(model: &View, s: &Sandbox) -> v1::Sandbox {
             .as_ref()
             .map(|r| r.netns.display().to_string())
             .unwrap_or_default(),
+        netns_cookie: cookie(model, s),
         owned: s.owned(),
         state: state(model, s).into(),
         endpoints: model
@@ -312,6 +302,13 @@ pub fn sandbox(model: &View, s: &Sandbox) -> v1::Sandbox {
         degraded: degraded(model, &ObjectId::Sandbox(s.id.clone())),
         revision: model.revision_of(&ObjectId::Sandbox(s.id.clone())),
     }
+}
+
+/// What the kernel calls a sandbox's namespace; 0: nothing.
+fn cookie(model: &View, s: &Sandbox) -> u64 {
+    let netns = model.observed.running.get(&s.id);
+    let identity = netns.and_then(|netns| netns.identity().ok());
+    identity.map_or(0, |identity| identity.cookie)
 }
 
 /// A namespace that went away by itself leaves a sandbox that neither runs nor is stopped.

@@ -95,9 +95,17 @@ impl Resolver {
         self.shared.table.store(Arc::new(table));
     }
 
-    /// At the start: sockets that an earlier daemon stored. It may block for some seconds.
-    pub fn stored_sockets(&self) -> StoredSockets {
-        match SocketSaver::start(&self.run) {
+    /// At the start: sockets that an earlier daemon stored. It may wait for some seconds.
+    pub async fn stored_sockets(&self) -> StoredSockets {
+        let run = self.run.clone();
+        let started = tokio::task::spawn_blocking(move || SocketSaver::start(&run)).await;
+        let failed = |e| {
+            Err(Error::internal(
+                "asking for the sockets that were stored",
+                e,
+            ))
+        };
+        match started.unwrap_or_else(failed) {
             Ok((saver, stored)) => {
                 let _ = self.saver.set(saver);
                 stored
@@ -109,22 +117,22 @@ impl Resolver {
         }
     }
 
-    /// Opens a sandbox's resolver, or goes on with the sockets that were stored for its namespace. `redirect`: called
+    /// Opens a sandbox's resolver, or goes on with the sockets that were stored for its namespace. `redirect`: awaited
     /// for new sockets, redirects questions to them.
-    pub fn open(
+    pub async fn open(
         &self,
         sandbox: &str,
         netns: &Netns,
         stored: &mut StoredSockets,
-        redirect: impl FnOnce() -> Result<()>,
+        redirect: impl Future<Output = Result<()>> + Send,
     ) -> Result<()> {
         let (device, inode) = netns.inode()?;
         let key = format!("{sandbox}:{device}:{inode}");
         let sockets = match stored.remove(&key) {
             Some(pair) => Sockets::adopt(pair),
             None => {
-                redirect()?;
-                Sockets::open(netns)?
+                redirect.await?;
+                Sockets::open(netns).await?
             }
         };
         let Some(runtime) = &self.runtime else {

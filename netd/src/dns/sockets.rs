@@ -54,7 +54,16 @@ impl Pair {
 
 impl Sockets {
     /// Opens them inside. Errors: the port is taken there.
-    pub fn open(netns: &Netns) -> Result<Self> {
+    pub async fn open(netns: &Netns) -> Result<Self> {
+        let netns = netns.clone();
+        // The thread inside waits for the port; the runtime does not wait for the thread.
+        let opened = tokio::task::spawn_blocking(move || Self::open_in(&netns));
+        opened
+            .await
+            .unwrap_or_else(|e| Err(Error::internal("opening the resolver's sockets", e)))
+    }
+
+    fn open_in(netns: &Netns) -> Result<Self> {
         netns.run(|| {
             let end = Instant::now() + CLOSING;
             let opened = loop {
@@ -92,5 +101,33 @@ impl Sockets {
             udp: udp.into(),
             tcp: tcp.into(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::testing;
+
+    /// While a resolver waits for its port, the one worker there is does other work.
+    #[tokio::test]
+    async fn b16_opening_a_resolver_holds_up_no_worker() {
+        let netns = testing::fresh();
+        testing::ip(&netns, "link set lo up");
+        let taken = netns.run(|| Ok(Sockets::open_here().unwrap())).unwrap();
+        let opening = Sockets::open(&netns);
+        tokio::pin!(opening);
+        let mut turns = 0;
+        let opened = loop {
+            tokio::select! {
+                biased;
+                opened = &mut opening => break opened,
+                () = tokio::task::yield_now() => turns += 1,
+            }
+        };
+        assert!(turns > 0, "nothing else was done");
+        assert!(opened.unwrap_err().to_string().contains("127.0.0.11"));
+        drop(taken);
+        Sockets::open(&netns).await.unwrap();
     }
 }

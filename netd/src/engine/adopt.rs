@@ -1,16 +1,48 @@
 //! What a start finds and takes over: addresses that are held, links and namespaces. What nobody wants is removed, as far as netd
 //! can have made it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::ErrorKind,
+    path::Path,
+};
 
 use super::{Engine, load::Loaded};
 use crate::{
     directories,
     error::{Kind, Result},
     kernel::{Netns, Role, Watch, sandbox as namespace},
-    model::{Origin, Run, Sandbox},
+    model::{Origin, ProcessId, Run, Sandbox},
     observed::{Device, ObjectId},
 };
+
+/// What a start finds of a sandbox's namespace.
+enum Found {
+    Open(Netns),
+    /// Others made it, and it is not what the sandbox was given any more: why, and the way out.
+    Gone(String),
+}
+
+fn why_gone(sandbox: &Sandbox, source: &Path, process: Option<&ProcessId>) -> String {
+    let (name, shown) = (&sandbox.name, source.display());
+    match process {
+        Some(process) => format!(
+            "process {}, which it was started for, has ended; start it for another one: netctl sandbox start --pid PID {name}",
+            process.pid
+        ),
+        None => {
+            let why = match source.symlink_metadata() {
+                Err(e) if e.kind() == ErrorKind::NotFound => "is gone",
+                Err(_) => "cannot be looked at",
+                Ok(_) => "leads to another namespace, or none",
+            };
+            format!(
+                "{shown}, by which its namespace was given, {why}; start it with the one that it has now: netctl sandbox start \
+                --netns PATH {name}"
+            )
+        }
+    }
+}
 
 impl Engine {
     /// The address managers learn what is held.
@@ -108,9 +140,8 @@ impl Engine {
                 continue;
             };
             match self.adopt_namespace(sandbox, run, &mut fresh).await {
-                Ok(Some(netns)) => self.note_running(&sandbox.id, netns),
-                Ok(None) => {
-                    let text = "its namespace is gone, or another one has its path";
+                Ok(Found::Open(netns)) => self.note_running(&sandbox.id, netns),
+                Ok(Found::Gone(text)) => {
                     self.warn(format!("sandbox {} has stopped: {text}", sandbox.name));
                     if let Err(e) = self.stop_locked(&sandbox.id).await {
                         self.degrade(ObjectId::Sandbox(sandbox.id.clone()), &e.to_string());
@@ -128,7 +159,7 @@ impl Engine {
         sandbox: &Sandbox,
         run: &Run,
         fresh: &mut BTreeSet<String>,
-    ) -> Result<Option<Netns>> {
+    ) -> Result<Found> {
         match &run.origin {
             Origin::Foreign {
                 source,
@@ -140,10 +171,14 @@ impl Engine {
                     Some(process) => Watch::open_same(process, identity)?.is_some(),
                     None => matches!(Netns::open_same(source, identity), Ok(Some(_))),
                 };
-                if !meant {
-                    return Ok(None);
-                }
-                self.find_foreign(run, source, identity).await
+                let found = match meant {
+                    true => self.find_foreign(run, source, identity).await?,
+                    false => None,
+                };
+                Ok(match found {
+                    Some(netns) => Found::Open(netns),
+                    None => Found::Gone(why_gone(sandbox, source, process.as_ref())),
+                })
             }
             Origin::Made | Origin::Host => {
                 let host = Netns::current()?.inode()?;
@@ -157,10 +192,10 @@ impl Engine {
                 if let Some(netns) = open
                     && (netns.inode()? == host) == sandbox.host()
                 {
-                    return Ok(Some(netns));
+                    return Ok(Found::Open(netns));
                 }
                 fresh.insert(sandbox.id.clone());
-                self.remake(sandbox, run).await.map(Some)
+                self.remake(sandbox, run).await.map(Found::Open)
             }
         }
     }

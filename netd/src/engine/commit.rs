@@ -60,7 +60,12 @@ fn freed_ports(change: &Change) -> Option<(&str, Vec<&PortBinding>)> {
     Some((&before.id, freed.collect()))
 }
 
-/// Names of sandboxes, networks and devices that a change frees.
+/// As which an Ethernet address of a network is kept from others while its endpoint leaves.
+fn mac_name(network: &str, mac: [u8; 6]) -> String {
+    format!("address {mac:?} of {network}")
+}
+
+/// Names of sandboxes, networks and devices, and Ethernet addresses, that a change frees.
 fn freed_names(change: &Change) -> Vec<String> {
     let names = |object: &Option<Object>| match object {
         Some(Object::Network(n)) => vec![
@@ -68,7 +73,8 @@ fn freed_names(change: &Change) -> Vec<String> {
             format!("device {}", n.device),
         ],
         Some(Object::Sandbox(s)) => vec![format!("sandbox {}", s.name)],
-        Some(Object::Endpoint(_)) | None => Vec::new(),
+        Some(Object::Endpoint(e)) => vec![mac_name(&e.network, e.mac)],
+        None => Vec::new(),
     };
     let kept = names(&change.after);
     let mut freed = names(&change.before);
@@ -80,6 +86,11 @@ impl Engine {
     /// Whether a name, as `network front`, is just being given up.
     pub(super) fn is_leaving(&self, name: &str) -> bool {
         locked(&self.leaving_names).contains(name)
+    }
+
+    /// Whether the endpoint that has an Ethernet address of a network is just leaving.
+    pub(super) fn is_leaving_mac(&self, network: &str, mac: [u8; 6]) -> bool {
+        self.is_leaving(&mac_name(network, mac))
     }
 
     /// Decides under the lock of what is desired, which is never held across a wait: `work` makes its changes, or refuses and

@@ -6,7 +6,7 @@ use super::{
     Engine,
     check_endpoint::{check_connection, check_leaving},
     plan_endpoint::plan_endpoint,
-    starting::{attachment, check_mac, must_be_there},
+    starting::{attachment, must_be_there},
 };
 use crate::{
     driver::Network,
@@ -110,7 +110,7 @@ impl Engine {
             let desired = transaction.desired();
             self.check_links(desired, network, &after, &attachment.spec.links)?;
             let endpoint = plan_endpoint(desired, network, &after, attachment, &given)?;
-            check_mac(desired, &endpoint, network)?;
+            self.check_mac(desired, &endpoint, network)?;
             transaction.put_sandbox(after);
             self.put_endpoint(transaction, endpoint.clone())?;
             transaction.setting(self.numbers_taken()?);

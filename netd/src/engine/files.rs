@@ -159,7 +159,9 @@ impl Engine {
         let state = self.state();
         let wanted = |id: &str| {
             let sandbox = state.sandboxes().get(id);
-            sandbox.is_some_and(|s| paths(&self.files_directory(), &state, s).is_some())
+            // Those of one whose record cannot be used may be in use.
+            self.is_quarantined(id)
+                || sandbox.is_some_and(|s| paths(&self.files_directory(), &state, s).is_some())
         };
         for done in directories::clean_files(&self.files_directory(), wanted) {
             self.warn(done.to_string());

@@ -9,12 +9,12 @@ use std::{
 
 use serde::de::DeserializeOwned;
 
-use super::state::Desired;
+use super::{quarantine::Quarantined, state::Desired, withheld::Belongings};
 use crate::{
     driver::Network,
     ipam::Cursors,
     model::{self, Endpoint, Sandbox},
-    store::{Key, Scope, Snapshot},
+    store::{Key, Record, Scope, Snapshot, Unread},
 };
 
 /// What a store holds.
@@ -38,15 +38,12 @@ pub(super) struct Loaded {
     pub cursors: BTreeMap<String, Cursors>,
 }
 
-/// A record that cannot be used.
-#[derive(Clone, Debug)]
-pub(super) struct Quarantined {
-    /// Its key.
-    pub key: Key,
-    /// Its name, if it has one.
-    pub name: String,
-    /// Of an endpoint, the ids of its network and its sandbox.
-    pub owners: [String; 2],
+/// The value of a record, as far as there is one.
+fn value(record: &std::result::Result<Record, Unread>) -> Option<serde_json::Value> {
+    match record {
+        Ok(record) => record.read().ok(),
+        Err(unread) => unread.value.clone(),
+    }
 }
 
 struct Loading<'a> {
@@ -56,20 +53,28 @@ struct Loading<'a> {
 
 impl Loading<'_> {
     fn quarantine(&mut self, key: &Key, reason: String) {
-        let record = self.snapshot.records.get(key).and_then(|r| r.as_ref().ok());
-        let value = record.and_then(|r| r.read::<serde_json::Value>().ok());
+        let value = self.snapshot.records.get(key).and_then(value);
         let text = |field: &str| Some(value.as_ref()?.get(field)?.as_str()?.to_owned());
         let name = text("name");
-        let reason = match &name {
+        let mut reason = match &name {
             Some(name) => format!("{name:?}: {reason}"),
             None => reason,
         };
-        let owners = ["network", "sandbox"].map(|field| text(field).unwrap_or_default());
-        self.loaded.quarantined_records.push(Quarantined {
+        if value.is_none() {
+            reason.push_str("; nothing can be read of it, so nothing is held for it");
+        }
+        let owners = match key.kind.as_str() {
+            "endpoint" => ["network", "sandbox"].map(|field| text(field).unwrap_or_default()),
+            _ => Default::default(),
+        };
+        let record = Quarantined {
             key: key.clone(),
             name: name.unwrap_or_default(),
             owners,
-        });
+            belongings: value.as_ref().map(Belongings::of).unwrap_or_default(),
+        };
+        reason.push_str(&record.way_out());
+        self.loaded.quarantined_records.push(record);
         self.loaded.quarantined_ids.insert(key.id.clone());
         self.loaded.quarantined.insert(key.to_string(), reason);
     }
@@ -87,7 +92,7 @@ impl Loading<'_> {
         for (key, record) in of_kind {
             let read = record
                 .as_ref()
-                .map_err(Clone::clone)
+                .map_err(|unread| unread.reason.clone())
                 .and_then(|r| r.read::<T>());
             match read {
                 Ok(value) if id(&value) == key.id => found.push((key.clone(), value)),
@@ -228,9 +233,12 @@ pub(super) fn load(snapshot: &Snapshot, names: &Path) -> Loaded {
         .records
         .iter()
         .filter(|(key, _)| key.kind == "number");
-    let numbers = numbers.filter_map(|(_, record)| record.as_ref().ok()?.read::<u32>().ok());
-    let highest = numbers.max().unwrap_or(0);
-    loaded.next_number = setting(snapshot, "setting", "next_number")
+    let read = |record| u32::try_from(value(record)?.as_u64()?).ok();
+    let highest = numbers.filter_map(|(_, record)| read(record)).max();
+    let highest = highest.unwrap_or(0);
+    let next = snapshot.records.get(&Key::host("setting", "next_number"));
+    loaded.next_number = next
+        .and_then(read)
         .unwrap_or(1)
         .max(highest.saturating_add(1));
     for key in snapshot.records.keys().filter(|k| k.scope == Scope::Host) {
@@ -256,9 +264,8 @@ pub(super) fn load(snapshot: &Snapshot, names: &Path) -> Loaded {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Record;
 
-    fn record(value: serde_json::Value) -> std::result::Result<Record, String> {
+    fn record(value: serde_json::Value) -> std::result::Result<Record, Unread> {
         Ok(Record::of("a test", &value).unwrap())
     }
 
@@ -296,7 +303,11 @@ mod tests {
             3,
             record(network(&ids[3], "../../etc", serde_json::json!({}))),
         );
-        put(4, Err("it is of form 99".into()));
+        let later = Unread {
+            reason: "it is of form 99".into(),
+            value: None,
+        };
+        put(4, Err(later));
         put(5, record(network(&ids[5], "good", serde_json::json!({}))));
         let short = Key::shared("network", "abc");
         let value = record(network("abc", "short", serde_json::json!({})));
@@ -316,8 +327,35 @@ mod tests {
             "{reason}"
         );
         assert_eq!(loaded.next_number, 7);
+        let told = &loaded.quarantined[&format!("shared/network/{}", ids[4])];
+        assert!(told.contains("nothing can be read") && told.contains("netctl network rm"));
         let good = loaded.desired.network_named("good").unwrap();
         assert!(good.extra.contains_key("of_a_later_version"));
+    }
+
+    /// Numbers that only a later version can read are not given out a second time.
+    #[test]
+    fn b18_numbers_of_a_later_form_are_not_used_again() {
+        let mut snapshot = Snapshot::default();
+        for (key, number) in [
+            (Key::host("number", "a"), 7),
+            (Key::host("setting", "next_number"), 5),
+        ] {
+            let later = Unread {
+                reason: "it is of form 99".into(),
+                value: Some(number.into()),
+            };
+            snapshot.records.insert(key, Err(later));
+        }
+        let names = Path::new("/run/netd/netns");
+        assert_eq!(load(&snapshot, names).next_number, 8);
+        let later = Unread {
+            reason: "it is of form 99".into(),
+            value: Some(12.into()),
+        };
+        let key = Key::host("setting", "next_number");
+        snapshot.records.insert(key, Err(later));
+        assert_eq!(load(&snapshot, names).next_number, 12);
     }
 
     #[test]

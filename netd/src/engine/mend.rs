@@ -89,7 +89,7 @@ impl Engine {
         Ok(mended)
     }
 
-    fn is_quarantined(&self, id: &str) -> bool {
+    pub(super) fn is_quarantined(&self, id: &str) -> bool {
         let observed = self.context.observations.now();
         let mut records = observed.degraded.keys();
         records.any(|object| matches!(object, ObjectId::Record(key) if key.ends_with(id)))
@@ -113,7 +113,12 @@ impl Engine {
                     sandbox.name
                 ));
             }
-            let mut failure = None;
+            if self.mend_namespace(&sandbox).await? {
+                mended.push(format!(
+                    "gave the namespace of sandbox {} its name anew",
+                    sandbox.name
+                ));
+            }
             for endpoint in &endpoints {
                 match self.realize_endpoint(endpoint, true).await {
                     Ok(0) => {}
@@ -122,8 +127,8 @@ impl Engine {
                         endpoint.interface, endpoint.id
                     )),
                     Err(e) => {
-                        self.degrade(ObjectId::Endpoint(endpoint.id.clone()), &e.to_string());
-                        failure = Some(e);
+                        // The endpoint's fault, not the sandbox's; the rest is mended.
+                        self.degrade_endpoint(endpoint, &e);
                     }
                 }
             }
@@ -135,7 +140,7 @@ impl Engine {
             if self.write_files(id, false)? {
                 mended.push(format!("wrote the files of sandbox {id} anew"));
             }
-            failure.map_or(Ok(()), Err)
+            Ok(())
         };
         let done: std::result::Result<(), Error> = whole.await;
         match done {
@@ -173,18 +178,7 @@ impl Engine {
         self.predefine(false).await;
         for object in observed.degraded.keys() {
             match object {
-                ObjectId::Network(id) => {
-                    let _alone = self.network_locks.alone(id).await;
-                    let network = self.desired().networks().get(id).cloned();
-                    if network.is_none() {
-                        self.forget_degraded(object);
-                    }
-                    if let Some(network) = network
-                        && let Err(e) = self.mend_one_network(&network).await
-                    {
-                        self.degrade(object.clone(), &e.to_string());
-                    }
-                }
+                ObjectId::Network(id) => self.mend_degraded_network(id, object).await,
                 ObjectId::Sandbox(id) => {
                     let _alone = self.sandbox_locks.alone(id).await;
                     let sandbox = self.desired().sandboxes().get(id).cloned();
@@ -204,6 +198,29 @@ impl Engine {
                 }
                 ObjectId::Record(_) => {}
             }
+        }
+    }
+
+    async fn mend_degraded_network(&self, id: &str, object: &ObjectId) {
+        {
+            let _alone = self.network_locks.alone(id).await;
+            let network = self.desired().networks().get(id).cloned();
+            let Some(network) = network else {
+                self.forget_degraded(object);
+                return;
+            };
+            if let Err(e) = self.mend_one_network(&network).await {
+                return self.degrade(object.clone(), &e.to_string());
+            }
+        }
+        // Endpoints that could not be made without it have no marks of their own.
+        let state = self.state();
+        let waiting = state.endpoints_on(id);
+        let waiting = waiting.filter(|e| !state.observed.links.contains_key(&e.id));
+        let sandboxes: BTreeSet<&str> = waiting.map(|e| e.sandbox.as_str()).collect();
+        for sandbox in sandboxes {
+            let _alone = self.sandbox_locks.alone(sandbox).await;
+            self.mend_sandbox(sandbox).await;
         }
     }
 
@@ -240,7 +257,7 @@ impl Engine {
                     endpoint.interface, endpoint.id
                 )),
                 Ok(false) => {}
-                Err(e) => self.degrade(ObjectId::Endpoint(endpoint.id.clone()), &e.to_string()),
+                Err(e) => self.degrade_endpoint(&endpoint, &e),
             }
         }
         for text in &mended {

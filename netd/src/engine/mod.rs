@@ -27,6 +27,7 @@ mod overload;
 mod plan;
 mod plan_endpoint;
 mod pools;
+mod port_conflicts;
 mod port_index;
 mod ports;
 mod publish;
@@ -39,6 +40,7 @@ mod start;
 mod starting;
 mod state;
 mod update;
+mod withheld;
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -95,9 +97,8 @@ impl View {
     }
 
     /// Why an object is not as it is desired.
-    pub fn degraded(&self, object: &crate::observed::ObjectId) -> Option<&str> {
-        let found = self.state.observed.degraded.get(object);
-        found.map(|degraded| degraded.reason.as_str())
+    pub fn degraded(&self, object: &crate::observed::ObjectId) -> Option<String> {
+        self.state.why_degraded(object)
     }
 }
 
@@ -126,7 +127,7 @@ pub struct Engine {
     log: log::Log,
     /// Host ports that are not desired any more and still lead somewhere.
     leaving: Mutex<port_index::PortIndex>,
-    /// Names, as `network front`, that are not desired any more and may come back.
+    /// Names, as `network front`, and Ethernet addresses that are not desired any more and may come back.
     leaving_names: Mutex<BTreeSet<String>>,
     /// The number of the next network or endpoint.
     next_number: AtomicU32,
@@ -148,7 +149,9 @@ pub struct Engine {
     /// For tasks that outlive a request.
     myself: Weak<Engine>,
     /// Records that cannot be used.
-    quarantined: Mutex<Vec<load::Quarantined>>,
+    quarantined: Mutex<Vec<quarantine::Quarantined>>,
+    /// What those have.
+    withheld: Mutex<withheld::Withheld>,
     /// What failed when the programs of uplinks were hung last.
     failing_uplinks: Mutex<BTreeSet<String>>,
 }

@@ -8,7 +8,7 @@ use crate::{
     },
     driver::Network,
     error::Result,
-    kernel::{Netns, now},
+    kernel::Netns,
     model::{self, Endpoint, Sandbox},
 };
 
@@ -80,7 +80,7 @@ impl Engine {
     }
 
     /// Opens a sandbox's resolver. Without one the sandbox has its networks all the same.
-    pub(super) fn open_resolver(
+    pub(super) async fn open_resolver(
         &self,
         sandbox: &Sandbox,
         netns: &Netns,
@@ -90,8 +90,9 @@ impl Engine {
             return;
         }
         self.publish_names(&sandbox.id);
-        let redirect = || now(self.dataplane.attach_resolver(netns)).map(drop);
-        if let Err(e) = self.resolver.open(&sandbox.id, netns, stored, redirect) {
+        let redirect = async { self.dataplane.attach_resolver(netns).await.map(drop) };
+        let opened = self.resolver.open(&sandbox.id, netns, stored, redirect);
+        if let Err(e) = opened.await {
             self.warn(format!("sandbox {} resolves no names: {e}", sandbox.name));
         }
     }
@@ -138,8 +139,8 @@ impl Engine {
     }
 
     /// At the start: the resolvers of all that runs, with the sockets that an earlier daemon stored.
-    pub(super) fn open_resolvers(&self) {
-        let mut stored = self.resolver.stored_sockets();
+    pub(super) async fn open_resolvers(&self) {
+        let mut stored = self.resolver.stored_sockets().await;
         let running: Vec<(Sandbox, Netns)> = {
             let state = self.state();
             let running = state.observed.running.iter();
@@ -154,7 +155,7 @@ impl Engine {
             self.publish_names(&sandbox.id);
         }
         for (sandbox, netns) in running {
-            self.open_resolver(&sandbox, &netns, &mut stored);
+            self.open_resolver(&sandbox, &netns, &mut stored).await;
         }
         self.resolver.discard(stored);
     }

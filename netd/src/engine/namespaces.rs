@@ -43,12 +43,16 @@ impl Engine {
             .get(&sandbox.id)
             .cloned();
         if let Some(netns) = netns {
-            self.open_resolver(sandbox, &netns, &mut StoredSockets::new());
+            self.open_resolver(sandbox, &netns, &mut StoredSockets::new())
+                .await;
         }
         Ok(())
     }
 
     pub(super) fn note_running(&self, id: &str, netns: Netns) {
+        // Every answer about the sandbox tells it; asking takes a thread, once.
+        let asked = netns.clone();
+        drop(tokio::task::spawn_blocking(move || asked.identity()));
         self.context.observations.note(|o| {
             o.running.insert(id.to_owned(), netns);
         });
@@ -101,6 +105,33 @@ impl Engine {
         there.link(&run.netns)?;
         // By our own name, whatever the other path leads to later.
         Netns::open_same(&run.netns, identity)
+    }
+
+    /// Makes netd's own name of a sandbox's open namespace anew if others took it away or put something else there. Says whether it
+    /// had to be.
+    pub(super) async fn mend_namespace(&self, sandbox: &Sandbox) -> Result<bool> {
+        let netns = self
+            .context
+            .observations
+            .now()
+            .running
+            .get(&sandbox.id)
+            .cloned();
+        let (Some(run), Some(netns)) = (sandbox.run.clone(), netns) else {
+            return Ok(false);
+        };
+        let mended = tokio::task::spawn_blocking(move || {
+            let there = Netns::open(&run.netns).and_then(|there| there.inode());
+            if there.is_ok_and(|there| netns.inode().is_ok_and(|own| own == there)) {
+                return Ok(false);
+            }
+            // Only a namespace or the empty file below it; what is anything else stays, and is told.
+            Netns::remove(&run.netns)?;
+            netns.link(&run.netns).map(|()| true)
+        });
+        mended
+            .await
+            .unwrap_or_else(|e| Err(Error::internal("naming a namespace", e)))
     }
 
     /// Stops a sandbox when the process that it was started for ends. Its namespace would live on by netd's own name.

@@ -162,6 +162,7 @@ impl Engine {
             Ok(())
         })?;
         self.carry_out(decided).await?;
+        self.discard_with("network", &id).await?;
         Ok(id)
     }
 

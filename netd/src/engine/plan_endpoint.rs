@@ -25,6 +25,8 @@ pub(super) struct Given {
     pub addresses: Vec<IpAddr>,
     /// Its number in the data plane.
     pub number: u32,
+    /// Ethernet addresses that must not be chosen for it, beside those of the network's endpoints.
+    pub macs: Vec<[u8; 6]>,
     /// Names of interfaces that are in the namespace already.
     pub foreign: Vec<String>,
 }
@@ -55,7 +57,7 @@ pub(super) fn plan_endpoint(
         network: network.id.clone(),
         sandbox: sandbox.id.clone(),
         interface,
-        mac: choose_mac(desired, network, attachment)?,
+        mac: choose_mac(desired, network, attachment, &given.macs)?,
         ipv4: address(true),
         ipv6: address(false),
         aliases: spec.aliases.clone(),
@@ -68,38 +70,45 @@ pub(super) fn plan_endpoint(
     })
 }
 
-/// Why an Ethernet address cannot be had.
-pub(super) fn mac_in_use(mac: [u8; 6], network: &Network) -> Error {
-    let text = mac::text(mac);
-    Error::conflict(format!(
-        "MAC address {text} is already in use on network {}",
-        network.name
-    ))
-    .because(Reason::MacInUse)
-    .about("address", text)
-    .about("network", &network.name)
-}
-
-fn choose_mac(desired: &Desired, network: &Network, attachment: &Attachment) -> Result<[u8; 6]> {
+fn choose_mac(
+    desired: &Desired,
+    network: &Network,
+    attachment: &Attachment,
+    held: &[[u8; 6]],
+) -> Result<[u8; 6]> {
     let used = |mac: &[u8; 6]| {
         let there = desired.on_network(&network.id);
         network.mac == *mac || there.is_some_and(|o| o.macs.contains(mac))
     };
     if let Some(mac) = chosen_mac(&attachment.spec)? {
         if used(&mac) {
-            return Err(mac_in_use(mac, network));
+            return Err(mac_in_use(network, mac, ""));
         }
         return Ok(mac);
     }
-    if let Some(last) = attachment.last_mac.filter(|m| !used(m)) {
+    let free = |mac: &[u8; 6]| !used(mac) && !held.contains(mac);
+    if let Some(last) = attachment.last_mac.filter(free) {
         return Ok(last);
     }
     loop {
         let mac = mac::random();
-        if !used(&mac) {
+        if free(&mac) {
             return Ok(mac);
         }
     }
+}
+
+/// `by`: who has it, as ` by somebody`, if that is known.
+pub(super) fn mac_in_use(network: &Network, mac: [u8; 6], by: &str) -> Error {
+    let text = mac::text(mac);
+    Error::conflict(format!(
+        "MAC address {text} is already in use on network {}{by}",
+        network.name
+    ))
+    .because(Reason::MacInUse)
+    .about("address", text)
+    .about("network", &network.name)
+    .hint("choose another one, or none for a new one")
 }
 
 /// The name asked for, or the network's prefix and the first free number.

@@ -1,12 +1,10 @@
 //! Publishing ports.
 
-use std::{
-    net::{IpAddr, Ipv4Addr},
-    sync::atomic::Ordering,
-};
+use std::sync::atomic::Ordering;
 
 use super::{
-    Engine,
+    Engine, locked,
+    port_conflicts::{SAME, allocated, check_beside, check_together},
     port_index::PortIndex,
     state::{Desired, State},
 };
@@ -22,9 +20,6 @@ const ATTEMPTS: usize = 8;
 
 /// Requests that published ports and are remembered, of one sandbox.
 const REMEMBERED: usize = 16;
-
-/// Who else has a port, in messages about one request.
-const SAME: &str = "the same request";
 
 impl Engine {
     /// Publishes ports for a sandbox: all or none. Host port 0 is chosen. Returns the bindings in force; those of a
@@ -65,6 +60,7 @@ impl Engine {
             if before.running() {
                 after.ports.extend(bindings.iter().cloned());
             } else {
+                check_beside(before, &wanted)?;
                 check_together(&after.wanted_ports)?;
             }
             let decided = self.decide(|transaction| {
@@ -142,6 +138,7 @@ impl Engine {
         let mut search = Search {
             index: state.ports().clone(),
             leaving: self.leaving_ports().clone(),
+            withheld: locked(&self.withheld).ports.clone(),
             nat: self.config.nat.clone(),
             sandbox: sandbox.id.clone(),
             name: sandbox.name.clone(),
@@ -169,11 +166,13 @@ impl Engine {
         held: &[PortBinding],
     ) -> Result<()> {
         let leaving = self.leaving_ports();
+        let withheld = locked(&self.withheld);
         for binding in sandbox.ports.iter().filter(|b| !held.contains(b)) {
             let holder = desired
                 .ports()
                 .holder(binding)
-                .or_else(|| leaving.holder(binding));
+                .or_else(|| leaving.holder(binding))
+                .or_else(|| withheld.ports.holder(binding));
             if let Some((holder, _)) = holder {
                 let name = desired.sandboxes().get(holder).map_or(holder, |s| &s.name);
                 return Err(allocated(&sandbox.name, binding, name));
@@ -187,6 +186,7 @@ impl Engine {
 struct Search {
     index: PortIndex,
     leaving: PortIndex,
+    withheld: PortIndex,
     nat: Nat,
     sandbox: String,
     name: String,
@@ -224,7 +224,8 @@ impl Search {
         let found = self
             .index
             .holder(binding)
-            .or_else(|| self.leaving.holder(binding));
+            .or_else(|| self.leaving.holder(binding))
+            .or_else(|| self.withheld.holder(binding));
         found.map(|(sandbox, _)| sandbox)
     }
 
@@ -288,34 +289,6 @@ impl Search {
     }
 }
 
-fn allocated(sandbox: &str, binding: &PortBinding, by: &str) -> Error {
-    let ip = binding.host_ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-    let port = binding.host.0;
-    Error::conflict(format!(
-        "driver failed programming external connectivity on {sandbox}: Bind for {ip}:{port} failed: port is already allocated by {by}"
-    ))
-    .because(Reason::PortAllocated)
-    .about("port", port)
-    .about("holder", by)
-    .hint("choose another host port")
-}
-
-/// Refuses bindings that could never be in force together.
-pub(super) fn check_together(bindings: &[PortBinding]) -> Result<()> {
-    let mut index = PortIndex::default();
-    for binding in bindings {
-        binding.check()?;
-        if binding.host.0 == 0 {
-            continue;
-        }
-        if index.holder(binding).is_some() {
-            return Err(allocated("the sandbox", binding, SAME));
-        }
-        index.insert("", binding);
-    }
-    Ok(())
-}
-
 fn check_address(state: &State, binding: &PortBinding) -> Result<()> {
     let Some(ip) = binding.host_ip else {
         return Ok(());
@@ -331,34 +304,4 @@ fn check_address(state: &State, binding: &PortBinding) -> Result<()> {
     .because(Reason::AddressNotOwned)
     .about("address", ip)
     .hint("publish on one of the host's addresses, or on all"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn binding(first: u16, last: u16) -> PortBinding {
-        PortBinding {
-            host_ip: None,
-            host: (first, last),
-            target: (first.max(1), last.max(1)),
-            protocol: 6,
-        }
-    }
-
-    #[test]
-    fn b22_what_could_never_start_is_refused() {
-        assert!(check_together(&[binding(80, 90), binding(91, 91)]).is_ok());
-        let error = check_together(&[binding(80, 90), binding(85, 85)]).unwrap_err();
-        assert_eq!(error.reason, Reason::PortAllocated);
-        // Each chosen one is another.
-        assert!(check_together(&[binding(0, 0), binding(0, 0)]).is_ok());
-    }
-
-    /// B19: as many bindings as a request may have are judged in one go.
-    #[test]
-    fn b19_many_bindings_are_judged_without_comparing_all_with_all() {
-        let all: Vec<PortBinding> = (1..=60_000).map(|port| binding(port, port)).collect();
-        check_together(&all).unwrap();
-    }
 }

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     driver::{EndpointWork, Network},
-    error::{Error, Result},
+    error::{Error, Reason, Result},
     kernel::{
         sandbox::{self as namespace, RouteSpec, SourceRoute},
         sysctl,
@@ -58,11 +58,15 @@ impl State {
     }
 }
 
-fn missing(endpoint: &Endpoint, what: &str) -> Error {
+/// What an endpoint lacks that is its network's or its sandbox's.
+fn missing(state: &State, endpoint: &Endpoint, what: &str) -> Error {
+    let name = state.name_of(&ObjectId::Endpoint(endpoint.id.clone()));
     Error::internal(
-        format!("endpoint {}", endpoint.id),
-        format!("its {what} is gone"),
+        format!("endpoint {name}"),
+        format!("its {what} is not there"),
     )
+    .because(Reason::Degraded)
+    .about("object", &endpoint.id)
 }
 
 /// An endpoint's network: as it is, or as changes that remove both knew it.
@@ -109,10 +113,10 @@ impl Engine {
     ) -> Result<usize> {
         let state = self.state();
         let Some(netns) = state.observed.running.get(&endpoint.sandbox) else {
-            return Err(missing(endpoint, "sandbox's namespace"));
+            return Err(missing(&state, endpoint, "sandbox's namespace"));
         };
         let network = state.networks().get(&endpoint.network);
-        let network = network.ok_or_else(|| missing(endpoint, "network"))?;
+        let network = network.ok_or_else(|| missing(&state, endpoint, "network"))?;
         let work = EndpointWork {
             network: network.record(),
             endpoint,
@@ -152,8 +156,9 @@ impl Engine {
         endpoint: &Endpoint,
         changes: &[Change],
     ) -> Result<()> {
-        let network = network_of(&self.state(), changes, endpoint);
-        let network = network.ok_or_else(|| missing(endpoint, "network"))?;
+        let state = self.state();
+        let network = network_of(&state, changes, endpoint);
+        let network = network.ok_or_else(|| missing(&state, endpoint, "network"))?;
         network
             .driver()
             .withdraw_endpoint(&self.context, endpoint)

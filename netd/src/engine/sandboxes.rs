@@ -165,6 +165,7 @@ impl Engine {
             Ok(())
         })?;
         self.carry_out(decided).await?;
+        self.discard_with("sandbox", &id).await?;
         Ok(id)
     }
 }
@@ -309,7 +310,7 @@ fn plan(
             ..e.clone()
         }));
     }
-    super::ports::check_together(&wanted_ports)?;
+    super::port_conflicts::check_together(&wanted_ports)?;
     let sandbox = Sandbox {
         hostname: if request.hostname.is_empty() {
             model::short(&id).to_owned()

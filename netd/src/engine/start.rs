@@ -127,10 +127,12 @@ impl Engine {
             overload: Mutex::default(),
             failing_uplinks: Mutex::default(),
             quarantined: Mutex::new(loaded.quarantined_records.clone()),
+            withheld: Mutex::default(),
             watching: Mutex::default(),
             myself: Weak::clone(myself),
         });
         engine.adopt_addresses(&loaded);
+        engine.withhold();
         for (key, reason) in &loaded.quarantined {
             let text = format!("not used: {reason}");
             engine.degrade(ObjectId::Record(key.clone()), &text);
@@ -141,15 +143,16 @@ impl Engine {
         engine.predefine(true).await;
         // Thousands of sockets and files beside thousands of links.
         let (names, new) = (Arc::clone(&engine), fresh.clone());
-        let names = tokio::task::spawn_blocking(move || {
-            names.open_resolvers();
-            names.restore_files(&new);
+        let names = tokio::spawn(async move {
+            names.open_resolvers().await;
+            tokio::task::spawn_blocking(move || names.restore_files(&new)).await
         });
         let incomplete: BTreeSet<String> = loaded.unfinished.union(&fresh).cloned().collect();
         engine.realize_all(incomplete, &loaded).await?;
         names
             .await
-            .map_err(|e| Error::internal("opening the resolvers", e))?;
+            .and_then(|restored| restored)
+            .map_err(|e| Error::internal("opening the resolvers and writing the files", e))?;
         if let Err(e) = engine.reserve_ports() {
             engine.warn(format!("reserved ports: {e}"));
         }
@@ -242,7 +245,7 @@ impl Engine {
                 .contains_key(&endpoint.id);
             let inside = !linked || incomplete.contains(&endpoint.sandbox);
             if let Err(e) = self.realize_endpoint(endpoint, inside).await {
-                self.degrade(ObjectId::Endpoint(endpoint.id.clone()), &e.to_string());
+                self.degrade_endpoint(endpoint, &e);
                 continue;
             }
             if inside {
@@ -270,14 +273,13 @@ impl Engine {
         self.dataplane.take_mended();
         // What is degraded keeps its mark; marks of what is gone go.
         let degraded = |id: &String| {
-            let degraded = &now.observed.degraded;
             let endpoints = now
                 .endpoints_of(id)
                 .map(|e| ObjectId::Endpoint(e.id.clone()));
             [ObjectId::Network(id.clone()), ObjectId::Sandbox(id.clone())]
                 .into_iter()
                 .chain(endpoints)
-                .any(|object| degraded.contains_key(&object))
+                .any(|object| now.why_degraded(&object).is_some())
         };
         let marks = loaded.unfinished.union(&incomplete);
         let marks = marks.filter(|id| !degraded(id));

@@ -6,6 +6,7 @@ use super::{
     Engine, NamespaceRequest,
     change::Transaction,
     check_endpoint::{check_company, check_spec, host_has_its_own},
+    locked,
     locks::Shared,
     plan_endpoint::{Given, chosen_address, mac_in_use, plan_endpoint},
     state::{Desired, State},
@@ -86,7 +87,7 @@ impl Engine {
                 }
                 self.check_ports_are_free(transaction.desired(), &after, &[])?;
                 for (endpoint, network) in endpoints.iter().zip(networks) {
-                    check_mac(transaction.desired(), endpoint, network)?;
+                    self.check_mac(transaction.desired(), endpoint, network)?;
                     let spec = sandbox
                         .attachments
                         .iter()
@@ -108,6 +109,27 @@ impl Engine {
                 Err(e) if e.reason == Reason::PortAllocated && attempt < ATTEMPTS => {}
                 Err(e) => return Err(e),
             }
+        }
+    }
+
+    /// Nobody took the Ethernet address meanwhile.
+    pub(super) fn check_mac(
+        &self,
+        desired: &Desired,
+        endpoint: &Endpoint,
+        network: &Network,
+    ) -> Result<()> {
+        let there = desired.on_network(&network.id);
+        if there.is_some_and(|o| o.macs.contains(&endpoint.mac)) {
+            return Err(mac_in_use(network, endpoint.mac, ""));
+        }
+        if self.is_leaving_mac(&network.id, endpoint.mac) {
+            return Err(mac_in_use(network, endpoint.mac, " by one that is leaving"));
+        }
+        let withheld = locked(&self.withheld);
+        match withheld.holder_of(&network.id, endpoint.mac) {
+            Some(holder) => Err(mac_in_use(network, endpoint.mac, &format!(" by {holder}"))),
+            None => Ok(()),
         }
     }
 
@@ -160,6 +182,7 @@ impl Engine {
         check_spec(network, &attachment.spec)?;
         let mut given = Given {
             number: self.take_number()?,
+            macs: locked(&self.withheld).macs_of(&network.id),
             foreign,
             ..Given::default()
         };
@@ -329,15 +352,6 @@ pub(super) fn must_be_there(desired: &Desired, network: &Network) -> Result<()> 
         "network {} not found",
         network.name
     )))
-}
-
-/// Nobody took the Ethernet address meanwhile.
-pub(super) fn check_mac(desired: &Desired, endpoint: &Endpoint, network: &Network) -> Result<()> {
-    let there = desired.on_network(&network.id);
-    if there.is_some_and(|o| o.macs.contains(&endpoint.mac)) {
-        return Err(mac_in_use(endpoint.mac, network));
-    }
-    Ok(())
 }
 
 /// An attachment of a request.

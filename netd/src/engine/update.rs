@@ -111,7 +111,7 @@ impl Engine {
         }
         check_lookup(&after.hostname, &after.names)?;
         if let Some(ports) = update.ports {
-            super::ports::check_together(&ports)?;
+            super::port_conflicts::check_together(&ports)?;
             after.wanted_ports = ports;
             if before.running() {
                 // A port that stays keeps the host port that was chosen for it.

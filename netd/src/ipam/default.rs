@@ -2,6 +2,7 @@
 //! that is held stands in one ledger in memory, made anew at each start from the networks and endpoints that are stored.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet, HashMap},
     net::IpAddr,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -12,7 +13,7 @@ use ipnetwork::{IpNetwork, Ipv6Network};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AddressManager, PoolsRequest,
+    AddressManager, PoolsRequest, Withheld,
     addresses::{allocate, bounds, choose_v4, choose_v6, first_usable, is_reserved, overlap},
 };
 use crate::{
@@ -48,6 +49,7 @@ struct Ledger {
     networks: HashMap<String, Held>,
     /// Subnets that are held, of IPv4 and of IPv6; they do not overlap.
     subnets: [Subnets; 2],
+    withheld: Withheld,
 }
 
 impl Ledger {
@@ -56,8 +58,12 @@ impl Ledger {
         let (first, last) = bounds(net);
         // None overlaps another: only the last one that begins before this one's end can reach into it.
         let subnets = &self.subnets[usize::from(net.is_ipv6())];
-        let (_, (end, holder)) = subnets.range(..=last).next_back()?;
-        (*end >= first).then_some(holder)
+        let found = subnets.range(..=last).next_back();
+        let found = found.filter(|(_, (end, _))| *end >= first);
+        found.map_or_else(
+            || self.withheld.holder(net),
+            |(_, (_, holder))| Some(holder),
+        )
     }
 
     fn hold(&mut self, network: &str, net: &IpNetwork) {
@@ -70,7 +76,9 @@ impl Ledger {
         let subnets = self.subnets[usize::from(v6)].iter();
         let mut taken: Vec<(u128, u128)> =
             subnets.map(|(first, (last, _))| (*first, *last)).collect();
-        taken.extend(host.iter().filter(|n| n.is_ipv6() == v6).map(bounds));
+        let withheld = self.withheld.subnets.iter().map(|(net, _)| net);
+        let others = host.iter().chain(withheld);
+        taken.extend(others.filter(|n| n.is_ipv6() == v6).map(bounds));
         taken.sort_unstable();
         taken
     }
@@ -141,16 +149,16 @@ impl AddressManager for DefaultManager {
         let mut pools = request.chosen.clone();
         for pool in &pools {
             if let Some(holder) = ledger.holder(&pool.subnet) {
-                let named = ledger
-                    .networks
-                    .get(holder)
-                    .map_or(holder, |held| &held.name);
+                let (about, named) = match ledger.networks.get(holder) {
+                    Some(held) => (held.name.as_str(), format!("network {}", held.name)),
+                    None => (holder, holder.to_owned()),
+                };
                 return Err(
                     Error::conflict("Pool overlaps with other one on this address space")
                         .because(Reason::PoolOverlap)
                         .about("subnet", pool.subnet)
-                        .about("holder", named)
-                        .hint(format!("{} overlaps network {named}", pool.subnet)),
+                        .about("holder", about)
+                        .hint(format!("{} overlaps {named}", pool.subnet)),
                 );
             }
         }
@@ -217,6 +225,17 @@ impl AddressManager for DefaultManager {
             Error::internal(format!("network {name}"), "it has no subnet of the family")
         })?;
         let mut ledger = self.ledger();
+        let withheld = ledger.withheld.of(&network.id);
+        if let Some(wanted) = wanted
+            && let Some(holder) = ledger.withheld.holder_of(&network.id, wanted)
+        {
+            let text = format!("Address already in use: {wanted} by {holder}");
+            return Err(Error::conflict(text)
+                .because(Reason::AddressInUse)
+                .about("address", wanted)
+                .about("network", &network.name)
+                .hint("choose another one, or remove what has it; netctl status shows why it cannot be used"));
+        }
         let held = ledger.networks.entry(network.id.clone()).or_default();
         if let Some(wanted) = wanted {
             if !held.addresses.insert(wanted) {
@@ -228,15 +247,18 @@ impl AddressManager for DefaultManager {
             }
             return Ok(wanted);
         }
-        let free = |a: &&IpAddr| {
-            pool.subnet.contains(**a) && !held.addresses.contains(*a) && !is_reserved(pool, **a)
-        };
+        let used = |a: &IpAddr| held.addresses.contains(a) || withheld.contains(a);
+        let free = |a: &&IpAddr| pool.subnet.contains(**a) && !used(a) && !is_reserved(pool, **a);
         if let Some(again) = before.iter().find(free).copied() {
             held.addresses.insert(again);
             return Ok(again);
         }
         let cursor = if v4 { held.cursors.v4 } else { held.cursors.v6 };
-        let found = allocate(pool, cursor, &held.addresses).ok_or_else(|| {
+        let used = match withheld.is_empty() {
+            true => Cow::Borrowed(&held.addresses),
+            false => Cow::Owned(&held.addresses | &withheld),
+        };
+        let found = allocate(pool, cursor, &used).ok_or_else(|| {
             let family = if v4 { "IPv4" } else { "IPv6" };
             Error::new(
                 Kind::Exhausted,
@@ -278,102 +300,15 @@ impl AddressManager for DefaultManager {
         held.addresses.insert(address);
     }
 
+    fn withhold(&self, withheld: &Withheld) {
+        self.ledger().withheld = withheld.clone();
+    }
+
     fn cursors(&self, network: &str) -> Option<Cursors> {
         self.ledger().networks.get(network).map(|held| held.cursors)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn manager() -> DefaultManager {
-        let ula = "fd12:3456:789a::/48".parse().unwrap();
-        DefaultManager::new(
-            crate::config::Config::default().pools,
-            ula,
-            Observations::default(),
-        )
-    }
-
-    fn request(n: u32, chosen: &str) -> PoolsRequest {
-        let pool = |text: &str| Pool {
-            chosen: true,
-            ..automatic(text.parse().unwrap())
-        };
-        PoolsRequest {
-            name: format!("n{n}"),
-            network: format!("id{n}"),
-            chosen: chosen.split_whitespace().map(pool).collect(),
-            v4: true,
-            v6: true,
-        }
-    }
-
-    #[tokio::test]
-    async fn i01_subnets_are_held_until_they_are_released() {
-        let manager = manager();
-        let first = manager
-            .request_pools(&request(1, "10.1.0.0/16"))
-            .await
-            .unwrap();
-        for inside in ["10.1.2.0/24", "10.0.0.0/8", "10.1.0.0/16"] {
-            let error = manager
-                .request_pools(&request(2, inside))
-                .await
-                .unwrap_err();
-            assert_eq!(error.reason, Reason::PoolOverlap);
-            assert_eq!(error.about["holder"], "n1");
-        }
-        let other = manager.request_pools(&request(3, "")).await.unwrap();
-        assert!(!overlap(&first[1].subnet, &other[1].subnet));
-        manager.release_pools("id1").await;
-        manager
-            .request_pools(&request(4, "10.1.2.0/24"))
-            .await
-            .unwrap();
-    }
-
-    #[tokio::test]
-    async fn i03_an_address_is_held_from_its_request_to_its_release() {
-        let manager = manager();
-        let pools = manager
-            .request_pools(&request(1, "10.1.0.0/30"))
-            .await
-            .unwrap();
-        let network = Network {
-            id: "id1".into(),
-            enable_ipv4: true,
-            pools,
-            ..Network::default()
-        };
-        let ask = async |wanted| manager.request_address(&network, true, wanted, &[]).await;
-        let only = ask(None).await.unwrap();
-        assert_eq!(
-            ask(None).await.unwrap_err().reason,
-            Reason::AddressesExhausted
-        );
-        assert_eq!(
-            ask(Some(only)).await.unwrap_err().reason,
-            Reason::AddressInUse
-        );
-        manager.release_address("id1", only).await;
-        assert_eq!(ask(Some(only)).await.unwrap(), only);
-    }
-
-    /// B15: the 65,536th network costs as much work as the first, and the next one is refused.
-    #[tokio::test]
-    async fn b15_ipv6_subnets_by_the_thousand() {
-        let manager = manager();
-        let mut last = None;
-        for n in 0..4096 {
-            let only_v6 = PoolsRequest {
-                v4: false,
-                ..request(n, "")
-            };
-            let pools = manager.request_pools(&only_v6).await.unwrap();
-            assert!(last.is_none_or(|l: IpNetwork| !overlap(&l, &pools[0].subnet)));
-            last = Some(pools[0].subnet);
-        }
-    }
-}
+#[path = "default_tests.rs"]
+mod tests;

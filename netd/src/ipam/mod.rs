@@ -5,6 +5,7 @@
 mod addresses;
 mod default;
 mod null;
+mod withheld;
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
@@ -13,6 +14,7 @@ use ipnetwork::Ipv6Network;
 
 pub use addresses::{first_usable, is_reserved, is_usable, overlap};
 pub use default::Cursors;
+pub use withheld::Withheld;
 
 use crate::{
     config,
@@ -65,6 +67,9 @@ pub trait AddressManager: Send + Sync {
     /// Takes note of an address that is held already.
     fn adopt_address(&self, network: &str, address: IpAddr);
 
+    /// Takes note of what records that cannot be used have, in place of what was noted so before.
+    fn withhold(&self, withheld: &Withheld);
+
     /// What must be stored beside a network's endpoints.
     fn cursors(&self, network: &str) -> Option<Cursors>;
 }
@@ -83,6 +88,12 @@ impl Ipam {
         Self {
             managers: [("default", default), ("null", null)].into(),
         }
+    }
+
+    /// As [`AddressManager::withhold`], of all.
+    pub fn withhold(&self, withheld: &Withheld) {
+        let managers = self.managers.values();
+        managers.for_each(|manager| manager.withhold(withheld));
     }
 
     /// The one of this name; empty: default.

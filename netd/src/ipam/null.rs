@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use async_trait::async_trait;
 
-use super::{AddressManager, Cursors, PoolsRequest};
+use super::{AddressManager, Cursors, PoolsRequest, Withheld};
 use crate::{
     error::{Error, Kind, Result},
     model::{Network, Pool},
@@ -46,6 +46,8 @@ impl AddressManager for NullManager {
     fn adopt_network(&self, _: &Network, _: Cursors) {}
 
     fn adopt_address(&self, _: &str, _: IpAddr) {}
+
+    fn withhold(&self, _: &Withheld) {}
 
     fn cursors(&self, _: &str) -> Option<Cursors> {
         None

@@ -34,11 +34,6 @@ pub(super) async fn on_thread<R: Send + 'static>(
         .unwrap_or_else(|e| Err(Error::internal("work in a namespace", e)))
 }
 
-/// Waits on the spot, for callers that are no tasks; the runtime's other tasks go on (it must have several threads).
-pub fn now<R>(work: impl Future<Output = R>) -> R {
-    tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(work))
-}
-
 #[cfg(test)]
 mod tests {
     use std::{

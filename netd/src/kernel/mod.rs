@@ -18,9 +18,8 @@ mod rules;
 pub mod sandbox;
 pub mod sysctl;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
-pub use inside::now;
 pub use links::{EndpointLinkSpec, Netlink, NetworkDevice, NetworkDeviceSpec, OwnedLink, Role};
 pub use netns::Netns;
 pub use process::Watch;

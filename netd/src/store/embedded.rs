@@ -6,6 +6,7 @@
 
 use std::{
     collections::VecDeque,
+    io::ErrorKind,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, mpsc},
     time::Duration,
@@ -17,7 +18,10 @@ use tokio::sync::{broadcast, oneshot, watch};
 use super::{
     Committed, Expect, Health, Key, Pending, Record, Snapshot, Store, Write, failed, record::FORMAT,
 };
-use crate::error::{Error, Kind, Reason, Result};
+use crate::{
+    directories,
+    error::{Error, Kind, Reason, Result},
+};
 use file::{META, RECORDS, open_file, prepare, read_all, read_revision};
 
 mod file;
@@ -58,6 +62,23 @@ fn broken(shown: &str, e: &dyn std::fmt::Display) -> Error {
     .hint("move the file away to start anew, or restore it from a backup; netd --purge removes it with all networks")
 }
 
+/// Refuses a file that may not be written: it is not damaged, and the way out is another.
+fn check_writable(path: &Path, shown: &str) -> Result<()> {
+    match std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(path)
+    {
+        // One is made.
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(Error::internal(format!("the store {shown}"), e)
+            .because(Reason::StoreFailed)
+            .about("store", shown)
+            .hint(directories::WRITABLE)),
+        Ok(_) => Ok(()),
+    }
+}
+
 impl RedbStore {
     /// Opens it, or makes one where none is.
     ///
@@ -70,6 +91,7 @@ impl RedbStore {
         if std::fs::metadata(&path).is_ok_and(|m| m.len() == 0) {
             return Err(broken(&shown, &"it is empty"));
         }
+        check_writable(&path, &shown)?;
         let mut database = open_file(&path).map_err(|e| broken(&shown, &e))?;
         let format = prepare(&mut database).map_err(|e| broken(&shown, &e))?;
         if format != u64::from(FORMAT) {
@@ -89,6 +111,7 @@ impl RedbStore {
             told,
             commits: commits.clone(),
             owed: VecDeque::new(),
+            closed: String::new(),
         };
         std::thread::Builder::new()
             .name("store".into())
@@ -153,6 +176,8 @@ struct Writer {
     commits: broadcast::Sender<Arc<Committed>>,
     /// What must be written and could not be.
     owed: VecDeque<Vec<Write>>,
+    /// Why the file could not be opened again, if it could not.
+    closed: String,
 }
 
 impl Writer {
@@ -272,17 +297,20 @@ impl Writer {
         read_revision(database.as_ref()?).ok()
     }
 
-    fn reopen(&self) {
+    fn reopen(&mut self) {
         let mut database = self.database.lock().unwrap_or_else(PoisonError::into_inner);
         // A file is one handle's at a time.
         *database = None;
-        *database = open_file(&self.path).ok();
+        *database = open_file(&self.path)
+            .inspect_err(|e| self.closed.clone_from(e))
+            .ok();
     }
 
     fn transaction(&mut self, batch: &[Vec<Write>]) -> std::result::Result<u64, Failure> {
         let database = self.database.lock().unwrap_or_else(PoisonError::into_inner);
         let open = database.as_ref();
-        let open = open.ok_or_else(|| Failure::Storage("it could not be opened again".into()))?;
+        let closed = || Failure::Storage(format!("it cannot be opened again: {}", self.closed));
+        let open = open.ok_or_else(closed)?;
         let next = self.revision + 1;
         let transaction = open.begin_write()?;
         {

@@ -11,7 +11,7 @@ use tokio::sync::{broadcast, oneshot, watch};
 use crate::error::{Error, Kind, Reason, Result};
 
 pub use embedded::RedbStore;
-pub use record::{FORMAT, Record};
+pub use record::{FORMAT, Record, Unread};
 
 /// Whose records: a cluster's hosts could share some, others are about this host alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -139,7 +139,7 @@ pub struct Snapshot {
     /// Of the last commit.
     pub revision: u64,
     /// Records by key. One that cannot be read is there with the reason.
-    pub records: BTreeMap<Key, std::result::Result<Record, String>>,
+    pub records: BTreeMap<Key, std::result::Result<Record, Unread>>,
     /// Keys that are not of this form.
     pub strange: Vec<String>,
 }

@@ -19,6 +19,15 @@ pub struct Record {
     value: Value,
 }
 
+/// A record that cannot be read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Unread {
+    /// Why not.
+    pub reason: String,
+    /// What can be told of its value all the same; `None`: it is not even JSON.
+    pub value: Option<Value>,
+}
+
 #[derive(Serialize, Deserialize)]
 struct Envelope {
     format: u32,
@@ -54,21 +63,35 @@ impl Record {
         serde_json::to_string(&envelope).map_err(|e| e.to_string())
     }
 
-    pub(super) fn decode(text: &str) -> std::result::Result<Self, String> {
+    pub(super) fn decode(text: &str) -> std::result::Result<Self, Unread> {
+        let unread = |reason, value| Unread { reason, value };
         if text.len() > LONGEST {
-            return Err(format!("{} bytes are too many", text.len()));
+            let reason = format!("{} bytes are too many", text.len());
+            return Err(unread(reason, None));
         }
-        let envelope: Envelope = serde_json::from_str(text).map_err(|e| e.to_string())?;
+        let envelope: Envelope = serde_json::from_str(text).map_err(|e| {
+            let value = serde_json::from_str(text).ok();
+            unread(e.to_string(), value.map(inner))
+        })?;
         if envelope.format > FORMAT {
-            return Err(format!(
+            let reason = format!(
                 "it is of form {}, this netd reads up to {FORMAT}",
                 envelope.format
-            ));
+            );
+            return Err(unread(reason, Some(envelope.value)));
         }
         Ok(Self {
             revision: envelope.revision,
             value: envelope.value,
         })
+    }
+}
+
+/// The value in an envelope of another form; or the whole, if there is none.
+fn inner(mut whole: Value) -> Value {
+    match whole.get_mut("value") {
+        Some(value) => value.take(),
+        None => whole,
     }
 }
 
@@ -95,7 +118,12 @@ mod tests {
     #[test]
     fn b18_a_later_form_is_not_read() {
         let later = r#"{"format":99,"revision":7,"value":{}}"#;
-        assert!(Record::decode(later).unwrap_err().contains("99"));
-        assert!(Record::decode("{").is_err() && Record::decode("\u{fffd}").is_err());
+        assert!(Record::decode(later).unwrap_err().reason.contains("99"));
+        // What can be told of it is told.
+        let value = |text| Record::decode(text).unwrap_err().value;
+        assert_eq!(value(later), Some(serde_json::json!({})));
+        assert_eq!(value(r#"{"value":7}"#), Some(7.into()));
+        assert_eq!(value("7"), Some(7.into()));
+        assert!(value("{").is_none() && value("\u{fffd}").is_none());
     }
 }

@@ -3,10 +3,7 @@
 use std::{
     io::{Read as _, stdin},
     net::{IpAddr, SocketAddr},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
@@ -21,8 +18,9 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpStream, UdpSocket},
     runtime::Builder,
+    sync::{Semaphore, watch},
     task::JoinSet,
-    time::timeout,
+    time::{MissedTickBehavior, timeout},
 };
 
 use super::{answers, client::question};
@@ -31,9 +29,12 @@ use crate::{
     world::binary,
 };
 
-/// How long a client waits before it asks again, and how often it asks: as resolv.conf(5) has it.
+/// How long an answer is waited for once somebody is there to give it.
 const PATIENCE: Duration = Duration::from_secs(5);
-const ATTEMPTS: usize = 2;
+
+/// Questions of a [`Steady`] that may wait for answers; the next one waits for one of these. The resolver's socket holds more than
+/// two such clients have.
+const WAITING: usize = 500;
 
 /// What became of many questions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,7 +47,7 @@ pub struct Tally {
     pub wrong: u64,
     /// Not answered.
     pub lost: u64,
-    /// Asked again after [`PATIENCE`].
+    /// Asked again, because nobody had answered at the end.
     pub resent: u64,
     /// Milliseconds to the slowest answer.
     pub slowest: u64,
@@ -129,7 +130,8 @@ pub fn flood(
     Tally::parse(output.stdout.trim())
 }
 
-/// Asks for a name's address every 5 ms, whatever became of the others; [`Steady::end`] tells.
+/// Asks for a name's address every 5 ms, and waits for each answer for as long as the resolver may be away; what has no answer when
+/// it is there again is asked once more. [`Steady::end`] tells.
 #[derive(Debug)]
 pub struct Steady(Process);
 
@@ -151,7 +153,7 @@ impl Steady {
         Ok(Self(process))
     }
 
-    /// Asks no more, waits for the last answers.
+    /// Asks no more, waits for the last answers. The resolver must be there.
     ///
     /// # Errors
     /// When it broke.
@@ -212,38 +214,34 @@ pub fn run_flood(transport: &str, server: &str, name: &str, count: &str) -> Resu
 /// When the words are wrong or a socket cannot be made.
 pub fn run_steady(server: &str, name: &str, address: &str) -> Result<()> {
     let (server, address): (SocketAddr, IpAddr) = (server.parse()?, address.parse()?);
-    let ended = Arc::new(AtomicBool::new(false));
     let runtime = Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let asked = question(name, "A")?;
         let first = one_datagram(&socket(server).await?, &asked, Some(address)).await?;
         ensure!(matches!(first, Fate::Right), "the first answer");
         println!("answered");
-        let flag = Arc::clone(&ended);
+        let (end, ended) = watch::channel(false);
         thread::spawn(move || {
             // Any end of input, also an error, ends the questions.
             let _ = stdin().read_to_end(&mut Vec::new());
-            flag.store(true, Ordering::Relaxed);
+            let _ = end.send(true);
         });
+        let waiting = Arc::new(Semaphore::new(WAITING));
         let mut tasks = JoinSet::new();
         let mut clock = tokio::time::interval(Duration::from_millis(5));
-        while !ended.load(Ordering::Relaxed) {
+        // Those that waited are not made up for.
+        clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while !*ended.borrow() {
             clock.tick().await;
-            // The same message when it is asked again: an answer to the first one counts.
+            let mut stop = ended.clone();
+            let place = tokio::select! {
+                place = Arc::clone(&waiting).acquire_owned() => place?,
+                _ = stop.wait_for(|ended| *ended) => break,
+            };
             let asked = question(name, "A")?;
             tasks.spawn(async move {
-                let begun = Instant::now();
-                let socket = socket(server).await?;
-                let mut fate = Fate::Lost;
-                let mut resent = 0;
-                for attempt in 0..ATTEMPTS {
-                    resent = attempt as u64;
-                    fate = one_datagram(&socket, &asked, Some(address)).await?;
-                    if !matches!(fate, Fate::Lost) {
-                        break;
-                    }
-                }
-                anyhow::Ok((fate, resent, begun.elapsed()))
+                let _place = place;
+                patient(server, &asked, address, stop).await
             });
         }
         let mut tally = Tally::default();
@@ -254,6 +252,31 @@ pub fn run_steady(server: &str, name: &str, address: &str) -> Result<()> {
         tally.print();
         Ok(())
     })
+}
+
+/// Asks, and asks once more if there is no answer a while after the end.
+async fn patient(
+    server: SocketAddr,
+    asked: &[u8],
+    address: IpAddr,
+    mut ended: watch::Receiver<bool>,
+) -> Result<(Fate, u64, Duration)> {
+    let begun = Instant::now();
+    let socket = socket(server).await?;
+    let late = async {
+        // An error: it has ended.
+        let _ = ended.wait_for(|ended| *ended).await;
+        tokio::time::sleep(PATIENCE).await;
+    };
+    if let Err(error) = socket.send(asked).await {
+        return Ok((Fate::Wrong(format!("sending: {error}")), 0, begun.elapsed()));
+    }
+    let (fate, resent) = tokio::select! {
+        fate = answer(&socket, asked, Some(address)) => (fate, 0),
+        // The same message: an answer to the first one counts.
+        () = late => (one_datagram(&socket, asked, Some(address)).await?, 1),
+    };
+    Ok((fate, resent, begun.elapsed()))
 }
 
 async fn socket(server: SocketAddr) -> Result<UdpSocket> {
@@ -271,12 +294,32 @@ async fn one_datagram(socket: &UdpSocket, asked: &[u8], wanted: Option<IpAddr>) 
     if let Err(error) = socket.send(asked).await {
         return Ok(Fate::Wrong(format!("sending: {error}")));
     }
+    let answered = timeout(PATIENCE, answer(socket, asked, wanted)).await;
+    Ok(answered.unwrap_or(Fate::Lost))
+}
+
+/// Waits for the answer to this question. Those of others are passed by, as clients do (RFC 5452, 9.1): the kernel may have given
+/// this socket the port of one that is closed.
+async fn answer(socket: &UdpSocket, asked: &[u8], wanted: Option<IpAddr>) -> Fate {
     let mut buffer = vec![0; 4096];
-    Ok(match timeout(PATIENCE, socket.recv(&mut buffer)).await {
-        Err(_) => Fate::Lost,
-        Ok(Err(error)) => Fate::Wrong(error.to_string()),
-        Ok(Ok(length)) => judge(asked, buffer.get(..length).unwrap_or_default(), wanted),
-    })
+    loop {
+        let length = match socket.recv(&mut buffer).await {
+            Ok(length) => length,
+            Err(error) => return Fate::Wrong(error.to_string()),
+        };
+        let answer = buffer.get(..length).unwrap_or_default();
+        if !is_of_another(asked, answer) {
+            return judge(asked, answer, wanted);
+        }
+    }
+}
+
+/// Whether this is the well-formed answer to another question.
+fn is_of_another(asked: &[u8], answer: &[u8]) -> bool {
+    let (Ok(asked), Ok(answer)) = (Message::from_vec(asked), Message::from_vec(answer)) else {
+        return false;
+    };
+    answer.metadata.id != asked.metadata.id
 }
 
 async fn one_connection(server: SocketAddr, name: &str, wanted: Option<IpAddr>) -> Result<Fate> {

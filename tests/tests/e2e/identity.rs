@@ -15,7 +15,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use crate::{Outcome, directories::at, reaches, show};
 
 /// Which namespace a path leads to.
-fn inode(path: &Path) -> Result<u64> {
+pub fn inode(path: &Path) -> Result<u64> {
     Ok(fs::metadata(path)?.ino())
 }
 
@@ -150,7 +150,7 @@ fn b1_a_sandbox_is_entered_by_a_path_of_netds_own() -> Outcome {
 }
 
 /// A process in a namespace of its own, which ends when its input does.
-fn apart(world: &World) -> Result<Process> {
+pub fn apart(world: &World) -> Result<Process> {
     let process = world.host_scope().spawn(&["unshare", "-n", "cat"])?;
     let own = PathBuf::from(format!("/proc/{}/ns/net", process.pid()));
     let host = inode(world.host.path())?;
@@ -296,6 +296,6 @@ fn bind(from: &Path, to: &Path) -> Result<()> {
     mount(Some(from), to, None::<&str>, MsFlags::MS_BIND, None::<&str>).context("binding")
 }
 
-fn text(path: &Path) -> String {
+pub fn text(path: &Path) -> String {
     path.display().to_string()
 }

@@ -61,15 +61,12 @@ fn over_restarts(end: End, resent: [u64; 2]) -> Outcome {
     let address = web.v4("eth0")?.into();
     let local = Steady::start(&web.scope, RESOLVER, "web", address)?;
     let others = Steady::start(&web.scope, RESOLVER, "a.example", answers::V4.into())?;
-    let mut longest = 0.0_f64;
     for _ in 0..3 {
-        let begun = std::time::Instant::now();
         end(&mut world)?;
         world.start()?;
         dig(&web.scope, "web A")?.is("A", &[web.v4("eth0")?])?;
         // What waited for the start has been answered by then: the next end would lose it.
         dig(&web.scope, "a.example A")?.is("A", &[answers::V4])?;
-        longest = longest.max(begun.elapsed().as_secs_f64());
     }
     let clients = [("local names", local), ("others' names", others)];
     for ((what, client), resent) in clients.into_iter().zip(resent) {
@@ -78,8 +75,8 @@ fn over_restarts(end: End, resent: [u64; 2]) -> Outcome {
             tally.lost == 0 && tally.wrong == 0 && tally.right == tally.asked,
             "{what}: {tally:?}"
         );
-        // Only what the daemon had in its hands when it was killed is asked again. On a machine so busy that the start takes longer than a client waits, others are, too.
-        ensure!(tally.resent <= resent || longest > 4.5, "{what}: {tally:?}");
+        // Only what the daemon had in its hands when it was killed is asked again, however long its start takes.
+        ensure!(tally.resent <= resent, "{what}: {tally:?}");
         ensure!(
             tally.asked > 50,
             "{what}: hardly anything was asked: {tally:?}"

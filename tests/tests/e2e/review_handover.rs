@@ -355,3 +355,41 @@ fn holds_address(asker: &Sandbox, old: &str, new: &str, port: u16) -> Outcome {
     quick(&asker.netns, "tcp", to, 3000)?;
     Ok(())
 }
+
+/// An endpoint that cannot leave comes back: nobody may have got its Ethernet address meanwhile.
+#[test]
+fn b03_an_ethernet_address_is_held_until_its_endpoint_is_gone() -> Outcome {
+    let mut world = World::without_daemon()?;
+    world.start_with(&[("NETD_FAILPOINT_REFUSE", "endpoint-removed")])?;
+    world.ctl("network create front")?;
+    world.ctl("sandbox create --network name=front,mac-address=02:00:00:00:00:33 a")?;
+    world.ctl("sandbox create b")?;
+    let leaving = AtomicBool::new(true);
+    std::thread::scope(|threads| {
+        let leaver = threads.spawn(|| {
+            let tried = (0..40).try_for_each(|_| {
+                let left = world.netctl(&["network", "disconnect", "front", "a"])?;
+                ensure!(!left.ok, "it has left");
+                Ok(())
+            });
+            leaving.store(false, Ordering::Relaxed);
+            tried
+        });
+        let mut tries = 0;
+        while leaving.load(Ordering::Relaxed) {
+            world.refused(
+                "network connect --mac-address 02:00:00:00:00:33 front b",
+                &["02:00:00:00:00:33", "already in use"],
+            )?;
+            tries += 1;
+        }
+        ensure!(tries > 0, "nobody has asked");
+        leaver.join().map_err(|_| anyhow::anyhow!("a panic"))?
+    })?;
+    // Once it has left, the next one gets it at the first try.
+    world.stop()?;
+    world.start()?;
+    world.ctl("network disconnect front a")?;
+    world.ctl("network connect --mac-address 02:00:00:00:00:33 front b")?;
+    Ok(())
+}

@@ -299,6 +299,55 @@ fn stands_a_directory(world: &mut World, theirs: &Path) -> Outcome {
     Ok(())
 }
 
+/// What many endpoints lack for one cause is told once, of the cause, and shown of each.
+#[test]
+fn b06_one_cause_is_told_once() -> Outcome {
+    let mut world = World::new()?;
+    world.ctl("network create -o com.docker.network.bridge.name=foo0 bad")?;
+    world.ctl("network create good")?;
+    for name in ["s0", "s1", "s2"] {
+        world.ctl(&format!(
+            "sandbox create --network bad --network good {name}"
+        ))?;
+    }
+    world.stop()?;
+    foreign_device(&world)?;
+    world.start().context("with a foreign foo0")?;
+    for _ in 0..2 {
+        let status = world.ctl("status")?;
+        let told: Vec<&str> = status
+            .lines()
+            .filter(|l| l.starts_with("Degraded"))
+            .collect();
+        ensure!(
+            matches!(told.as_slice(), [one] if one.contains("network bad") && one.contains("foo0")),
+            "told of one network: {told:#?}"
+        );
+        for name in ["s0", "s1", "s2"] {
+            let bad = show::endpoint(&world, name, "bad")?.context("an endpoint")?;
+            let why = bad["Degraded"].to_string();
+            ensure!(
+                why.contains("network bad") && why.contains("foo0"),
+                "{name}: {bad:#}"
+            );
+            let good = show::endpoint(&world, name, "good")?.context("an endpoint")?;
+            ensure!(!good.to_string().contains("foo0"), "{name}: {good:#}");
+        }
+        // Another look finds the same.
+        world.ctl("system reconcile")?;
+    }
+    let log = world.log();
+    let told = log.lines().filter(|l| l.contains("is degraded: ")).count();
+    ensure!(told == 1, "told {told} times:\n{log}");
+    world.host.ip("link del foo0")?;
+    recovers(&world, "bad")?;
+    for name in ["s0", "s1", "s2"] {
+        let bad = show::endpoint(&world, name, "bad")?.context("an endpoint")?;
+        ensure!(!bad.to_string().contains("foo0"), "{name}: {bad:#}");
+    }
+    Ok(())
+}
+
 /// The way out of it that needs no reconcile.
 #[test]
 fn b06_a_network_can_be_removed_while_it_is_degraded() -> Outcome {

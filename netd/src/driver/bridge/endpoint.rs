@@ -10,7 +10,7 @@ use super::Bridge;
 use crate::{
     dataplane::EndpointSpec,
     driver::{Context, EndpointWork},
-    error::{Error, Result},
+    error::{Error, Reason, Result},
     kernel::{
         EndpointLinkSpec, Role, links, rtnl,
         sandbox::{self, InterfaceSpec},
@@ -110,10 +110,10 @@ impl Bridge {
                 return Ok(());
             };
             let device = observed.devices.get(&network.id).ok_or_else(|| {
-                Error::internal(
-                    format!("endpoint {}", endpoint.id),
-                    "its network's device is gone",
-                )
+                let what = format!("network {}", network.name);
+                Error::internal(what, "its device is not there")
+                    .because(Reason::Degraded)
+                    .about("object", &network.id)
             })?;
             context.dataplane.set_endpoint(&EndpointSpec {
                 number: endpoint.number,
