@@ -630,8 +630,10 @@ pub struct SocketPeer {
     pub addr: Addr,
     /// Port.
     pub port: Be16,
+    /// IP protocol number; 0: written by an earlier build.
+    pub protocol: u8,
     /// Zero.
-    pub pad: [u8; 2],
+    pub pad: u8,
 }
 
 /// How long a flow may be silent, nanoseconds, by the state it is in (`crate::lifetime`).

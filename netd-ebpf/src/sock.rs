@@ -121,6 +121,12 @@ fn is_free(socket: *const bpf_sock, v4: bool) -> bool {
     }
 }
 
+#[inline(always)]
+fn protocol_of(a: *const bpf_sock_addr) -> u8 {
+    // SAFETY: as in `destination`.
+    (unsafe { core::ptr::read_volatile(&raw const (*a).protocol) }) as u8
+}
+
 /// The publication that a socket's call means, and the endpoint's port.
 #[inline(always)]
 fn meant(
@@ -130,13 +136,9 @@ fn meant(
     port: Be16,
 ) -> Option<(Publication, Be16)> {
     let a = context.sock_addr;
+    let number = protocol_of(a);
     // SAFETY: as in `destination`.
-    let (number, sk) = unsafe {
-        (
-            core::ptr::read_volatile(&raw const (*a).protocol) as u8,
-            core::ptr::read_volatile(&raw const (*a).__bindgen_anon_1.sk),
-        )
-    };
+    let sk = unsafe { core::ptr::read_volatile(&raw const (*a).__bindgen_anon_1.sk) };
     if !of_host(context)
         || !matches!(number, protocol::TCP | protocol::UDP)
         || sk.is_null()
@@ -160,9 +162,11 @@ fn replace(context: &SockAddrContext, v4: bool) -> i32 {
     let asked = SocketPeer {
         addr,
         port,
-        pad: [0; 2],
+        protocol: protocol_of(context.sock_addr),
+        pad: 0,
     };
-    // Without the note the process would see the endpoint's address as its peer: less right, but connected.
+    // Without the note the process would see the endpoint's address as its peer, and nobody would end the socket with its
+    // publication: less right, but connected.
     let _ = maps::SOCKET_PEERS.insert(key, asked, u64::from(BPF_ANY));
     set_destination(context.sock_addr, v4, found.addr, target_port);
     ALLOW
@@ -224,8 +228,7 @@ fn guard(context: &SockAddrContext, v4: bool) -> i32 {
     if !of_host(context) {
         return ALLOW;
     }
-    // SAFETY: as in `destination`.
-    let number = unsafe { core::ptr::read_volatile(&raw const (*a).protocol) } as u8;
+    let number = protocol_of(a);
     if !matches!(number, protocol::TCP | protocol::UDP) {
         return ALLOW;
     }

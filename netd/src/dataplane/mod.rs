@@ -10,6 +10,7 @@ mod counters;
 mod drops;
 mod flows;
 mod hooks;
+mod host_sockets;
 mod link;
 pub mod object;
 mod observe;
@@ -47,6 +48,7 @@ pub use counters::{DropRow, MapRow, StatsRow};
 use drops::DropFeed;
 pub use drops::{DropWatch, RefusedPacket};
 pub use flows::{FlowFilter, FlowReader, FlowRow, Place, monotonic};
+use host_sockets::HostSockets;
 pub use observe::ProgramRow;
 use settings::SettingsMap;
 pub use spec::{
@@ -79,6 +81,7 @@ pub struct Dataplane {
     settings: Arc<Mutex<SettingsMap>>,
     refused: Arc<DropFeed>,
     withdrawals: Withdrawals,
+    host_sockets: Arc<Mutex<HostSockets>>,
     /// Endpoints that were removed and whose flows were not.
     gone: Mutex<BTreeSet<u32>>,
     sizes: Vec<(&'static str, u32)>,
@@ -122,6 +125,7 @@ impl Dataplane {
         let refused = DropFeed::take(&mut object, &pins, Arc::clone(&settings))?;
         let flows = FlowTables::take(&mut object)?;
         let tables = Tables::take(&mut object)?;
+        let host_sockets = HostSockets::take(&mut object)?;
         let links = pins.join("links");
         attach::cgroup(&mut object, &cgroup, &links)?;
         let own = attach::Own::of(&mut object)?;
@@ -139,6 +143,7 @@ impl Dataplane {
             settings,
             refused,
             withdrawals: Withdrawals::default(),
+            host_sockets: Arc::new(Mutex::new(host_sockets)),
             gone: Mutex::default(),
             sizes: object::sizes(config),
         })
@@ -230,9 +235,20 @@ impl Dataplane {
         std::mem::take(&mut locked(&self.tables).mended)
     }
 
-    /// Makes exactly these the publications of an endpoint. Returns when the flows of those withdrawn have ended.
+    /// Ends connected sockets of the host's processes that were led to where nothing leads them any more, if anything was
+    /// withdrawn since the last time.
+    pub fn end_host_sockets(&self) {
+        let withdrawn = std::mem::take(&mut locked(&self.tables).withdrawn);
+        locked(&self.host_sockets).follow(withdrawn, &self.tables);
+    }
+
+    /// Makes exactly these the publications of an endpoint. Returns when the flows of those withdrawn have ended, and the host's
+    /// sockets that were led by them.
     pub async fn set_publications(&self, publications: &EndpointPublications) -> Result<()> {
         let gone = locked(&self.tables).set_publications(publications)?;
+        if !gone.is_empty() {
+            crate::failpoint!("publications-withdrawn");
+        }
         let followed = self.follow_publications().await;
         self.end_withdrawn(gone).await.and(followed)
     }
@@ -240,9 +256,13 @@ impl Dataplane {
     /// Ends the flows that began by publications which are there no more.
     async fn end_withdrawn(&self, gone: Vec<Withdrawn>) -> Result<()> {
         let flows = Arc::clone(&self.flows);
+        let sockets = Arc::clone(&self.host_sockets);
+        let tables = Arc::clone(&self.tables);
         let walk = move |gone: &[Withdrawn]| {
             let meant = |key: &FlowKey, flow: &Flow| gone.iter().any(|w| is_meant(key, flow, w));
-            locked(&flows).end_where(meant).map(drop)
+            let ended = locked(&flows).end_where(meant).map(drop);
+            locked(&sockets).follow(true, &tables);
+            ended
         };
         self.withdrawals.end(gone, walk).await
     }
@@ -255,7 +275,12 @@ impl Dataplane {
 
     /// Removes from the maps whatever is not desired.
     pub async fn retain(&self, desired: &DesiredState) -> Result<()> {
-        let (gone, withdrawn) = locked(&self.tables).retain(desired);
+        let (gone, withdrawn) = {
+            let mut tables = locked(&self.tables);
+            // The last daemon may have died before it had ended all.
+            tables.withdrawn = true;
+            tables.retain(desired)
+        };
         locked(&self.gone).extend(gone);
         let followed = self.follow_publications().await;
         self.end_withdrawn(withdrawn).await.and(followed)

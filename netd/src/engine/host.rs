@@ -23,7 +23,7 @@ use crate::{
 
 /// How often silent flows are looked for.
 const SWEEP: Duration = Duration::from_secs(5);
-/// How often the flows of endpoints that are gone are removed, if there are such.
+/// How often the flows of endpoints that are gone, and the host's sockets that were led there, are ended, if there are such.
 const FORGET: Duration = Duration::from_millis(200);
 
 impl State {
@@ -245,7 +245,11 @@ impl Engine {
             loop {
                 tick.tick().await;
                 let dataplane = Arc::clone(&engine.dataplane);
-                match tokio::task::spawn_blocking(move || dataplane.forget_gone()).await {
+                let forget = move || {
+                    dataplane.end_host_sockets();
+                    dataplane.forget_gone()
+                };
+                match tokio::task::spawn_blocking(forget).await {
                     Ok(Ok(())) => {}
                     Ok(Err(e)) => {
                         tracing::warn!("ending the flows of endpoints that are gone: {e}")

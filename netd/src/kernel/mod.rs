@@ -16,6 +16,7 @@ mod reaper;
 pub mod rtnl;
 mod rules;
 pub mod sandbox;
+pub mod socket_diag;
 pub mod sysctl;
 #[cfg(test)]
 pub(crate) mod testing;

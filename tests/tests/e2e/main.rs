@@ -35,6 +35,7 @@ mod flows_api;
 mod homing;
 mod hooks;
 mod host_sockets;
+mod host_sockets_ended;
 mod hostile;
 mod identity;
 mod identity_names;

@@ -58,6 +58,8 @@ pub struct Tables {
     published: BTreeMap<u32, Entries>,
     /// Endpoints whose publications were read from the map and not yet written.
     unconfirmed: BTreeSet<u32>,
+    /// Something was withdrawn since somebody asked.
+    pub(super) withdrawn: bool,
     /// Writes that found something else than what should have stood there.
     pub(super) mended: u64,
 }
@@ -107,6 +109,7 @@ impl Tables {
             known_homes: BTreeMap::new(),
             published: BTreeMap::new(),
             unconfirmed: BTreeSet::new(),
+            withdrawn: false,
             mended: 0,
         };
         tables.read_networks();

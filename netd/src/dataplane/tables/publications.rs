@@ -6,6 +6,7 @@ use aya::maps::lpm_trie;
 use netd_common::{
     abi::{Home, HomeKey, PUBLICATION_PREFIX, Publication, PublicationData},
     addr::{Addr, Be16},
+    publication,
 };
 
 use super::{Tables, put, refused};
@@ -117,8 +118,33 @@ impl Tables {
                 let _ = self.publications.remove(&key);
             }
         }
+        self.withdrawn |= !gone.is_empty();
         self.mark_published(endpoint, publications.is_home || !wanted.is_empty())?;
         Ok(gone)
+    }
+
+    /// Where a process of the host is led that asks for this port, as [`netd_common::socket::resolve`] finds it.
+    pub fn leads(&self, addr: Addr, protocol: u8, port: Be16) -> Option<(Addr, Be16)> {
+        let v4 = addr.is_v4();
+        let (own, all) = if v4 {
+            (Addr::LOCALHOST_V4, Addr::UNSPECIFIED_V4)
+        } else {
+            (Addr::LOCALHOST_V6, Addr::UNSPECIFIED)
+        };
+        let addr = if addr.is_unspecified() { own } else { addr };
+        let at = |addr| {
+            let data = PublicationData {
+                addr,
+                protocol,
+                pad: 0,
+                port,
+            };
+            let key = lpm_trie::Key::new(PUBLICATION_PREFIX + 16, data);
+            self.publications.get(&key, 0).ok()
+        };
+        let alone = addr.is_loopback() && addr != own;
+        let found = at(addr).or_else(|| at(all).filter(|_| !alone))?;
+        Some((found.addr, publication::target_port(&found, port)))
     }
 
     /// Endpoints that the publications of this one may lead to.

@@ -36,6 +36,7 @@ fn tables() -> Tables {
         known_homes: BTreeMap::new(),
         published: BTreeMap::new(),
         unconfirmed: BTreeSet::new(),
+        withdrawn: false,
         mended: 0,
     }
 }
