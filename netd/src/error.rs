@@ -44,6 +44,8 @@ pub enum Reason {
     AddressesExhausted,
     /// The subnet overlaps another network's: `subnet`, `holder`.
     PoolOverlap,
+    /// The subnet holds an address of the host's own, or of its router: `subnet`, `address`, `interface`.
+    SubnetInUse,
     /// No automatic subnet is left.
     PoolsExhausted,
     /// Another network has a device of that name: `device`, `holder`.

@@ -40,6 +40,7 @@ rows! {
     MacInUse => "MAC_IN_USE", FailedPrecondition, 403;
     AddressesExhausted => "ADDRESSES_EXHAUSTED", ResourceExhausted, 500;
     PoolOverlap => "POOL_OVERLAP", FailedPrecondition, 403;
+    SubnetInUse => "SUBNET_IN_USE", FailedPrecondition, 403;
     PoolsExhausted => "POOLS_EXHAUSTED", ResourceExhausted, 404;
     DeviceInUse => "DEVICE_IN_USE", FailedPrecondition, 403;
     HasEndpoints => "HAS_ENDPOINTS", FailedPrecondition, 403;

@@ -10,13 +10,15 @@ use std::{
 use ipnetwork::IpNetwork;
 use tokio::sync::mpsc;
 
-use super::{Engine, events::Event, locked, state::State};
+use super::{Engine, locked, state::State};
 use crate::{
     dataplane::{HostAddressSpec, UplinkSpec},
     driver::Network,
     error::{Error, Result},
-    ipam,
-    kernel::host::{self, Changes, HostLink, HostState},
+    kernel::{
+        host::{self, Changes, HostLink, HostState},
+        links,
+    },
     model::Endpoint,
     observed::ObjectId,
 };
@@ -63,7 +65,8 @@ impl State {
         state.links.iter().filter(foreign).map(spec).collect()
     }
 
-    fn host_addresses(&self, state: &HostState) -> Vec<HostAddressSpec> {
+    /// `own`: how aliases of this instance's links begin.
+    fn host_addresses(&self, state: &HostState, own: &str) -> Vec<HostAddressSpec> {
         let devices: std::collections::BTreeMap<u32, &String> = self
             .observed
             .devices
@@ -79,9 +82,15 @@ impl State {
                 internal: network.is_some_and(|n| n.internal),
             }
         };
+        // What a device carries that is just being made or removed is told with its network.
+        let passing = |a: &host::HostAddr| {
+            let link = state.links.get(a.ifindex);
+            !devices.contains_key(&a.ifindex)
+                && link.is_some_and(|l| l.alias.starts_with(own) || self.owns_name(&l.name))
+        };
         let addresses = state.addresses.iter();
         addresses
-            .filter(|a| !a.net.ip().is_loopback())
+            .filter(|a| !a.net.ip().is_loopback() && !passing(a))
             .map(spec)
             .collect()
     }
@@ -90,16 +99,6 @@ impl State {
     fn subnets(&self) -> Vec<IpNetwork> {
         let pools = self.networks().values().flat_map(|n| &n.pools);
         pools.map(|p| p.subnet).collect()
-    }
-
-    /// Destinations of the host that are not netd's: routes and addresses of uplinks.
-    fn foreign_destinations(&self, state: &HostState) -> BTreeSet<IpNetwork> {
-        let own: BTreeSet<u32> = self.observed.devices.values().map(|d| d.ifindex).collect();
-        let addresses = state.addresses.iter().filter(|a| !own.contains(&a.ifindex));
-        let nets = addresses.filter(|a| !a.net.ip().is_loopback());
-        let nets = nets.filter_map(|a| IpNetwork::new(a.net.network(), a.net.prefix()).ok());
-        let routes = state.routes.iter().filter(|(_, oif)| !own.contains(oif));
-        nets.chain(routes.map(|(net, _)| *net)).collect()
     }
 }
 
@@ -118,7 +117,8 @@ impl Engine {
             .observations
             .note(|o| std::mem::replace(&mut o.host, Arc::clone(&now)));
         let state = self.state();
-        let (uplinks, addresses) = (state.uplinks(&now), state.host_addresses(&now));
+        let own = links::alias_prefix(&self.context.instance);
+        let (uplinks, addresses) = (state.uplinks(&now), state.host_addresses(&now, &own));
         self.dataplane.set_host_addresses(&addresses)?;
         self.report_uplinks(&self.dataplane.set_uplinks(&uplinks).await);
         for network in state.networks().values() {
@@ -152,34 +152,6 @@ impl Engine {
 
     fn failing_uplinks(&self) -> MutexGuard<'_, BTreeSet<String>> {
         locked(&self.failing_uplinks)
-    }
-
-    /// Warns when something new of the host, such as a VPN, lies over a network's subnet.
-    fn report_overlaps(&self, before: &HostState) {
-        let found: Vec<(String, String, String)> = {
-            let state = self.state();
-            let known = state.foreign_destinations(before);
-            let now = state.foreign_destinations(&state.observed.host);
-            let mut found = Vec::new();
-            for new in now.difference(&known).filter(|n| n.prefix() > 0) {
-                for network in state.networks().values().filter(|n| !n.device.is_empty()) {
-                    let mut pools = network.pools.iter();
-                    if let Some(pool) = pools.find(|p| ipam::overlap(&p.subnet, new)) {
-                        let text = format!(
-                            "the host's route or address {new} overlaps subnet {} of network {}; one of the two is unreachable",
-                            pool.subnet, network.name
-                        );
-                        found.push((network.id.clone(), network.name.clone(), text));
-                    }
-                }
-            }
-            found
-        };
-        for (id, name, text) in found {
-            let attributes = [("name", &*name), ("message", &*text)];
-            self.tell(Event::new("network", "warning", &id, &attributes));
-            self.warn(text);
-        }
     }
 
     /// Networks without an MTU of their own take the one of the way out. One that fails is degraded, and tried again.

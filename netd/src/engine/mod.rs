@@ -23,6 +23,7 @@ mod mend;
 mod names;
 mod namespaces;
 mod networks;
+mod overlaps;
 mod overload;
 mod plan;
 mod plan_endpoint;

@@ -1,5 +1,7 @@
 //! Creating, removing and pruning networks.
 
+use std::sync::Arc;
+
 use super::{
     Engine,
     check_network::{check, check_device},
@@ -54,12 +56,14 @@ impl Engine {
             borrow(&state, &mut request)?;
         }
         let network = self.plan(&state, &request).await?;
-        let made = self.add_network(network.clone()).await;
-        if made.is_err() {
+        if let Err(e) = self.add_network(network.clone()).await {
             // Nobody holds them if the network was made and taken back.
             self.release_pools(&network).await;
+            return Err(e);
         }
-        made.map(|()| network)
+        let network = Arc::new(network);
+        self.report_new_overlaps(&network).await;
+        Ok(Arc::unwrap_or_clone(network))
     }
 
     /// The network that a request makes, with its subnets held.
@@ -95,7 +99,13 @@ impl Engine {
                 v6: request.enable_ipv6,
             };
             record.pools = manager.request_pools(&wanted).await?;
-            if let Err(e) = driver.check_pools(&record.pools) {
+            let mut checked = driver.check_pools(&record.pools);
+            if checked.is_ok() && !planned.predefined() {
+                checked = self
+                    .check_surroundings(&Network::new(record.clone())?)
+                    .await;
+            }
+            if let Err(e) = checked {
                 manager.release_pools(&record.id).await;
                 return Err(e);
             }

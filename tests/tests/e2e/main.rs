@@ -70,6 +70,7 @@ mod networks;
 mod options;
 mod other_programs;
 mod outward;
+mod overlaps;
 
 mod package;
 mod path;

@@ -41,6 +41,8 @@ pub struct Tables {
     pub(super) uplinks: HashMap<MapData, u32, Uplink>,
     trusted: HashMap<MapData, TrustedKey, u32>,
     host_addresses: HashMap<MapData, Addr, HostAddress>,
+    /// The host's own of these; a network whose gateway is one neither has it nor takes it along when it goes.
+    own_addresses: BTreeSet<[u8; 16]>,
     publications: Publications,
     homes: HashMap<MapData, HomeKey, Home>,
     pub(super) counters: PerCpuArray<MapData, Counters>,
@@ -101,6 +103,7 @@ impl Tables {
             homes: object::take(o, "HOMES")?,
             counters: object::take(o, "COUNTERS")?,
             drops: object::take(o, "DROPS")?,
+            own_addresses: BTreeSet::new(),
             known_networks: BTreeMap::new(),
             known_endpoints: BTreeMap::new(),
             free_slots: BTreeSet::new(),

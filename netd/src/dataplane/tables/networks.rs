@@ -1,5 +1,7 @@
 //! Networks, uplinks and the host's addresses in the maps.
 
+use std::collections::BTreeSet;
+
 use aya::maps::lpm_trie;
 use ipnetwork::IpNetwork;
 use netd_common::{
@@ -115,6 +117,9 @@ impl Tables {
             if !known.addresses.contains(&addr) {
                 known.addresses.push(addr);
             }
+            if self.own_addresses.contains(&addr.v6_bytes()) {
+                continue;
+            }
             let value = HostAddress {
                 network: number,
                 flags: spec.flags & network_flags::INTERNAL,
@@ -166,7 +171,9 @@ impl Tables {
             let _ = self.subnets.remove(&lpm_trie::Key::new(bits, data));
         }
         for addr in known.addresses {
-            let _ = self.host_addresses.remove(&addr);
+            if !self.own_addresses.contains(&addr.v6_bytes()) {
+                let _ = self.host_addresses.remove(&addr);
+            }
         }
         for ifindex in known.trusted {
             let key = TrustedKey {
@@ -210,8 +217,16 @@ impl Tables {
 
     /// Makes exactly these the host's addresses, beside the gateway addresses of networks.
     pub fn set_host_addresses(&mut self, wanted: &[HostAddressSpec]) -> Result<()> {
-        let mut keep = std::collections::BTreeSet::new();
-        for spec in wanted {
+        let mut keep = BTreeSet::new();
+        let own = wanted.iter().filter(|spec| spec.network == 0);
+        self.own_addresses = own.map(|spec| Addr::from(spec.addr).v6_bytes()).collect();
+        let foreign = |spec: &&HostAddressSpec| {
+            spec.network == 0
+                || !self
+                    .own_addresses
+                    .contains(&Addr::from(spec.addr).v6_bytes())
+        };
+        for spec in wanted.iter().filter(foreign) {
             let addr = Addr::from(spec.addr);
             let flags = if spec.internal {
                 network_flags::INTERNAL

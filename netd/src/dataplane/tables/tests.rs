@@ -28,6 +28,7 @@ fn tables() -> Tables {
         homes: HashMap::create(ENTRIES, 0).expect(hash),
         counters: PerCpuArray::create(ENTRIES, 0).expect(hash),
         drops: PerCpuHashMap::create(ENTRIES, 0).expect(hash),
+        own_addresses: BTreeSet::new(),
         known_networks: BTreeMap::new(),
         known_endpoints: BTreeMap::new(),
         free_slots: BTreeSet::new(),

@@ -9,7 +9,7 @@ use std::{
 use ipnetwork::IpNetwork;
 use rtnetlink::packet_route::{
     AddressFamily,
-    route::{RouteAddress, RouteAttribute, RouteMessage, RouteType},
+    route::{RouteAddress, RouteAttribute, RouteMessage, RouteNextHop, RouteType},
 };
 
 /// Where a route leads.
@@ -20,6 +20,8 @@ struct Way {
     /// Those several.
     members: Vec<u32>,
     gateway: Option<IpAddr>,
+    /// Gateways by several interfaces, with them.
+    hops: Vec<(IpAddr, u32)>,
     /// Source address that it prefers.
     source: Option<IpAddr>,
 }
@@ -69,6 +71,14 @@ pub fn output(route: &RouteMessage) -> Option<u32> {
     })
 }
 
+fn next_hop(hop: &RouteNextHop) -> Option<(IpAddr, u32)> {
+    let gateway = hop.attributes.iter().find_map(|a| match a {
+        RouteAttribute::Gateway(a) => address(a),
+        _ => None,
+    });
+    Some((gateway?, hop.interface_index))
+}
+
 fn parse(route: &RouteMessage) -> Option<(Key, Way)> {
     if route.header.kind != RouteType::Unicast {
         return None;
@@ -84,6 +94,7 @@ fn parse(route: &RouteMessage) -> Option<(Key, Way)> {
         output: 0,
         members: Vec::new(),
         gateway: None,
+        hops: Vec::new(),
         source: None,
     };
     for attribute in &route.attributes {
@@ -94,6 +105,7 @@ fn parse(route: &RouteMessage) -> Option<(Key, Way)> {
             RouteAttribute::Oif(i) => way.output = *i,
             RouteAttribute::MultiPath(hops) => {
                 way.members = hops.iter().map(|hop| hop.interface_index).collect();
+                way.hops = hops.iter().filter_map(next_hop).collect();
             }
             RouteAttribute::Gateway(a) => way.gateway = address(a),
             RouteAttribute::PrefSource(a) => way.source = address(a),
@@ -159,6 +171,20 @@ impl Routes {
         let default = |(net, output): &&(IpNetwork, u32)| net.prefix() == 0 && *output != 0;
         let all = self.counts.keys().filter(default);
         all.map(|(_, output)| *output).collect()
+    }
+
+    /// Next hops of default routes, and the interfaces behind which they are.
+    pub fn routers(&self) -> BTreeSet<(IpAddr, u32)> {
+        let default = self
+            .ways
+            .iter()
+            .filter(|(k, _)| k.destination.prefix() == 0);
+        let ways = default.flat_map(|(_, ways)| ways);
+        let hops = ways.flat_map(|way| {
+            let one = way.gateway.map(|gateway| (gateway, way.output));
+            one.into_iter().chain(way.hops.iter().copied())
+        });
+        hops.collect()
     }
 
     /// Takes a route in. `replaces`: in place of one that has the same key.
@@ -308,5 +334,37 @@ mod tests {
         assert!(!routes.doubtful);
         routes.forget_device(4, false);
         assert!(routes.doubtful && routes.destinations().len() == 1);
+    }
+
+    /// Of default routes the next hops are known, of one by several interfaces too; of others they are not.
+    #[test]
+    fn c12_routers_are_the_next_hops_of_default_routes() {
+        let mut routes = Routes::new(Some(vec!["10.0.0.0/8".parse().unwrap()]));
+        let by = |last: u8| RouteAttribute::Gateway(Ipv4Addr::new(192, 0, 2, last).into());
+        let mut one = RouteMessageBuilder::<Ipv4Addr>::new().build();
+        one.attributes.extend([by(1), RouteAttribute::Oif(3)]);
+        routes.add(&one, false);
+        let mut several = RouteMessageBuilder::<Ipv4Addr>::new().build();
+        let hops = [(2, 4), (3, 5)].map(|(last, ifindex)| {
+            let mut hop = RouteNextHop::default();
+            hop.interface_index = ifindex;
+            hop.attributes.push(by(last));
+            hop
+        });
+        several.attributes.push(RouteAttribute::Priority(7));
+        several
+            .attributes
+            .push(RouteAttribute::MultiPath(hops.to_vec()));
+        routes.add(&several, false);
+        let far = RouteMessageBuilder::<Ipv4Addr>::new();
+        let mut far = far
+            .destination_prefix(Ipv4Addr::new(10, 7, 0, 0), 16)
+            .build();
+        far.attributes.extend([by(9), RouteAttribute::Oif(3)]);
+        routes.add(&far, false);
+        let hop = |last: u8, ifindex| (IpAddr::from([192, 0, 2, last]), ifindex);
+        assert_eq!(routes.routers(), [hop(1, 3), hop(2, 4), hop(3, 5)].into());
+        routes.remove(&one);
+        assert_eq!(routes.routers().len(), 2);
     }
 }

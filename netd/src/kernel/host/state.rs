@@ -204,6 +204,8 @@ pub struct HostState {
     pub routes: imbl::OrdSet<(IpNetwork, u32)>,
     /// Interfaces of default routes.
     pub egress: BTreeSet<u32>,
+    /// Next hops of default routes, and their interfaces.
+    pub routers: BTreeSet<(IpAddr, u32)>,
     /// Its name servers.
     pub resolvers: Vec<IpAddr>,
 }
@@ -257,6 +259,7 @@ impl Tracker {
             addresses: self.addresses.clone(),
             routes: self.routes.destinations(),
             egress: self.routes.egress(),
+            routers: self.routes.routers(),
             resolvers: Vec::new(),
         }
     }
