@@ -127,6 +127,9 @@ fn to_host_address<T: Subprograms>(
         create::create_published(t, 0, flow_flags::PUBLISHED, w)?;
         return Ok(Step::new(Next::Forward));
     }
+    if is_forged(t, w) {
+        return Err(DropReason::SpoofedAddress);
+    }
     if w.h.class != Class::Plain || !w.h.has_ports() || !port_range::has(t, w.h.dport) {
         return Ok(Step::new(Next::Pass));
     }
@@ -171,6 +174,41 @@ fn check_source<T: Tables>(t: &T, h: &Headers) -> Result<(), DropReason> {
         return Err(DropReason::SpoofedAddress);
     }
     Ok(())
+}
+
+/// Whether a packet to the host itself speaks with the voice of a container: the host's own sockets may trust these more than
+/// others. Of TCP only what opens a connection is looked at, the rest belongs to one. The host can have neighbours, or a route
+/// to the outside, where a network's subnet is: what it would answer by an uplink is theirs.
+#[inline(never)]
+fn is_forged<T: Tables>(t: &T, w: &mut Work) -> bool {
+    if w.h.protocol == protocol::TCP && !w.h.is_first_syn() {
+        return false;
+    }
+    let Some(network) = t.subnet(w.h.src).and_then(|number| t.network(number)) else {
+        return false;
+    };
+    let (masquerade, open) = if w.h.v4 {
+        (
+            network_flags::MASQUERADE_V4,
+            network_flags::ROUTED_V4 | network_flags::UNPROTECTED_V4,
+        )
+    } else {
+        (
+            network_flags::MASQUERADE_V6,
+            network_flags::ROUTED_V6 | network_flags::UNPROTECTED_V6,
+        )
+    };
+    // Addresses that are known outside may come back by a router.
+    let hidden = network.flags & masquerade != 0 && network.flags & open == 0;
+    if network.flags & network_flags::INTERNAL == 0 && !hidden {
+        return false;
+    }
+    let size = core::mem::take(&mut w.h.size);
+    let (to, from) = (w.h.src, w.h.dst);
+    // The network's device forwards, which the kernel asks of the interface that a packet came by.
+    let route = t.route(network.gateway_ifindex, &w.h, from, to, &mut w.route);
+    w.h.size = size;
+    route.is_err()
 }
 
 /// Begins the flow of a packet to an endpoint's own address, where the gateway mode of its network or a trusted

@@ -2,6 +2,7 @@
 //! matters. Packets are built and checked by etherparse, which knows nothing of our code.
 
 mod errors;
+mod forged;
 mod fragments;
 mod gateway;
 mod loopback;

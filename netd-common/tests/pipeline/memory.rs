@@ -96,6 +96,8 @@ pub struct Maps {
     /// The uplink's.
     pub mtu: u32,
     pub sources: HashSet<Addr>,
+    /// Addresses in networks' subnets that the host routes to the uplink.
+    pub outside: HashSet<Addr>,
     pub usage: RefCell<HashMap<u32, Usage>>,
     pub totals: Cell<Totals>,
     pub clock: RefCell<VecDeque<ClockEntry>>,
@@ -295,6 +297,9 @@ impl Tables for Maps {
         out.mtu = self.mtu;
         if h.size > self.mtu {
             return Err(DropReason::TooBig);
+        }
+        if self.subnet(dst).is_some() && !self.outside.contains(&dst) {
+            return Err(DropReason::NoRoute);
         }
         let source = self.sources.iter().find(|a| a.is_v4() == h.v4);
         *out = Route {

@@ -32,6 +32,7 @@ mod events;
 mod floods;
 mod flows;
 mod flows_api;
+mod forged;
 mod homing;
 mod hooks;
 mod host_sockets;
