@@ -52,7 +52,7 @@ impl HostSockets {
 
     /// Ends the sockets that are astray. `withdrawn`: there may be new ones since the last call.
     pub fn follow(&mut self, withdrawn: bool, tables: &Mutex<Tables>) {
-        if self.unable || !(withdrawn || !self.astray.is_empty()) {
+        if self.unable || (!withdrawn && self.astray.is_empty()) {
             return;
         }
         let done = self.find_astray(tables).and_then(|protocols| {

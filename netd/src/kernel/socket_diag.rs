@@ -194,10 +194,10 @@ mod tests {
     fn c05_sockets_are_found_by_their_peer_and_ended() {
         let netns = testing::fresh();
         testing::ip(&netns, "link set lo up");
-        netns.run(|| Ok(ends_all_kinds())).unwrap();
+        netns.run(ends_all_kinds).unwrap();
     }
 
-    fn ends_all_kinds() {
+    fn ends_all_kinds() -> crate::error::Result<()> {
         let diag = SocketDiag::new().unwrap();
         for address in ["127.0.0.1", "::1", "::ffff:127.0.0.1"] {
             let any: SocketAddr = (address.parse::<IpAddr>().unwrap(), 0).into();
@@ -225,5 +225,6 @@ mod tests {
             let told = peer.read(&mut [0]).unwrap_err();
             assert_eq!(told.raw_os_error(), Some(libc::ECONNRESET));
         }
+        Ok(())
     }
 }
