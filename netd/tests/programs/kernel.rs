@@ -99,6 +99,19 @@ fn namespace(world: &World) -> Result<()> {
             )?;
         }
     }
+    for (gateway, bytes, network) in &world.maps.subnets {
+        let device = format!("dev g{}", gateway_ifindex(*network));
+        // An IPv4 address stands behind twelve bytes.
+        let (family, first) = if gateway.is_v4() {
+            ("-4", 12)
+        } else {
+            ("-6", 0)
+        };
+        let (subnet, bits) = (std::net::IpAddr::from(*gateway), 8 * (bytes - first));
+        let subnet = ipnetwork::IpNetwork::new(subnet, bits as u8)?;
+        let (subnet, bits) = (subnet.network(), subnet.prefix());
+        ip(&format!("{family} route add {subnet}/{bits} {device}"))?;
+    }
     Ok(())
 }
 

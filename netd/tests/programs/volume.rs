@@ -22,7 +22,7 @@ use crate::{
     kernel::{Action, Kernel, ip, veth},
     memory::Bytes,
     packet::{Icmp, L3, read},
-    setup::{Setup, UPLINK, gateway_ifindex, host, remote},
+    setup::{Setup, UPLINK, gateway_ifindex, host, inside, remote},
     strategies,
     subject::{self, Subject},
 };
@@ -71,6 +71,12 @@ fn namespace(setup: &Setup) -> Result<()> {
                 format!("/proc/sys/net/{family}/conf/g{index}/forwarding"),
                 "1",
             )?;
+        }
+        for (family, v4, prefix) in [("-4", true, 24), ("-6", false, 64)] {
+            let subnet = inside(v4, net.number, 0);
+            ip(&format!(
+                "{family} route add {subnet}/{prefix} dev g{index}"
+            ))?;
         }
     }
     Ok(())
