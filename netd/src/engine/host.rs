@@ -15,10 +15,7 @@ use crate::{
     dataplane::{HostAddressSpec, UplinkSpec},
     driver::Network,
     error::{Error, Result},
-    kernel::{
-        host::{self, Changes, HostLink, HostState},
-        links,
-    },
+    kernel::host::{self, Changes, HostLink, HostState},
     model::Endpoint,
     observed::ObjectId,
 };
@@ -117,7 +114,8 @@ impl Engine {
             .observations
             .note(|o| std::mem::replace(&mut o.host, Arc::clone(&now)));
         let state = self.state();
-        let own = links::alias_prefix(&self.context.instance);
+        // As `links::alias` makes them.
+        let own = format!("netd:{}:", self.context.instance);
         let (uplinks, addresses) = (state.uplinks(&now), state.host_addresses(&now, &own));
         self.dataplane.set_host_addresses(&addresses)?;
         self.report_uplinks(&self.dataplane.set_uplinks(&uplinks).await);

@@ -54,12 +54,7 @@ impl Role {
 
 /// The alias by which a link is known as ours.
 pub fn alias(instance: &str, role: Role, id: &str) -> String {
-    format!("{}{}:{id}", alias_prefix(instance), role.text())
-}
-
-/// How the aliases of all links of an instance begin.
-pub fn alias_prefix(instance: &str) -> String {
-    format!("netd:{instance}:")
+    format!("netd:{instance}:{}:{id}", role.text())
 }
 
 /// A link that belongs to an instance.
