@@ -91,6 +91,15 @@ impl Model {
         !self.state.find(place, tuple).is_empty()
     }
 
+    /// Whether a packet to the host itself has the address of a network that nobody outside knows (X07). Of TCP what belongs to
+    /// a connection is left to the host's stack.
+    fn is_borrowed(&self, seen: &Seen) -> bool {
+        let net = self.setup.subnet(seen.src).map(|n| self.setup.net(n));
+        let hidden =
+            net.is_some_and(|net| net.internal || net.masquerade && matches!(net.mode, Mode::Nat));
+        hidden && (seen.protocol != 6 || begins(seen))
+    }
+
     /// From outside, of no session.
     pub fn new_from_uplink(
         &self,
@@ -112,8 +121,9 @@ impl Model {
                 // 4787-14: never lost silently; refused and counted is not silent.
                 return [pass(), drop()].concat();
             };
+            let refused = self.is_borrowed(seen);
             if seen.later || !has_ports(seen) {
-                return pass();
+                return if refused { drop() } else { pass() };
             }
             let found = self.setup.published(seen.dst, seen.protocol, ports.1);
             if let Some(to) = found.filter(|_| begins(seen)) {
@@ -132,7 +142,11 @@ impl Model {
                 }
                 return all;
             }
-            return self.to_pool(case, seen, ports);
+            return if refused {
+                drop()
+            } else {
+                self.to_pool(case, seen, ports)
+            };
         }
         let Some(number) = self.setup.subnet(seen.dst) else {
             return pass();
