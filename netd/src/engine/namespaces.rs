@@ -54,7 +54,7 @@ impl Engine {
         let asked = netns.clone();
         drop(tokio::task::spawn_blocking(move || asked.identity()));
         self.context.observations.note(|o| {
-            o.running.insert(id.to_owned(), netns);
+            o.running.insert(id, netns);
         });
     }
 
