@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use super::{Engine, load::Loaded};
+use super::{Engine, load::Loaded, namespaces::identify_later};
 use crate::{
     directories,
     error::{Kind, Result},
@@ -150,6 +150,8 @@ impl Engine {
                 Err(e) => self.degrade(ObjectId::Sandbox(sandbox.id.clone()), &e.to_string()),
             }
         }
+        let running = self.context.observations.now().running;
+        identify_later(running.values().cloned().collect());
         self.remove_stray_namespaces(loaded);
         fresh
     }
