@@ -182,6 +182,10 @@ pub trait Store: Send + Sync {
     /// Hands over writes that must be made, as soon as they can be: what takes a commit back.
     fn insist(&self, writes: Vec<Write>);
 
+    /// Hands over writes for which no transaction of their own is worth while: they go with the next commit, or follow soon. They
+    /// are lost if the process ends before.
+    fn defer(&self, writes: Vec<Write>);
+
     /// Commits from now on; a reader that is too slow is told how many it missed, and takes a snapshot.
     fn watch(&self) -> broadcast::Receiver<Arc<Committed>>;
 
