@@ -32,15 +32,34 @@ pub fn socket(run: &Path) -> std::path::PathBuf {
     run.join("netd.sock")
 }
 
-/// Health is what the store says: without it no request can be done.
-fn follow_store(engine: &Engine, health: &HealthState) {
-    let (mut store, health) = (engine.health(), health.clone());
+/// The service that is nothing without the host's hooks.
+const NEEDS_HOOKS: &[&str] = &["netd.v1.PortService"];
+
+/// Health is what the store says: without it no request can be done; and whether the host's hooks are whole, without which no
+/// published port is reached.
+fn follow_health(engine: &Engine, health: &HealthState) {
+    let (mut store, mut hooks) = (engine.health(), engine.hooks_health());
+    let health = health.clone();
     tokio::spawn(async move {
-        while store.changed().await.is_ok() {
-            let now = store.borrow_and_update().clone();
+        loop {
+            let (part, changed) = tokio::select! {
+                changed = store.changed() => ("store", changed),
+                changed = hooks.changed() => ("hooks", changed),
+            };
+            if changed.is_err() {
+                return;
+            }
+            let (now, needs) = match part {
+                "store" => {
+                    let store = store.borrow_and_update().clone();
+                    let why = |e| format!("the store takes no writes: {e}");
+                    (store.map_err(why), &[][..])
+                }
+                _ => (hooks.borrow_and_update().clone(), NEEDS_HOOKS),
+            };
             match now {
-                Ok(()) => health.well("store"),
-                Err(e) => health.broken("store", format!("the store takes no writes: {e}"), &[]),
+                Ok(()) => health.well(part),
+                Err(why) => health.broken(part, why, needs),
             }
         }
     });
@@ -53,7 +72,7 @@ pub async fn run(instance: Instance, source: Source) -> Result<()> {
     // From the first moment on: SIGHUP would end the process.
     let mut hangup = signal(SignalKind::hangup()).map_err(fail("SIGHUP"))?;
     let config = source.read()?;
-    let _held = directories::hold(&instance)?;
+    let held = directories::hold(&instance)?;
     raise_file_limit();
     #[cfg(feature = "failpoints")]
     {
@@ -75,10 +94,10 @@ pub async fn run(instance: Instance, source: Source) -> Result<()> {
     notify::status("starting: adopting networks");
     let store = store::open(&instance.state)?;
     let netlink = Netlink::new()?;
-    let dataplane = Arc::new(Dataplane::open(&instance, &config)?);
+    let dataplane = Arc::new(Dataplane::open(&instance, &config, held.name())?);
     let health = HealthState::new();
     let engine = Engine::start(instance, config, store, dataplane, netlink).await?;
-    follow_store(&engine, &health);
+    follow_health(&engine, &health);
     #[cfg(feature = "failpoints")]
     {
         crate::failpoints::arm("NETD_FAILPOINT");

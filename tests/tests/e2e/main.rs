@@ -69,9 +69,9 @@ mod networks;
 mod options;
 mod other_programs;
 mod outward;
-
 mod package;
 mod path;
+mod pins;
 mod policy;
 mod ports;
 mod raw;
