@@ -1,11 +1,16 @@
 //! One daemon's life: lock, load, reconcile, serve, stop. The data plane stays when it goes.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{path::Path, sync::Arc};
 
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
-    api::{self, health::HealthState, listen},
+    api::{
+        self,
+        health::HealthState,
+        listen,
+        socket::{Place, Socket, group_id},
+    },
     config::{Instance, Source},
     dataplane::Dataplane,
     directories,
@@ -81,11 +86,9 @@ pub async fn run(instance: Instance, source: Source) -> Result<()> {
     }
     let path = socket(&instance.run);
     // What the operator has to mend is said before anything is begun.
-    let reload = Reload::new(source, config.clone(), path.clone())?;
-    let group = config.listen.group.clone();
-    if let Some(group) = &group {
-        listen::group_id(group)?;
-    }
+    let group = config.listen.group.as_deref().map(group_id);
+    let place = Place::new(path.clone(), group.transpose()?);
+    let reload = Reload::new(source, config.clone(), Arc::clone(&place))?;
     let remote = config
         .listen
         .tls()?
@@ -103,7 +106,7 @@ pub async fn run(instance: Instance, source: Source) -> Result<()> {
         crate::failpoints::arm("NETD_FAILPOINT");
         crate::failpoints::refuse("NETD_FAILPOINT_REFUSE");
     }
-    let local = listen::bind(&path, group.as_deref())?;
+    let local = Socket::bind(Arc::clone(&place))?;
     tracing::info!("serving on {}", path.display());
     if let Some(address) = remote.as_ref().and_then(|tcp| tcp.local_addr().ok()) {
         tracing::info!("serving on {address} by mutual TLS");
@@ -147,7 +150,7 @@ pub async fn run(instance: Instance, source: Source) -> Result<()> {
     let _ = tokio::time::timeout(std::time::Duration::from_secs(2), serving).await;
     engine.finish_questions().await;
     engine.dataplane.end_watches();
-    let _ = fs::remove_file(&path);
+    place.remove();
     tracing::info!("stopped; networks go on without the daemon");
     Ok(())
 }

@@ -90,6 +90,7 @@ mod review_undo;
 mod roaming;
 mod service;
 mod show;
+mod socket;
 mod source_port;
 mod spoofing;
 mod standing;
