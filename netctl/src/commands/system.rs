@@ -212,10 +212,10 @@ pub async fn reconcile(client: &Client, output: Output) -> Result<()> {
         sentences => sentences.join("\n") + "\n",
     };
     let json = || json!({"Mended": answered.mended, "Failed": answered.failed});
-    answer(output, text, json)?;
+    let shown = answer(output, text, json);
     let failures = answered
         .failed
         .iter()
         .map(|why| Failure::new(format!("not mended: {why}")));
-    ended(output, &failures.collect::<Vec<_>>())
+    ended(output, shown, &failures.collect::<Vec<_>>())
 }

@@ -72,6 +72,7 @@ mod outward;
 mod package;
 mod path;
 mod pins;
+mod pipes;
 mod policy;
 mod ports;
 mod raw;
