@@ -133,8 +133,13 @@ impl Hooks {
                         let done = self.hang_uplink(&uplink);
                         if done.is_ok() {
                             self.uplinks.push(uplink);
+                        } else {
+                            self.unhang(ifindex);
                         }
-                        told(row, done);
+                        // One that went meanwhile is no uplink.
+                        if done.is_ok() || attach::name_of(ifindex).is_ok() {
+                            told(row, done);
+                        }
                     }
                 }
             }

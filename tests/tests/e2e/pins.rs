@@ -123,7 +123,18 @@ fn x01_removed_pins_are_made_again_by_reconcile() -> Outcome {
 
 #[test]
 fn x01_removed_pins_are_made_again_without_a_request() -> Outcome {
-    let mut world = World::new()?;
+    unasked(&[])
+}
+
+/// The same before Linux 6.6, where uplinks have filters.
+#[test]
+fn x01_removed_pins_are_made_again_without_tcx() -> Outcome {
+    unasked(&[("NETD_FAILPOINT_REFUSE_START", "no-tcx")])
+}
+
+fn unasked(environment: &[(&str, &str)]) -> Outcome {
+    let mut world = World::without_daemon()?;
+    world.start_with(environment)?;
     let busy = Busy::start(&world)?;
     let before = pinned(&root(&world))?;
     for whole in [false, true] {
@@ -158,12 +169,17 @@ fn x01_removed_pins_are_made_again_without_a_request() -> Outcome {
     );
     // What is hung from now on is pinned, too.
     world.host.ip("link add later type veth peer name late2")?;
-    wait_for("its link", 15, || {
-        let now = pinned(&root(&world)).ok()?;
-        (now.len() > before.len()).then_some(())
+    wait_for("its program", 15, || {
+        let status = world.ctl("status").ok()?;
+        let hung = |line: &str| line.contains("from_uplink") && line.contains("later");
+        status.lines().any(hung).then_some(())
     });
+    let links = pinned(&root(&world))?.len() - before.len();
+    ensure!((links > 0) == environment.is_empty(), "{links} new pins");
+    let status = world.ctl("status")?;
+    ensure!(!status.contains("does not hang"), "{status}");
     world.kill()?;
-    world.start()?;
+    world.start_with(environment)?;
     busy.fresh(&world)?;
     busy.end()
 }
