@@ -45,7 +45,7 @@ impl Engine {
                 Err(e) => self.degrade(ObjectId::Network(network.id.clone()), &e.to_string()),
             }
         }
-        let sandboxes: Vec<String> = self.state().sandboxes().keys().cloned().collect();
+        let sandboxes: Vec<String> = self.state().sandboxes().keys().map(str::to_owned).collect();
         for id in sandboxes {
             let _alone = self.sandbox_locks.alone(&id).await;
             mended.extend(self.mend_sandbox(&id).await);

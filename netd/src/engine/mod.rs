@@ -85,14 +85,14 @@ pub struct View {
     pub files: std::path::PathBuf,
     /// The oldest revision that a watch can begin from.
     pub oldest: u64,
-    revisions: imbl::OrdMap<crate::observed::ObjectId, u64>,
+    revisions: crate::by_id::ById<u64>,
 }
 
 impl View {
     /// The revision of an object's last change; of one that has not changed since the start, that of the start.
     pub fn revision_of(&self, object: &crate::observed::ObjectId) -> u64 {
         self.revisions
-            .get(object)
+            .get(object.id())
             .copied()
             .unwrap_or(log::start_of(self.revision))
     }

@@ -55,7 +55,7 @@ impl HostSettings {
     fn read(snapshot: &Snapshot) -> Result<Self> {
         let mut writes = Vec::new();
         let put = |id, record| Write::put(Key::host("setting", id), record);
-        let ula = match setting(snapshot, "setting", "ula") {
+        let ula = match setting(snapshot, &Key::host("setting", "ula")) {
             Some(ula) => ula,
             None => {
                 let ula = random_ula()?;
@@ -63,13 +63,14 @@ impl HostSettings {
                 ula
             }
         };
-        let generation = setting(snapshot, "setting", "generation").unwrap_or(0_u32) + 1;
+        let generation =
+            setting(snapshot, &Key::host("setting", "generation")).unwrap_or(0_u32) + 1;
         writes.push(put(
             "generation",
             Record::of("the generation", &generation)?,
         ));
         let key = reserved::key();
-        let (kept, write) = Kept::read(setting(snapshot, &key.kind, &key.id))?;
+        let (kept, write) = Kept::read(setting(snapshot, &key))?;
         writes.extend(write);
         Ok(Self {
             ula,
@@ -263,7 +264,7 @@ impl Engine {
                 Ok::<(), Error>(())
             };
             if let Err(e) = followed.await {
-                self.degrade(ObjectId::Sandbox(id.clone()), &e.to_string());
+                self.degrade(ObjectId::Sandbox(id.to_owned()), &e.to_string());
             }
         }
         let now = self.state();

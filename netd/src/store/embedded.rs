@@ -47,7 +47,7 @@ pub struct RedbStore {
 }
 
 struct Job {
-    writes: Vec<Write>,
+    writes: Arc<[Write]>,
     /// Nobody waits for one that must be made.
     done: Option<oneshot::Sender<Result<u64>>>,
 }
@@ -147,14 +147,17 @@ impl Store for RedbStore {
     fn commit(&self, writes: Vec<Write>) -> Pending {
         let (done, pending) = Pending::new();
         self.submit(Job {
-            writes,
+            writes: writes.into(),
             done: Some(done),
         });
         pending
     }
 
     fn insist(&self, writes: Vec<Write>) {
-        self.submit(Job { writes, done: None });
+        self.submit(Job {
+            writes: writes.into(),
+            done: None,
+        });
     }
 
     fn watch(&self) -> broadcast::Receiver<Arc<Committed>> {
@@ -175,7 +178,7 @@ struct Writer {
     told: watch::Sender<Health>,
     commits: broadcast::Sender<Arc<Committed>>,
     /// What must be written and could not be.
-    owed: VecDeque<Vec<Write>>,
+    owed: VecDeque<Arc<[Write]>>,
     /// Why the file could not be opened again, if it could not.
     closed: String,
 }
@@ -222,11 +225,11 @@ impl Writer {
         if batch.is_empty() {
             if self.told.borrow().is_err() {
                 // Whether it works again is known by a write.
-                let _ = self.write(&[Vec::new()]);
+                let _ = self.write(&[Arc::default()]);
             }
             return;
         }
-        let writes: Vec<Vec<Write>> = batch.iter().map(|job| job.writes.clone()).collect();
+        let writes: Vec<Arc<[Write]>> = batch.iter().map(|job| Arc::clone(&job.writes)).collect();
         match self.write(&writes) {
             Err(e) if e.kind == Kind::Conflict && batch.len() > 1 => {
                 for job in batch {
@@ -243,7 +246,7 @@ impl Writer {
     }
 
     /// One transaction; opens the file again and tries once more where that failed.
-    fn write(&mut self, batch: &[Vec<Write>]) -> Result<u64> {
+    fn write(&mut self, batch: &[Arc<[Write]>]) -> Result<u64> {
         let mut done = self.transaction(batch);
         if let Err(Failure::Storage(e)) = &done {
             tracing::error!("{}: {e}; opening it again", self.shown);
@@ -278,7 +281,7 @@ impl Writer {
                     // Nobody watching is fine.
                     let _ = self.commits.send(Arc::new(Committed {
                         revision,
-                        writes: writes.clone(),
+                        writes: Arc::clone(writes),
                     }));
                 }
                 Ok(revision)
@@ -306,7 +309,7 @@ impl Writer {
             .ok();
     }
 
-    fn transaction(&mut self, batch: &[Vec<Write>]) -> std::result::Result<u64, Failure> {
+    fn transaction(&mut self, batch: &[Arc<[Write]>]) -> std::result::Result<u64, Failure> {
         let database = self.database.lock().unwrap_or_else(PoisonError::into_inner);
         let open = database.as_ref();
         let closed = || Failure::Storage(format!("it cannot be opened again: {}", self.closed));
@@ -315,7 +318,7 @@ impl Writer {
         let transaction = open.begin_write()?;
         {
             let mut records = transaction.open_table(RECORDS)?;
-            for write in batch.iter().flatten() {
+            for write in batch.iter().flat_map(|writes| &**writes) {
                 let key = write.key.to_string();
                 if write.expect != Expect::Anything {
                     let found = records.get(key.as_str())?;

@@ -4,7 +4,7 @@
 mod embedded;
 mod record;
 
-use std::{collections::BTreeMap, fmt, path::Path, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, fmt, path::Path, sync::Arc};
 
 use tokio::sync::{broadcast, oneshot, watch};
 
@@ -37,14 +37,14 @@ pub struct Key {
     /// Whose.
     pub scope: Scope,
     /// network, endpoint, sandbox, number, …
-    pub kind: String,
+    pub kind: Cow<'static, str>,
     /// Which one.
     pub id: String,
 }
 
 impl Key {
     /// A key of this host's.
-    pub fn host(kind: &str, id: &str) -> Self {
+    pub fn host(kind: &'static str, id: &str) -> Self {
         Self {
             scope: Scope::Host,
             kind: kind.into(),
@@ -53,7 +53,7 @@ impl Key {
     }
 
     /// A key that a cluster could share.
-    pub fn shared(kind: &str, id: &str) -> Self {
+    pub fn shared(kind: &'static str, id: &str) -> Self {
         Self {
             scope: Scope::Shared,
             ..Self::host(kind, id)
@@ -68,7 +68,7 @@ impl Key {
             .find(|s| s.text() == scope)?;
         Some(Self {
             scope,
-            kind: kind.into(),
+            kind: kind.to_owned().into(),
             id: id.into(),
         })
     }
@@ -130,7 +130,7 @@ pub struct Committed {
     /// Grows with every commit.
     pub revision: u64,
     /// What was written.
-    pub writes: Vec<Write>,
+    pub writes: Arc<[Write]>,
 }
 
 /// Everything in the store at one revision.

@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn put(kind: &str, id: &str, value: u32) -> Write {
+fn put(kind: &'static str, id: &str, value: u32) -> Write {
     Write::put(Key::shared(kind, id), Record::of("a test", &value).unwrap())
 }
 
@@ -51,8 +51,8 @@ async fn a_commit_compares_and_others_beside_it_are_made() {
     };
     store.commit(vec![at(revision)]).written().await.unwrap();
     assert!(store.commit(vec![at(revision)]).written().await.is_err());
-    assert_eq!(watch.recv().await.unwrap().writes, [absent("a", 1)]);
-    assert_eq!(watch.recv().await.unwrap().writes, [absent("c", 3)]);
+    assert_eq!(*watch.recv().await.unwrap().writes, [absent("a", 1)]);
+    assert_eq!(*watch.recv().await.unwrap().writes, [absent("c", 3)]);
 }
 
 #[test]
