@@ -150,7 +150,7 @@ impl Engine {
         }
     }
 
-    fn failing_uplinks(&self) -> MutexGuard<'_, BTreeSet<String>> {
+    pub(super) fn failing_uplinks(&self) -> MutexGuard<'_, BTreeSet<String>> {
         locked(&self.failing_uplinks)
     }
 
@@ -232,7 +232,8 @@ impl Engine {
                     tracing::warn!("looking for limits that were met: {e}");
                 }
                 engine.mend_degraded().await;
-                let again = !engine.failing_uplinks().is_empty();
+                let failed = engine.sweep_hooks().await;
+                let again = failed || !engine.failing_uplinks().is_empty();
                 if again && let Err(e) = engine.refresh_host().await {
                     tracing::warn!("trying uplinks again: {e}");
                 }

@@ -68,6 +68,7 @@ pub use files::FilePaths;
 pub use load::{Stored, stored};
 use locks::Locks;
 pub use log::{Commit, Watch};
+pub use mend::Reconciled;
 pub use networks::PruneRequest;
 pub use sandboxes::{NamespaceRequest, SandboxRequest};
 pub use state::{Desired, State};
@@ -154,6 +155,8 @@ pub struct Engine {
     withheld: Mutex<withheld::Withheld>,
     /// What failed when the programs of uplinks were hung last.
     failing_uplinks: Mutex<BTreeSet<String>>,
+    /// What of the host's hooks, or their pins, could not be mended last.
+    hooks_health: watch::Sender<Health>,
 }
 
 /// Warnings kept for `netctl system status`.
@@ -212,6 +215,11 @@ impl Engine {
     /// `RevisionGone`: `from` is not remembered.
     pub fn watch(&self, from: Option<u64>) -> Result<Watch> {
         self.log.watch(from)
+    }
+
+    /// Whether the host's hooks are whole, and every change of that.
+    pub fn hooks_health(&self) -> watch::Receiver<Health> {
+        self.hooks_health.subscribe()
     }
 
     /// Whether requests can be done, and every change of that.

@@ -10,6 +10,7 @@ use std::{
 };
 
 use ipnetwork::Ipv6Network;
+use tokio::sync::watch;
 
 use super::{
     Engine,
@@ -127,6 +128,7 @@ impl Engine {
             warnings: Mutex::default(),
             overload: Mutex::default(),
             failing_uplinks: Mutex::default(),
+            hooks_health: watch::Sender::new(Ok(())),
             quarantined: Mutex::new(loaded.quarantined_records.clone()),
             withheld: Mutex::default(),
             watching: Mutex::default(),
