@@ -1,6 +1,11 @@
 //! How a command fails: the message, the way out, and the exit code. Knows nothing of what was asked.
 
-use std::{error::Error as _, fmt, io, process::ExitCode};
+use std::{
+    error::Error as _,
+    fmt,
+    io::{self, Write as _},
+    process::ExitCode,
+};
 
 use serde_json::{Map, Value};
 use tonic::{Code, Status};
@@ -95,7 +100,7 @@ impl Failure {
             Output::Json => self.json().unwrap_or_default(),
         };
         if !text.is_empty() {
-            eprintln!("{text}");
+            say(&format!("{text}\n"));
         }
     }
 
@@ -119,6 +124,11 @@ impl Failure {
         self.print(output);
         ExitCode::from(self.code)
     }
+}
+
+/// Writes to standard error. Where nobody reads that any more, the exit code says it alone.
+pub fn say(text: &str) {
+    let _ = io::stderr().write_all(text.as_bytes());
 }
 
 /// The code's name in gRPC.

@@ -32,7 +32,9 @@ fn main() -> ExitCode {
     {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("Error: cannot start the client's runtime: {error}");
+            failure::say(&format!(
+                "Error: cannot start the client's runtime: {error}\n"
+            ));
             return ExitCode::FAILURE;
         }
     };

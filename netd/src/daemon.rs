@@ -1,11 +1,16 @@
 //! One daemon's life: lock, load, reconcile, serve, stop. The data plane stays when it goes.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{path::Path, sync::Arc};
 
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
-    api::{self, health::HealthState, listen},
+    api::{
+        self,
+        health::HealthState,
+        listen,
+        socket::{Place, Socket, group_id},
+    },
     config::{Instance, Source},
     dataplane::Dataplane,
     directories,
@@ -32,15 +37,34 @@ pub fn socket(run: &Path) -> std::path::PathBuf {
     run.join("netd.sock")
 }
 
-/// Health is what the store says: without it no request can be done.
-fn follow_store(engine: &Engine, health: &HealthState) {
-    let (mut store, health) = (engine.health(), health.clone());
+/// The service that is nothing without the host's hooks.
+const NEEDS_HOOKS: &[&str] = &["netd.v1.PortService"];
+
+/// Health is what the store says: without it no request can be done; and whether the host's hooks are whole, without which no
+/// published port is reached.
+fn follow_health(engine: &Engine, health: &HealthState) {
+    let (mut store, mut hooks) = (engine.health(), engine.hooks_health());
+    let health = health.clone();
     tokio::spawn(async move {
-        while store.changed().await.is_ok() {
-            let now = store.borrow_and_update().clone();
+        loop {
+            let (part, changed) = tokio::select! {
+                changed = store.changed() => ("store", changed),
+                changed = hooks.changed() => ("hooks", changed),
+            };
+            if changed.is_err() {
+                return;
+            }
+            let (now, needs) = match part {
+                "store" => {
+                    let store = store.borrow_and_update().clone();
+                    let why = |e| format!("the store takes no writes: {e}");
+                    (store.map_err(why), &[][..])
+                }
+                _ => (hooks.borrow_and_update().clone(), NEEDS_HOOKS),
+            };
             match now {
-                Ok(()) => health.well("store"),
-                Err(e) => health.broken("store", format!("the store takes no writes: {e}"), &[]),
+                Ok(()) => health.well(part),
+                Err(why) => health.broken(part, why, needs),
             }
         }
     });
@@ -53,7 +77,7 @@ pub async fn run(instance: Instance, source: Source) -> Result<()> {
     // From the first moment on: SIGHUP would end the process.
     let mut hangup = signal(SignalKind::hangup()).map_err(fail("SIGHUP"))?;
     let config = source.read()?;
-    let _held = directories::hold(&instance)?;
+    let held = directories::hold(&instance)?;
     raise_file_limit();
     #[cfg(feature = "failpoints")]
     {
@@ -62,11 +86,9 @@ pub async fn run(instance: Instance, source: Source) -> Result<()> {
     }
     let path = socket(&instance.run);
     // What the operator has to mend is said before anything is begun.
-    let reload = Reload::new(source, config.clone(), path.clone())?;
-    let group = config.listen.group.clone();
-    if let Some(group) = &group {
-        listen::group_id(group)?;
-    }
+    let group = config.listen.group.as_deref().map(group_id);
+    let place = Place::new(path.clone(), group.transpose()?);
+    let reload = Reload::new(source, config.clone(), Arc::clone(&place))?;
     let remote = config
         .listen
         .tls()?
@@ -75,16 +97,16 @@ pub async fn run(instance: Instance, source: Source) -> Result<()> {
     notify::status("starting: adopting networks");
     let store = store::open(&instance.state)?;
     let netlink = Netlink::new()?;
-    let dataplane = Arc::new(Dataplane::open(&instance, &config)?);
+    let dataplane = Arc::new(Dataplane::open(&instance, &config, held.name())?);
     let health = HealthState::new();
     let engine = Engine::start(instance, config, store, dataplane, netlink).await?;
-    follow_store(&engine, &health);
+    follow_health(&engine, &health);
     #[cfg(feature = "failpoints")]
     {
         crate::failpoints::arm("NETD_FAILPOINT");
         crate::failpoints::refuse("NETD_FAILPOINT_REFUSE");
     }
-    let local = listen::bind(&path, group.as_deref())?;
+    let local = Socket::bind(Arc::clone(&place))?;
     tracing::info!("serving on {}", path.display());
     if let Some(address) = remote.as_ref().and_then(|tcp| tcp.local_addr().ok()) {
         tracing::info!("serving on {address} by mutual TLS");
@@ -128,7 +150,7 @@ pub async fn run(instance: Instance, source: Source) -> Result<()> {
     let _ = tokio::time::timeout(std::time::Duration::from_secs(2), serving).await;
     engine.finish_questions().await;
     engine.dataplane.end_watches();
-    let _ = fs::remove_file(&path);
+    place.remove();
     tracing::info!("stopped; networks go on without the daemon");
     Ok(())
 }

@@ -12,13 +12,14 @@
 mod clean;
 mod contents;
 mod marker;
+mod name;
 
 use std::{
-    ffi::OsString,
     fs::{self, DirBuilder, File, Permissions},
     io::ErrorKind,
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use nix::fcntl::{Flock, FlockArg};
@@ -28,10 +29,10 @@ pub use clean::{
 };
 use contents::{Contents, Role, check};
 use marker::Marker;
+pub use name::Name;
 
 use crate::{
     config::Instance,
-    dataplane::object::ensure_bpffs,
     error::{Error, Result},
 };
 
@@ -55,9 +56,7 @@ pub fn files(run: &Path) -> PathBuf {
 #[derive(Debug)]
 pub struct Directories {
     held: Vec<Held>,
-    pins: PathBuf,
-    owner: PathBuf,
-    _name: Flock<File>,
+    name: Arc<Name>,
 }
 
 /// One directory.
@@ -91,8 +90,11 @@ fn take(instance: &Instance, make: bool) -> Result<Directories> {
     for (role, path) in wanted {
         found.push((role, path, check(role, path)?));
     }
-    let mut directories = hold_name(instance)?;
-    directories.check_owner(instance)?;
+    let mut directories = Directories {
+        held: Vec::new(),
+        name: Arc::new(Name::hold(instance)?),
+    };
+    directories.name.check_owner()?;
     let mut made = Vec::new();
     for (role, path, contents) in found {
         if !make && matches!(contents, Contents::Missing | Contents::Nothing) {
@@ -107,7 +109,7 @@ fn take(instance: &Instance, make: bool) -> Result<Directories> {
             }
         }
     }
-    if make && let Err(e) = directories.mark_pins(instance) {
+    if make && let Err(e) = directories.name.mark() {
         undo(&made);
         return Err(e);
     }
@@ -115,37 +117,9 @@ fn take(instance: &Instance, make: bool) -> Result<Directories> {
 }
 
 impl Directories {
-    /// Refuses to take over pins and links that were made from another state, which is still there.
-    fn check_owner(&self, instance: &Instance) -> Result<()> {
-        let used = fs::read_dir(&self.pins).is_ok_and(|mut found| found.next().is_some());
-        let (true, Ok(other)) = (used, fs::read_link(&self.owner)) else {
-            return Ok(());
-        };
-        let theirs = Marker::read(&other.join(MARKER)).filter(|m| m.instance == instance.name);
-        let ours = Marker::read(&instance.state.join(MARKER));
-        // A copy, or the same by another path, has the same id.
-        let id = |marker: Option<Marker>| marker.map(|m| m.id);
-        if theirs.is_none() || id(theirs) == id(ours) {
-            return Ok(());
-        }
-        let (name, shown) = (&instance.name, other.display());
-        Err(Error::conflict(format!(
-            "the networks of instance {name} were made from the state in {shown}, not in {}",
-            instance.state.display()
-        ))
-        .hint(format!(
-            "start it with --state {shown}, or give this one another --instance; netd --purge with --instance {name} --state \
-             {shown} removes those networks"
-        )))
-    }
-
-    fn mark_pins(&self, instance: &Instance) -> Result<()> {
-        if fs::read_link(&self.owner).is_ok_and(|to| to == instance.state) {
-            return Ok(());
-        }
-        let _ = fs::remove_file(&self.owner);
-        std::os::unix::fs::symlink(&instance.state, &self.owner)
-            .map_err(|e| Error::internal(format!("creating {}", self.owner.display()), e))
+    /// The instance's name, which goes when nobody holds it any more.
+    pub fn name(&self) -> Arc<Name> {
+        Arc::clone(&self.name)
     }
 
     /// Whether nothing can have been stored yet: it is the first time that the state directory is held. Any other time an
@@ -171,20 +145,6 @@ impl Directories {
             drop(held.lock);
         }
         Ok(())
-    }
-}
-
-impl Drop for Directories {
-    fn drop(&mut self) {
-        // Pins that are there keep their directory, and the mark beside it.
-        match fs::remove_dir(&self.pins) {
-            Err(e) if e.kind() != ErrorKind::NotFound => {}
-            _ => {
-                let _ = fs::remove_file(&self.owner);
-                // The common one goes with the last instance.
-                let _ = self.pins.parent().map(fs::remove_dir);
-            }
-        }
     }
 }
 
@@ -302,49 +262,6 @@ fn same(file: &File, path: &Path) -> bool {
     let there = fs::symlink_metadata(path);
     let here = file.metadata();
     matches!((here, there), (Ok(a), Ok(b)) if (a.dev(), a.ino()) == (b.dev(), b.ino()))
-}
-
-/// Holds the instance's name, by the directory of its pins.
-fn hold_name(instance: &Instance) -> Result<Directories> {
-    ensure_bpffs()?;
-    let pins = instance.pin_root();
-    let fail = |e: &dyn std::fmt::Display| Error::internal(format!("lock {}", pins.display()), e);
-    loop {
-        fs::create_dir_all(&pins).map_err(|e| fail(&e))?;
-        let directory = match File::open(&pins) {
-            // Removed by another's end.
-            Err(e) if e.kind() == ErrorKind::NotFound => continue,
-            other => other.map_err(|e| fail(&e))?,
-        };
-        let lock =
-            Flock::lock(directory, FlockArg::LockExclusiveNonblock).map_err(|(_, e)| match e {
-                nix::Error::EWOULDBLOCK => {
-                    let state = fs::read_link(owner_path(&pins)).unwrap_or_default();
-                    let marker = Marker::read(&state.join(MARKER));
-                    let pid = marker.map_or(0, |m| m.pid);
-                    let who = format!("instance {}", instance.name);
-                    in_use(pid, &who, "state", &state).hint(
-                        "stop it first, or give this one another --instance: its name must be its own on this host",
-                    )
-                }
-                e => fail(&e),
-            })?;
-        if same(&lock, &pins) {
-            return Ok(Directories {
-                held: Vec::new(),
-                owner: owner_path(&pins),
-                pins,
-                _name: lock,
-            });
-        }
-    }
-}
-
-/// Beside the pins; no instance has such a name.
-fn owner_path(pins: &Path) -> PathBuf {
-    let mut name = OsString::from("@");
-    name.push(pins.file_name().unwrap_or_default());
-    pins.with_file_name(name)
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ macro_rules! failpoint {
 pub(crate) use failpoint;
 
 pub mod api;
+pub mod by_id;
 pub mod config;
 pub mod daemon;
 pub mod dataplane;

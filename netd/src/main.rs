@@ -3,7 +3,7 @@
 mod log;
 
 use std::{
-    io::IsTerminal as _,
+    io::{self, IsTerminal as _, Write as _},
     net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -94,7 +94,7 @@ fn main() -> ExitCode {
     }
     let arguments = Arguments::parse();
     if let Some(Command::Pki(command)) = &arguments.command {
-        return ended(pki::run(command).map(|made| print!("{made}")));
+        return ended(pki::run(command).and_then(|made| print(&made)));
     }
     let begun = begin_log(&arguments.log);
     ended(begun.and_then(|()| start(arguments)))
@@ -104,9 +104,20 @@ fn ended(outcome: Result<()>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            eprintln!("netd: {e}");
+            // Where nobody reads it any more, the exit code says it alone.
+            let _ = writeln!(io::stderr(), "netd: {e}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Writes to standard output. That its reader is gone, as `head` goes, is no error.
+fn print(text: &str) -> Result<()> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Error::internal("standard output", e))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -116,6 +127,8 @@ fn begin_log(wanted: &str) -> Result<()> {
     tracing_subscriber::fmt()
         .with_env_filter(log::filter(wanted)?)
         .with_writer(std::io::stderr)
+        // It would say on standard error that this cannot be written, and panic.
+        .log_internal_errors(false)
         .with_ansi(!plain && std::io::stderr().is_terminal())
         .init();
     Ok(())

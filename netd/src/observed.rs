@@ -10,6 +10,7 @@ use std::{
 use imbl::{OrdMap, OrdSet};
 
 use crate::{
+    by_id::ById,
     kernel::{Netns, host::HostState},
     model::Network,
 };
@@ -30,6 +31,66 @@ impl Device {
     }
 }
 
+/// An interface, or several that belong together.
+pub trait Indices: Copy {
+    /// Their interface indices.
+    fn indices(self) -> impl Iterator<Item = u32>;
+}
+
+impl Indices for u32 {
+    fn indices(self) -> impl Iterator<Item = u32> {
+        std::iter::once(self)
+    }
+}
+
+impl Indices for Device {
+    fn indices(self) -> impl Iterator<Item = u32> {
+        self.both().into_iter()
+    }
+}
+
+/// Interfaces by the id of what they belong to, and which these are.
+#[derive(Clone, Debug)]
+pub struct Interfaces<T: Indices> {
+    by_id: ById<T>,
+    indices: OrdSet<u32>,
+}
+
+impl<T: Indices> Default for Interfaces<T> {
+    fn default() -> Self {
+        Self {
+            by_id: ById::default(),
+            indices: OrdSet::new(),
+        }
+    }
+}
+
+impl<T: Indices> std::ops::Deref for Interfaces<T> {
+    type Target = ById<T>;
+
+    fn deref(&self) -> &ById<T> {
+        &self.by_id
+    }
+}
+
+impl<T: Indices> Interfaces<T> {
+    /// Adds or changes one.
+    pub fn insert(&mut self, id: &str, interface: T) {
+        self.remove(id);
+        self.indices.extend(interface.indices());
+        self.by_id.insert(id, interface);
+    }
+
+    /// Removes one. Returns it.
+    pub fn remove(&mut self, id: &str) -> Option<T> {
+        let old = self.by_id.remove(id)?;
+        for index in old.indices() {
+            self.indices.remove(&index);
+        }
+        Some(old)
+    }
+}
+
 /// An object, by kind and id.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ObjectId {
@@ -41,6 +102,15 @@ pub enum ObjectId {
     Endpoint(String),
     /// A record of the store that cannot be used, by its key.
     Record(String),
+}
+
+impl ObjectId {
+    /// Its id, or the record's key.
+    pub fn id(&self) -> &str {
+        match self {
+            Self::Network(id) | Self::Sandbox(id) | Self::Endpoint(id) | Self::Record(id) => id,
+        }
+    }
 }
 
 /// Why an object is not as it is desired.
@@ -56,13 +126,13 @@ pub struct Degraded {
 #[derive(Clone, Debug, Default)]
 pub struct Observed {
     /// The open namespaces of the sandboxes that run, by sandbox id.
-    pub running: OrdMap<String, Netns>,
+    pub running: ById<Netns>,
     /// Network devices, by network id.
-    pub devices: OrdMap<String, Device>,
+    pub devices: Interfaces<Device>,
     /// Host ends of the endpoints' veths, by endpoint id.
-    pub links: OrdMap<String, u32>,
+    pub links: Interfaces<u32>,
     /// Of endpoints that are being removed, the links that were theirs, by endpoint id.
-    pub leaving: OrdMap<String, u32>,
+    pub leaving: ById<u32>,
     /// Interfaces of netd's that are being removed.
     pub retired: OrdSet<u32>,
     /// The host's own configuration, as last read.
@@ -88,8 +158,13 @@ impl Observed {
 
     /// Interfaces of netd's.
     pub fn own_interfaces(&self) -> impl Iterator<Item = u32> {
-        let devices = self.devices.values().flat_map(|d| d.both());
-        self.links.values().copied().chain(devices)
+        let (links, devices) = (&self.links.indices, &self.devices.indices);
+        links.iter().chain(devices.iter()).copied()
+    }
+
+    /// Whether an interface is netd's.
+    pub fn is_own(&self, ifindex: u32) -> bool {
+        self.links.indices.contains(&ifindex) || self.devices.indices.contains(&ifindex)
     }
 
     /// Whether a sandbox's namespace is open under this path.

@@ -1,11 +1,15 @@
 //! Settings that change while the daemon runs: read anew at SIGHUP, all or nothing.
 
-use std::{path::PathBuf, sync::Arc};
+use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
 use crate::{
-    api::{access::Access, listen, tls::Tls},
+    api::{
+        access::Access,
+        socket::{self, Place},
+        tls::Tls,
+    },
     config::{Config, Source},
     error::Result,
     notify,
@@ -17,7 +21,7 @@ pub struct Reload {
     source: Source,
     /// The settings that the daemon began with: what differs from them needs a restart.
     begun: Config,
-    socket: PathBuf,
+    socket: Arc<Place>,
     access: Arc<ArcSwap<Access>>,
     tls: Option<Arc<Tls>>,
 }
@@ -27,7 +31,7 @@ impl Reload {
     ///
     /// # Errors
     /// When its TLS files cannot be used.
-    pub fn new(source: Source, begun: Config, socket: PathBuf) -> Result<Self> {
+    pub fn new(source: Source, begun: Config, socket: Arc<Place>) -> Result<Self> {
         let tls = begun.listen.tls()?;
         let tls = tls.map(|tls| Tls::new(tls.files)).transpose()?;
         Ok(Self {
@@ -72,14 +76,14 @@ impl Reload {
 
     fn take(&self) -> Result<Vec<&'static str>> {
         let new = self.source.read()?;
-        let group = new.listen.group.as_deref().map(listen::group_id);
+        let group = new.listen.group.as_deref().map(socket::group_id);
         let group = group.transpose()?;
         if let (Some(running), Some(wanted)) = (&self.tls, new.listen.tls()?) {
             running.replace(wanted.files)?;
         }
-        // What follows does not fail but for a socket that others removed.
+        // What follows does not fail but for a run directory that cannot be written.
         self.access.store(Arc::new(Access::new(&new.access)));
-        listen::open_to(&self.socket, group)?;
+        self.socket.open_to(group)?;
         Ok(self.begun.needs_restart(&new))
     }
 }

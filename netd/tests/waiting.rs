@@ -13,6 +13,7 @@ use anyhow::{Context as _, Result, ensure};
 use netd::{
     config::{Config, Instance},
     dataplane::{Dataplane, NetworkSpec},
+    directories,
     kernel::{Netns, rtnl},
 };
 use nix::sched::{CloneFlags, unshare};
@@ -52,6 +53,9 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.pins);
+        let name = self.pins.file_name().unwrap_or_default();
+        let mark = format!("@{}", name.to_string_lossy());
+        let _ = fs::remove_file(self.pins.with_file_name(mark));
         let _ = fs::remove_dir(&self.cgroup);
     }
 }
@@ -87,7 +91,10 @@ fn b16_waiting_for_a_turn_holds_no_lock_and_no_worker() -> Result<()> {
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let dataplane = Arc::new(Dataplane::open(&place.instance(&name), &Config::default())?);
+        let instance = place.instance(&name);
+        let held = directories::hold(&instance)?;
+        let dataplane = Dataplane::open(&instance, &Config::default(), held.name())?;
+        let dataplane = Arc::new(dataplane);
         let ifindex = nix::net::if_::if_nametoindex("nd-test")?;
         // Of this thread: the process has another.
         let netns = Netns::open(Path::new("/proc/thread-self/ns/net"))?;

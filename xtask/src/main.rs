@@ -25,8 +25,9 @@ const USAGE: &str = "usage: cargo xtask COMMAND
                      [--output FILE]
   bench [--quick]    speed of every path against a bare veth pair and plain routing; beside another build of the
                      daemon: [--daemon PATH]
-  scale              cost of control operations, alone and at scale, beside a real Docker Engine
-  dns-bench          speed of names, beside a real Docker Engine's resolver
+  scale              cost of control operations, alone and at scale, beside a real Docker Engine:
+                     [--without-docker] [ENDPOINTS [NETWORKS]]
+  dns-bench          speed of names, beside a real Docker Engine's resolver: [ROUNDS [SECONDS]]
   test               set-up, checks, build and all tests
   vm [--kernel 6.1|6.12]
      [--keep]        the daemon on other kernels, in virtual machines (qemu)
@@ -49,6 +50,11 @@ fn dispatch() -> Result<()> {
     let words: Vec<String> = env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words[..] {
+        // Before anything is installed, built or run.
+        ref words if words.iter().any(|word| matches!(*word, "--help" | "-h")) => {
+            println!("{USAGE}");
+            Ok(())
+        }
         ["setup"] => {
             setup::setup()?;
             setup::checks()
@@ -65,13 +71,15 @@ fn dispatch() -> Result<()> {
         ["lab"] => world("lab", &[], &[]),
         ["soak", ref more @ ..] => world("soak", &["--release"], more),
         ["bench", ref more @ ..] => world("bench", &["--release"], more),
-        ["scale"] => {
-            setup::packages(&setup::DOCKER)?;
-            world("scale", &["--release"], &[])
+        ["scale", ref more @ ..] if only(more, &["--without-docker"]) => {
+            if !more.contains(&"--without-docker") {
+                setup::packages(&setup::DOCKER)?;
+            }
+            world("scale", &["--release"], more)
         }
-        ["dns-bench"] => {
+        ["dns-bench", ref more @ ..] if only(more, &[]) => {
             setup::packages(&setup::DOCKER)?;
-            world("names", &["--release"], &[])
+            world("names", &["--release"], more)
         }
         ["test"] => test::test(),
         ["vm", ref more @ ..] => vm::vm(more),
@@ -82,12 +90,18 @@ fn dispatch() -> Result<()> {
             check::lint()
         }
         ["tidy"] => tidy::tidy(),
-        ["help" | "--help" | "-h"] => {
+        ["help"] => {
             println!("{USAGE}");
             Ok(())
         }
         _ => bail!("{USAGE}"),
     }
+}
+
+/// Whether there is nothing but numbers and these options: what follows installs packages, and must not for a slip of the pen.
+fn only(words: &[&str], options: &[&str]) -> bool {
+    let fine = |word: &&str| options.contains(word) || word.parse::<usize>().is_ok();
+    words.iter().all(fine)
 }
 
 /// Builds the daemon, netctl and the tests' programs beside each other and runs one of the latter with more words.

@@ -130,26 +130,25 @@ fn inspected(
     failures: &[Failure],
     template: Option<&Template>,
 ) -> Result<()> {
-    match template {
-        None => print(&pretty(&Value::Array(found.to_vec())))?,
-        Some(template) => {
-            for value in found {
-                let text = template.render(value, Missing::Key).map_err(Failure::new)?;
-                print(&(text + "\n"))?;
-            }
-        }
-    }
-    ended(output, failures)
+    let shown = match template {
+        None => print(&pretty(&Value::Array(found.to_vec()))),
+        Some(template) => found.iter().try_for_each(|value| {
+            let text = template.render(value, Missing::Key).map_err(Failure::new)?;
+            print(&(text + "\n"))
+        }),
+    };
+    ended(output, shown, failures)
 }
 
-/// Says all failures; none is success.
-fn ended(output: Output, failures: &[Failure]) -> Result<()> {
-    failures.iter().for_each(|failure| failure.print(output));
+/// Says all failures, behind what was `shown`; none is success. That nobody reads the output makes no success of a failure.
+fn ended(output: Output, shown: Result<()>, failures: &[Failure]) -> Result<()> {
     if failures.is_empty() {
-        Ok(())
-    } else {
-        Err(Failure::reported())
+        return shown;
     }
+    for failure in shown.as_ref().err().into_iter().chain(failures) {
+        failure.print(output);
+    }
+    Err(Failure::reported())
 }
 
 /// Does something to each of the objects named, prints the names of those where it was done, then says where it could not
@@ -169,10 +168,10 @@ async fn each(
             Err(failure) => failures.push(failure),
         }
     }
-    answer(
+    let shown = answer(
         output,
         || done.iter().map(|name| format!("{name}\n")).collect(),
         || done.clone().into(),
-    )?;
-    ended(output, &failures)
+    );
+    ended(output, shown, &failures)
 }

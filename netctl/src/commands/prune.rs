@@ -9,7 +9,7 @@ use super::{answer, print};
 use crate::{
     cli::Output,
     client::Client,
-    failure::{Failure, Result},
+    failure::{Failure, Result, say},
     when,
 };
 
@@ -86,7 +86,7 @@ fn confirmed(output: Output) -> Result<bool> {
     match output {
         Output::Text => print(QUESTION)?,
         // Standard output is for the JSON only.
-        Output::Json => eprint!("{QUESTION}"),
+        Output::Json => say(QUESTION),
     }
     let mut said = String::new();
     std::io::stdin()

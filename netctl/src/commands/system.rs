@@ -6,11 +6,11 @@ use netd_proto::v1::{
 };
 use serde_json::{Value, json};
 
-use super::{answer, print};
+use super::{answer, ended, print};
 use crate::{
     cli::{Output, flow::Drops},
     client::Client,
-    failure::Result,
+    failure::{Failure, Result},
     format::{flow, json, table::Table, time::rfc3339},
 };
 
@@ -199,16 +199,23 @@ fn status_text(status: &GetStatusResponse) -> String {
     text
 }
 
-/// Has the daemon mend what differs from the desired state.
+/// Has the daemon mend what differs from the desired state. Says what was mended, then what could not be.
 ///
 /// # Errors
-/// The daemon's refusal.
+/// The daemon's refusal, or something that could not be mended.
 pub async fn reconcile(client: &Client, output: Output) -> Result<()> {
     let mut service = client.system();
     let answered = service.reconcile(ReconcileRequest {}).await?.into_inner();
     let text = || match answered.mended.as_slice() {
-        [] => "Nothing to mend.\n".to_owned(),
+        [] if answered.failed.is_empty() => "Nothing to mend.\n".to_owned(),
+        [] => String::new(),
         sentences => sentences.join("\n") + "\n",
     };
-    answer(output, text, || json!({"Mended": answered.mended}))
+    let json = || json!({"Mended": answered.mended, "Failed": answered.failed});
+    let shown = answer(output, text, json);
+    let failures = answered
+        .failed
+        .iter()
+        .map(|why| Failure::new(format!("not mended: {why}")));
+    ended(output, shown, &failures.collect::<Vec<_>>())
 }

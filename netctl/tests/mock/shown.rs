@@ -219,6 +219,7 @@ fn p02_reconcile_says_what_it_mended() {
             "the filter of nd-1 was gone".into(),
             "route of front".into(),
         ],
+        failed: Vec::new(),
     };
     daemon.will(mended());
     assert_eq!(
@@ -230,6 +231,27 @@ fn p02_reconcile_says_what_it_mended() {
         daemon.json("system reconcile")["Mended"][1],
         "route of front"
     );
+    // What could not be is said behind it, and the command fails.
+    let failed = || ReconcileResponse {
+        failed: vec!["network back stays degraded: no device".into()],
+        ..mended()
+    };
+    daemon.will(failed());
+    let (out, err) = daemon.fails(1, "system reconcile");
+    assert_eq!(out, "the filter of nd-1 was gone\nroute of front\n");
+    assert_eq!(
+        err,
+        "Error: not mended: network back stays degraded: no device\n"
+    );
+    daemon.will(ReconcileResponse {
+        mended: Vec::new(),
+        ..failed()
+    });
+    assert_eq!(daemon.fails(1, "system reconcile").0, "");
+    daemon.will(failed());
+    let (out, _) = daemon.fails(1, "--output json system reconcile");
+    let shown: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(shown["Failed"][0], "network back stays degraded: no device");
 }
 
 #[test]

@@ -24,7 +24,7 @@ use super::{
     listen::ConnectInfo,
 };
 
-/// The longest request, bytes: some thousand ports, labels or endpoints.
+/// What is read of a request, bytes. More than one may hold (`bounds`), so that the refusal of one that is too long names what is.
 pub const LONGEST: usize = 4 << 20;
 /// How long a client over TCP may take to send a request.
 const SENDING: Duration = Duration::from_secs(10);

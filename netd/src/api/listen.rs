@@ -1,29 +1,27 @@
-//! Sockets and connections: the Unix socket, TLS over TCP, and how much of the daemon a client may take.
+//! Connections, over the Unix socket and over TCP by TLS, and how much of the daemon a client may take.
 
 use std::{
     io,
-    os::unix::fs::PermissionsExt as _,
-    path::Path,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
-use nix::unistd::{Gid, Group};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf},
-    net::{TcpListener, TcpStream, UnixListener, UnixStream},
+    net::{TcpListener, TcpStream, UnixStream},
     sync::mpsc,
     time::{Instant, Sleep, sleep},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
-use tokio_stream::{Stream, StreamExt as _, wrappers::UnixListenerStream};
+use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tonic::transport::server::Connected;
 
 use super::{
     access::Peer,
     listen_limits::{Limits, Slot},
+    socket::Socket,
     tls::{self, Tls},
 };
 use crate::error::{Error, Result};
@@ -114,58 +112,6 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
     }
 }
 
-/// Binds the socket: mode 0660, in place of a stale one (the instance's lock is held).
-///
-/// # Errors
-/// When it cannot be bound, or its group does not exist.
-pub fn bind(path: &Path, group: Option<&str>) -> Result<UnixListener> {
-    let fail = |e: io::Error| Error::internal(format!("socket {}", path.display()), e);
-    let group = group.map(group_id).transpose()?;
-    match std::fs::remove_file(path) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(fail(e)),
-        _ => {}
-    }
-    // Between bind and chmod the mode is the umask's: nobody else may come in even then.
-    let old = nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o177));
-    let bound = UnixListener::bind(path);
-    nix::sys::stat::umask(old);
-    let listener = bound.map_err(fail)?;
-    open_to(path, group)?;
-    Ok(listener)
-}
-
-/// Opens the socket to its group: this one, or netd's own.
-///
-/// # Errors
-/// When the group does not exist or the change is refused.
-pub fn open_to(path: &Path, group: Option<Gid>) -> Result<()> {
-    let fail = |e: io::Error| Error::internal(format!("socket {}", path.display()), e);
-    let group = group.unwrap_or_else(nix::unistd::getegid);
-    std::os::unix::fs::chown(path, None, Some(group.as_raw())).map_err(fail)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).map_err(fail)
-}
-
-/// The number of a group by its name or number.
-///
-/// # Errors
-/// When there is none.
-pub fn group_id(group: &str) -> Result<Gid> {
-    if let Ok(number) = group.parse::<u32>() {
-        return Ok(Gid::from_raw(number));
-    }
-    match Group::from_name(group) {
-        Ok(Some(found)) => Ok(found.gid),
-        Ok(None) => Err(
-            Error::invalid(format!("listen: no group is named {group:?}"))
-                .hint("groupadd --system NAME, or another group in [listen] or --socket-group"),
-        ),
-        Err(e) => Err(Error::internal(
-            format!("looking up the group {group:?}"),
-            e,
-        )),
-    }
-}
-
 /// Binds the TCP address.
 ///
 /// # Errors
@@ -182,23 +128,27 @@ pub fn bind_tcp(address: std::net::SocketAddr) -> Result<TcpListener> {
 }
 
 /// Connections over the socket.
-pub fn local(listener: UnixListener) -> impl Stream<Item = io::Result<Local>> {
-    UnixListenerStream::new(listener).map(|stream| {
-        let stream = stream?;
-        let cred = stream.peer_cred()?;
-        let pid = cred.pid();
-        let name = pid.and_then(|pid| std::fs::read_to_string(format!("/proc/{pid}/comm")).ok());
-        let peer = Arc::new(Peer::Local {
-            uid: cred.uid(),
-            pid,
-            process: name.unwrap_or_default().trim_end().to_owned(),
-        });
-        Ok(Connection {
-            stream,
-            peer,
-            greeting: None,
-            _slot: None,
-        })
+pub fn local(socket: Socket) -> impl Stream<Item = io::Result<Local>> {
+    futures::stream::unfold(socket, |mut socket| async move {
+        let stream = socket.accept().await;
+        Some((known(stream), socket))
+    })
+}
+
+fn known(stream: UnixStream) -> io::Result<Local> {
+    let cred = stream.peer_cred()?;
+    let pid = cred.pid();
+    let name = pid.and_then(|pid| std::fs::read_to_string(format!("/proc/{pid}/comm")).ok());
+    let peer = Arc::new(Peer::Local {
+        uid: cred.uid(),
+        pid,
+        process: name.unwrap_or_default().trim_end().to_owned(),
+    });
+    Ok(Connection {
+        stream,
+        peer,
+        greeting: None,
+        _slot: None,
     })
 }
 
@@ -206,7 +156,7 @@ pub fn local(listener: UnixListener) -> impl Stream<Item = io::Result<Local>> {
 pub fn remote(listener: TcpListener, tls: Arc<Tls>) -> impl Stream<Item = io::Result<Remote>> {
     let (sender, receiver) = mpsc::channel(1);
     tokio::spawn(accept(listener, tls, sender));
-    tokio_stream::wrappers::ReceiverStream::new(receiver).map(Ok)
+    futures::StreamExt::map(ReceiverStream::new(receiver), Ok)
 }
 
 async fn accept(listener: TcpListener, tls: Arc<Tls>, sender: mpsc::Sender<Remote>) {

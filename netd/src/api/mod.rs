@@ -23,6 +23,7 @@ mod reasons;
 mod requests;
 mod resolve;
 mod sandboxes;
+pub mod socket;
 mod status;
 mod subject;
 mod system;
@@ -41,7 +42,7 @@ use netd_proto::v1::{
     network_service_server::NetworkServiceServer, port_service_server::PortServiceServer,
     sandbox_service_server::SandboxServiceServer, system_service_server::SystemServiceServer,
 };
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::TcpListener;
 use tonic::{service::Routes, transport::Server};
 
 use self::{
@@ -90,7 +91,7 @@ fn removed_id(removed: Result<String>, allow_missing: bool) -> Result<String> {
 #[derive(Debug)]
 pub struct Listeners {
     /// The socket.
-    pub local: UnixListener,
+    pub local: socket::Socket,
     /// TCP, always with TLS.
     pub remote: Option<(TcpListener, Arc<tls::Tls>)>,
 }

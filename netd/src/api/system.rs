@@ -75,13 +75,16 @@ impl SystemService for Api {
             capacity: m.capacity,
         };
         let mut warnings = self.engine.warnings();
-        warnings.extend(loose.iter().map(|p| {
-            format!(
-                "program {} does not hang on {} any more; netctl system reconcile hangs it again",
-                p.name, p.target
-            )
-        }));
+        warnings.extend(
+            loose
+                .iter()
+                .map(|p| format!("{}; netctl system reconcile hangs it again", p.loose())),
+        );
         let model = self.engine.view();
+        let store = self.engine.health().borrow().clone().err();
+        let hooks = self.engine.hooks_health().borrow().clone().err();
+        let hooks = hooks.map(|why| format!("hooks: {why}"));
+        let not_serving = store.into_iter().chain(hooks).collect();
         Ok(Response::new(v1::GetStatusResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             instance: instance.name.clone(),
@@ -113,20 +116,16 @@ impl SystemService for Api {
             degraded: convert::degraded_objects(&model),
             revision: model.revision,
             oldest_revision: model.oldest,
-            not_serving: self
-                .engine
-                .health()
-                .borrow()
-                .clone()
-                .err()
-                .into_iter()
-                .collect(),
+            not_serving,
         }))
     }
 
     async fn reconcile(&self, _: Request<v1::ReconcileRequest>) -> Answer<v1::ReconcileResponse> {
-        let mended = self.whole(|e| async move { e.reconcile().await }).await?;
-        Ok(Response::new(v1::ReconcileResponse { mended }))
+        let done = self.whole(|e| async move { e.reconcile().await }).await?;
+        Ok(Response::new(v1::ReconcileResponse {
+            mended: done.mended,
+            failed: done.failed,
+        }))
     }
 
     async fn list_drops(&self, _: Request<v1::ListDropsRequest>) -> Answer<v1::ListDropsResponse> {

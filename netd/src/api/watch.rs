@@ -183,7 +183,11 @@ fn commit(engine: &Engine, wanted: &Wanted, commit: &Commit) -> Option<v1::Watch
         r#type: e.kind.to_owned(),
         action: e.action.to_owned(),
         id: e.id.clone(),
-        attributes: e.attributes.clone().into_iter().collect(),
+        attributes: e
+            .attributes
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), String::from(&**value)))
+            .collect(),
     };
     let events: Vec<v1::Event> = match wanted.events {
         true => commit.events.iter().map(event).collect(),

@@ -25,7 +25,6 @@ use nix::{
 };
 
 use super::{
-    link::Link,
     object,
     programs::{
         CGROUP_PROGRAMS, CONTAINER_PROGRAM, GATEWAY_PROGRAM, LOOPBACK_PROGRAM, RESOLVER_PROGRAM,
@@ -143,14 +142,6 @@ fn tcx(classifier: &mut SchedClassifier, name: &str) -> std::result::Result<FdLi
     let last = TcAttachOptions::TcxOrder(LinkOrder::default());
     let id = classifier.attach_with_options(name, TcAttachType::Ingress, last)?;
     FdLink::try_from(classifier.take_link(id)?).map_err(|_| ProgramError::NotAttached)
-}
-
-/// Takes the program off what is no uplink any more. Says whether a link was pinned there.
-pub fn no_tcx(pin: &Path) -> bool {
-    if let Ok(link) = Link::open(pin) {
-        link.detach();
-    }
-    fs::remove_file(pin).is_ok()
 }
 
 /// Programs that hang by filters on netd's own veths and on the loopback device of sandboxes. Each is held by itself, so that

@@ -7,7 +7,7 @@ use aya::Ebpf;
 use netd_common::abi::LOOPBACK_IFINDEX;
 use tokio::{runtime::Handle, sync::Mutex, task::spawn_blocking};
 
-use super::{Dataplane, UplinkSpec, attach, locked, programs};
+use super::{Dataplane, ProgramRow, UplinkSpec, attach, locked, pins::Pins, programs};
 use crate::{
     error::{Error, Result},
     kernel::{Netlink, filters::Filter, rtnl},
@@ -21,18 +21,18 @@ pub struct Hooks {
     pub(super) loopback: Option<bool>,
     pub(super) cgroup: PathBuf,
     pub(super) own_maps: attach::OwnMaps,
-    links: PathBuf,
+    pub(super) pins: Pins,
     netlink: Netlink,
     runtime: Handle,
 }
 
 impl Hooks {
-    /// Nothing known to hang yet. `links`: where links are pinned.
+    /// Nothing known to hang yet. `pins`: where links are pinned.
     pub fn new(
         object: Ebpf,
         cgroup: PathBuf,
         own_maps: attach::OwnMaps,
-        links: PathBuf,
+        pins: Pins,
         netlink: Netlink,
     ) -> Self {
         Self {
@@ -41,30 +41,28 @@ impl Hooks {
             loopback: None,
             cgroup,
             own_maps,
-            links,
+            pins,
             netlink,
             runtime: Handle::current(),
         }
     }
 
-    /// Where the link of a hook is pinned.
-    pub fn pin(&self, ifindex: u32) -> PathBuf {
-        if ifindex == LOOPBACK_IFINDEX {
-            self.links.join("loopback")
-        } else {
-            self.links.join(format!("uplink-{ifindex}"))
+    /// Makes the pins whole, so that there is where to pin.
+    fn restore_pins(&self) -> Result<()> {
+        for text in self.pins.restore()? {
+            tracing::warn!("{text}");
         }
-    }
-
-    /// Where a program of the cgroup is pinned.
-    pub fn cgroup_pin(&self, program: &str) -> PathBuf {
-        self.links.join(program)
+        Ok(())
     }
 
     /// Hangs a program where an uplink's hangs.
     fn hang(&mut self, program: &str, ifindex: u32) -> Result<()> {
-        let pin = self.pin(ifindex);
-        let Some(fd) = attach::tcx_or(&mut self.object, program, ifindex, &pin)? else {
+        self.restore_pins()?;
+        let link = link_of(ifindex);
+        let pin = self.pins.of_link(&link);
+        let filter = attach::tcx_or(&mut self.object, program, ifindex, &pin)?;
+        self.pins.hold_link(&link);
+        let Some(fd) = filter else {
             return Ok(());
         };
         let own = |filter: &Filter| self.own_maps.own(filter);
@@ -72,8 +70,8 @@ impl Hooks {
         self.runtime.block_on(hung)
     }
 
-    fn unhang(&self, ifindex: u32) {
-        if !attach::no_tcx(&self.pin(ifindex)) {
+    fn unhang(&mut self, ifindex: u32) {
+        if !self.pins.remove_link(&link_of(ifindex)) {
             let own = |filter: &Filter| self.own_maps.own(filter);
             let side = crate::kernel::filters::Side::Ingress;
             let unhung = self
@@ -83,6 +81,16 @@ impl Hooks {
                 tracing::warn!("{e}");
             }
         }
+    }
+
+    /// Hangs the programs of the cgroup.
+    pub fn hang_cgroup(&mut self) -> Result<()> {
+        self.restore_pins()?;
+        let done = attach::cgroup(&mut self.object, &self.cgroup, &self.pins.links());
+        for program in programs::CGROUP_PROGRAMS {
+            self.pins.hold_link(program);
+        }
+        done
     }
 
     fn hang_uplink(&mut self, uplink: &UplinkSpec) -> Result<()> {
@@ -106,9 +114,10 @@ impl Hooks {
     }
 
     /// Hangs again what others took off these interfaces, or the cgroup. Returns what was mended, and what failed.
-    fn mend(&mut self, loose: &[super::ProgramRow]) -> (Vec<String>, Vec<Error>) {
+    /// An uplink where that failed is none until it is set again.
+    fn mend(&mut self, loose: &[ProgramRow]) -> (Vec<String>, Vec<Error>) {
         let (mut mended, mut failures) = (Vec::new(), Vec::new());
-        let mut told = |row: &super::ProgramRow, done: Result<()>| match done {
+        let mut told = |row: &ProgramRow, done: Result<()>| match done {
             Ok(()) => mended.push(format!("hung program {} on {} anew", row.name, row.target)),
             Err(e) => failures.push(e),
         };
@@ -124,19 +133,30 @@ impl Hooks {
                         let done = self.hang_uplink(&uplink);
                         if done.is_ok() {
                             self.uplinks.push(uplink);
+                        } else {
+                            self.unhang(ifindex);
                         }
-                        told(row, done);
+                        // One that went meanwhile is no uplink.
+                        if done.is_ok() || attach::name_of(ifindex).is_ok() {
+                            told(row, done);
+                        }
                     }
                 }
             }
         }
         if let Some(row) = cgroup {
-            told(
-                row,
-                attach::cgroup(&mut self.object, &self.cgroup, &self.links),
-            );
+            told(row, self.hang_cgroup());
         }
         (mended, failures)
+    }
+}
+
+/// The name of the pin of an interface's link.
+pub fn link_of(ifindex: u32) -> String {
+    if ifindex == LOOPBACK_IFINDEX {
+        "loopback".to_owned()
+    } else {
+        format!("uplink-{ifindex}")
     }
 }
 
@@ -212,19 +232,41 @@ impl Dataplane {
         work(hooks, move |hooks| hooks.set_loopback(wanted)).await?
     }
 
-    /// Hangs again what others took off the host's hooks. Returns what was mended, and what failed. Filters of netd's own veths
-    /// are looked after with their endpoints and networks.
-    pub async fn mend_links(&self) -> (Vec<String>, Vec<Error>) {
-        let loose = match self.observe().await {
-            Ok(loose) => loose,
-            Err(e) => return (Vec::new(), vec![e]),
-        };
-        let loose: Vec<_> = loose.into_iter().filter(|row| !row.own).collect();
-        if loose.is_empty() {
-            return (Vec::new(), Vec::new());
-        }
+    /// Hangs again what others took off the host's hooks, and pins again what they unpinned. Returns what was mended, and what
+    /// failed. Filters of netd's own veths are looked after with their endpoints and networks.
+    pub async fn mend_hooks(&self) -> (Vec<String>, Vec<Error>) {
         let hooks = Arc::clone(&self.hooks).lock_owned().await;
-        let done = work(hooks, move |hooks| hooks.mend(&loose)).await;
-        done.unwrap_or_else(|e| (Vec::new(), vec![e]))
+        let pinned = hooks.pins.restore();
+        let mut loose = self.on_the_host(&hooks).await;
+        loose.retain(|row| !row.hangs());
+        let mut mended = match pinned {
+            Ok(mended) => mended,
+            // What hangs, hangs on; nothing else can be hung.
+            Err(e) => {
+                let loose = loose.iter().map(ProgramRow::loose);
+                let loose = loose.map(|text| Error::internal("the host's hooks", text));
+                return (Vec::new(), std::iter::once(e).chain(loose).collect());
+            }
+        };
+        if loose.is_empty() {
+            return (mended, Vec::new());
+        }
+        let tables = Arc::clone(&self.tables);
+        let done = work(hooks, move |hooks| {
+            let done = hooks.mend(&loose);
+            for row in &loose {
+                // A packet leaves by an uplink only when its program hangs, which sees the answers.
+                if let Some(ifindex) = row.ifindex
+                    && ifindex != LOOPBACK_IFINDEX
+                    && !hooks.uplinks.iter().any(|u| u.ifindex == ifindex)
+                {
+                    locked(&tables).remove_uplink(ifindex);
+                }
+            }
+            done
+        });
+        let (hung, failures) = done.await.unwrap_or_else(|e| (Vec::new(), vec![e]));
+        mended.extend(hung);
+        (mended, failures)
     }
 }

@@ -69,6 +69,25 @@ impl Link {
         Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
     }
 
+    /// Pins it.
+    pub fn pin(&self, pin: &Path) -> io::Result<()> {
+        const BPF_OBJ_PIN: libc::c_int = 6;
+        #[repr(C)]
+        struct Pin {
+            path: u64,
+            fd: u32,
+            flags: u32,
+        }
+        let path = CString::new(pin.as_os_str().as_bytes())?;
+        // The path, of bytes that end with 0, lives until the call returns.
+        let mut pin = Pin {
+            path: path.as_ptr() as u64,
+            fd: self.0.as_raw_fd().cast_unsigned(),
+            flags: 0,
+        };
+        bpf(BPF_OBJ_PIN, &mut pin).map(drop)
+    }
+
     fn info(&self) -> io::Result<Info> {
         const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
         let mut info = Info::default();

@@ -14,6 +14,7 @@ mod host_sockets;
 mod link;
 pub mod object;
 mod observe;
+mod pins;
 mod programs;
 pub mod run;
 mod settings;
@@ -35,6 +36,7 @@ use netd_common::abi::{Flow, FlowKey, Settings};
 
 use crate::{
     config::{Config, Instance},
+    directories::Name,
     error::{Error, Result},
     kernel::{
         Netlink, Netns,
@@ -50,6 +52,7 @@ pub use drops::{DropWatch, RefusedPacket};
 pub use flows::{FlowFilter, FlowReader, FlowRow, Place, monotonic};
 use host_sockets::HostSockets;
 pub use observe::ProgramRow;
+use pins::Pins;
 use settings::SettingsMap;
 pub use spec::{
     EndpointPublications, EndpointSpec, HomeSpec, HostAddressSpec, NetworkSpec, PublicationSpec,
@@ -95,8 +98,9 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Dataplane {
-    /// Loads the programs, adopts the pinned maps and links, hangs the cgroup hooks. Must be called within a runtime.
-    pub fn open(instance: &Instance, config: &Config) -> Result<Self> {
+    /// Loads the programs, adopts the pinned maps and links, hangs the cgroup hooks. `name`: the instance's, which is held. Must be
+    /// called within a runtime.
+    pub fn open(instance: &Instance, config: &Config, name: Arc<Name>) -> Result<Self> {
         let cgroup = match &instance.cgroup {
             Some(path) => path.clone(),
             None => attach::root_cgroup()?,
@@ -104,7 +108,7 @@ impl Dataplane {
         attach::check_cgroup(&cgroup)?;
         let pins = object::pin_directory(instance);
         let first = !pins.exists();
-        Self::open_in(instance, config, cgroup).inspect_err(|_| {
+        Self::open_in(instance, config, cgroup, name).inspect_err(|_| {
             // What stays of a failed start would hold the next one to its sizes.
             if first && let Err(e) = fs::remove_dir_all(&pins) {
                 tracing::warn!("removing {}: {e}", pins.display());
@@ -114,7 +118,12 @@ impl Dataplane {
         })
     }
 
-    fn open_in(instance: &Instance, config: &Config, cgroup: PathBuf) -> Result<Self> {
+    fn open_in(
+        instance: &Instance,
+        config: &Config,
+        cgroup: PathBuf,
+        name: Arc<Name>,
+    ) -> Result<Self> {
         let mut object = object::load(instance, config)?;
         let settings = SettingsMap::write(&mut object, config)?;
         settings::write_exempt(&mut object, &config.nat.exempt)?;
@@ -126,12 +135,12 @@ impl Dataplane {
         let flows = FlowTables::take(&mut object)?;
         let tables = Tables::take(&mut object)?;
         let host_sockets = HostSockets::take(&mut object)?;
-        let links = pins.join("links");
-        attach::cgroup(&mut object, &cgroup, &links)?;
         let own = attach::Own::of(&mut object)?;
         let netlink = Netlink::new()?;
         let own_maps = attach::OwnMaps::read(&instance.pin_root());
-        let hooks = hooks::Hooks::new(object, cgroup, own_maps, links, netlink.clone());
+        let pins = Pins::open(instance, name)?;
+        let mut hooks = hooks::Hooks::new(object, cgroup, own_maps, pins, netlink.clone());
+        hooks.hang_cgroup()?;
         Ok(Self {
             tables: Arc::new(Mutex::new(tables)),
             hooks: Arc::new(tokio::sync::Mutex::new(hooks)),

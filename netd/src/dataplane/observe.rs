@@ -2,7 +2,12 @@
 
 use netd_common::abi::LOOPBACK_IFINDEX;
 
-use super::{Dataplane, attach, link::Link, locked, programs};
+use super::{
+    Dataplane, attach,
+    hooks::{Hooks, link_of},
+    link::Link,
+    locked, programs,
+};
 use crate::{
     error::Result,
     kernel::filters::{Filter, Side},
@@ -29,6 +34,14 @@ impl ProgramRow {
     /// Whether it hangs there.
     pub fn hangs(&self) -> bool {
         self.program_id != 0
+    }
+
+    /// That it does not.
+    pub fn loose(&self) -> String {
+        format!(
+            "program {} does not hang on {} any more",
+            self.name, self.target
+        )
     }
 
     fn new(name: &str, ifindex: u32, own: bool) -> Self {
@@ -70,6 +83,13 @@ impl Dataplane {
             rows.push(row);
         }
         let hooks = self.hooks.lock().await;
+        rows.extend(self.on_the_host(&hooks).await);
+        Ok(rows)
+    }
+
+    /// Those of the host's hooks.
+    pub(super) async fn on_the_host(&self, hooks: &Hooks) -> Vec<ProgramRow> {
+        let mut rows = Vec::new();
         let mut hung: Vec<(u32, &str)> = Vec::new();
         for uplink in &hooks.uplinks {
             let name = programs::UPLINK_PROGRAMS[usize::from(!uplink.ethernet)];
@@ -80,9 +100,9 @@ impl Dataplane {
         }
         for (ifindex, name) in hung {
             let mut row = ProgramRow::new(name, ifindex, false);
-            if let Ok(link) = Link::open(&hooks.pin(ifindex)) {
+            if let Some(link) = hooks.pins.link(&link_of(ifindex)) {
                 row.hook = "tcx";
-                row.program_id = linked(&link);
+                row.program_id = linked(link);
             } else {
                 let filters = self.netlink.filters(ifindex, Side::Ingress).await;
                 let own = |filter: &Filter| hooks.own_maps.own(filter);
@@ -91,23 +111,15 @@ impl Dataplane {
             rows.push(row);
         }
         for name in programs::CGROUP_PROGRAMS {
-            let link = Link::open(&hooks.cgroup_pin(name));
             rows.push(ProgramRow {
                 name: name.to_owned(),
                 target: hooks.cgroup.display().to_string(),
                 ifindex: None,
                 hook: "cgroup",
-                program_id: link.as_ref().map_or(0, linked),
+                program_id: hooks.pins.link(name).map_or(0, linked),
                 own: false,
             });
         }
-        Ok(rows)
-    }
-
-    /// The programs that should hang on hooks and do not.
-    pub async fn observe(&self) -> Result<Vec<ProgramRow>> {
-        let mut rows = self.programs().await?;
-        rows.retain(|row| !row.hangs());
-        Ok(rows)
+        rows
     }
 }

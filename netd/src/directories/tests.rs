@@ -52,7 +52,7 @@ fn b2_directories_are_made_marked_and_removed_with_nothing_left() {
     assert!(held.new_state());
     assert_eq!((mode(&instance.run), mode(&instance.state)), (0o711, 0o700));
     drop(held);
-    assert!(!instance.pin_root().exists() && !owner_path(&instance.pin_root()).exists());
+    assert!(!instance.pin_root().exists() && !name::owner_path(&instance.pin_root()).exists());
     let held = hold(&instance).unwrap();
     assert!(!held.new_state());
     drop(held);

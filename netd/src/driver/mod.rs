@@ -368,6 +368,9 @@ mod tests {
     fn an_unknown_driver_is_named_with_those_there_are() {
         let error = Driver::parse("weave", &BTreeMap::new()).unwrap_err();
         assert_eq!(error.reason, Reason::UnknownDriver);
-        assert!(error.hint.unwrap().contains("bridge, host, null"));
+        let hint = error.hint.unwrap();
+        assert!(hint.contains("bridge, host, null"));
+        // It is for tests only.
+        assert_eq!(hint.contains("example"), cfg!(feature = "failpoints"));
     }
 }

@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use super::{Engine, load::Loaded};
+use super::{Engine, load::Loaded, namespaces::identify_later};
 use crate::{
     directories,
     error::{Kind, Result},
@@ -82,7 +82,7 @@ impl Engine {
                 }
                 Role::Endpoint if state.endpoints().contains_key(&link.id) => {
                     self.context.observations.note(|o| {
-                        o.links.insert(link.id, link.ifindex);
+                        o.links.insert(&link.id, link.ifindex);
                     });
                 }
                 _ => unwanted.push((link.ifindex, link.name)),
@@ -91,7 +91,7 @@ impl Engine {
         for (id, ifindex) in devices {
             match peers.get(&id) {
                 Some(&peer) => self.context.observations.note(|o| {
-                    o.devices.insert(id, Device { ifindex, peer });
+                    o.devices.insert(&id, Device { ifindex, peer });
                 }),
                 None => unwanted.push((ifindex, id)),
             }
@@ -150,6 +150,8 @@ impl Engine {
                 Err(e) => self.degrade(ObjectId::Sandbox(sandbox.id.clone()), &e.to_string()),
             }
         }
+        let running = self.context.observations.now().running;
+        identify_later(running.values().cloned().collect());
         self.remove_stray_namespaces(loaded);
         fresh
     }

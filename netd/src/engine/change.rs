@@ -33,6 +33,15 @@ impl Object {
         }
     }
 
+    /// Its id alone.
+    pub fn id_str(&self) -> &str {
+        match self {
+            Self::Network(n) => &n.id,
+            Self::Sandbox(s) => &s.id,
+            Self::Endpoint(e) => &e.id,
+        }
+    }
+
     fn key(&self) -> Key {
         match self {
             Self::Network(n) => Key::shared("network", &n.id),

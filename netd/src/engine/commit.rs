@@ -232,11 +232,12 @@ impl Engine {
         }
     }
 
-    /// The kernel's state is what the store says; a start need not look. If it gets lost, a start only does what is done.
+    /// The kernel's state is what the store says; a start need not look. If that gets lost, a start only does what is done: it is
+    /// not worth a transaction of its own.
     fn finish_marks(&self, changes: &[Change]) {
         let marks = touched(changes).into_keys();
         let marks = marks.map(|id| Write::remove(unfinished_key(id)));
-        drop(self.store.commit(marks.collect()));
+        self.store.defer(marks.collect());
     }
 
     /// Keeps names and host ports from others until nothing of them is left in the kernel and the data plane, or they are taken

@@ -57,6 +57,16 @@ impl State {
         Some(format!("{kind} {}: {reason}", self.name_of(&cause)))
     }
 
+    /// Whether an object is there: desired, or for a record, stored.
+    pub(super) fn has(&self, object: &ObjectId) -> bool {
+        match object {
+            ObjectId::Network(id) => self.networks().contains_key(id),
+            ObjectId::Sandbox(id) => self.sandboxes().contains_key(id),
+            ObjectId::Endpoint(id) => self.endpoints().contains_key(id),
+            ObjectId::Record(_) => true,
+        }
+    }
+
     /// An object by name, as messages have it; an endpoint by its sandbox and its network.
     pub fn name_of(&self, object: &ObjectId) -> String {
         let name = match object {

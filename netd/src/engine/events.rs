@@ -1,7 +1,5 @@
 //! Events, derived from changes: what happened, as Docker tells it. Pure.
 
-use std::collections::BTreeMap;
-
 use super::{
     change::{Change, Object},
     state::Desired,
@@ -21,8 +19,8 @@ pub struct Event {
     pub action: &'static str,
     /// Id of the object.
     pub id: String,
-    /// More about it.
-    pub attributes: BTreeMap<String, String>,
+    /// More about it, by name.
+    pub attributes: Box<[(&'static str, Box<str>)]>,
 }
 
 impl Event {
@@ -31,16 +29,14 @@ impl Event {
         kind: &'static str,
         action: &'static str,
         id: &str,
-        attributes: &[(&str, &str)],
+        attributes: &[(&'static str, &str)],
     ) -> Self {
         let attributes = attributes.iter();
         Self {
             kind,
             action,
             id: id.to_owned(),
-            attributes: attributes
-                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-                .collect(),
+            attributes: attributes.map(|(k, v)| (*k, (*v).into())).collect(),
         }
     }
 }

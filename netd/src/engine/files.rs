@@ -166,7 +166,7 @@ impl Engine {
         for done in directories::clean_files(&self.files_directory(), wanted) {
             self.warn(done.to_string());
         }
-        let running: Vec<String> = state.observed.running.keys().cloned().collect();
+        let running: Vec<String> = state.observed.running.keys().map(str::to_owned).collect();
         for id in running {
             if let Err(e) = self.write_files(&id, fresh.contains(&id)) {
                 self.warn(e.to_string());

@@ -64,7 +64,7 @@ impl State {
 
     /// `own`: how aliases of this instance's links begin.
     fn host_addresses(&self, state: &HostState, own: &str) -> Vec<HostAddressSpec> {
-        let devices: std::collections::BTreeMap<u32, &String> = self
+        let devices: std::collections::BTreeMap<u32, &str> = self
             .observed
             .devices
             .iter()
@@ -72,7 +72,7 @@ impl State {
             .collect();
         let spec = |a: &host::HostAddr| {
             let owner = devices.get(&a.ifindex);
-            let network = owner.and_then(|id| self.networks().get(*id));
+            let network = owner.and_then(|id| self.networks().get(id));
             HostAddressSpec {
                 addr: a.net.ip(),
                 network: network.map_or(0, |n| n.number),
@@ -148,7 +148,7 @@ impl Engine {
         }
     }
 
-    fn failing_uplinks(&self) -> MutexGuard<'_, BTreeSet<String>> {
+    pub(super) fn failing_uplinks(&self) -> MutexGuard<'_, BTreeSet<String>> {
         locked(&self.failing_uplinks)
     }
 
@@ -202,7 +202,8 @@ impl Engine {
                     tracing::warn!("looking for limits that were met: {e}");
                 }
                 engine.mend_degraded().await;
-                let again = !engine.failing_uplinks().is_empty();
+                let failed = engine.sweep_hooks().await;
+                let again = failed || !engine.failing_uplinks().is_empty();
                 if again && let Err(e) = engine.refresh_host().await {
                     tracing::warn!("trying uplinks again: {e}");
                 }
@@ -232,9 +233,9 @@ impl Engine {
 
     async fn follow_changes(self: &Arc<Self>, changes: &Changes) {
         let state = self.state();
-        let mut own: BTreeSet<u32> = state.observed.own_interfaces().collect();
-        let lost: BTreeSet<u32> = changes.removed.intersection(&own).copied().collect();
-        own.extend(&state.observed.retired);
+        let observed = &state.observed;
+        let removed = changes.removed.iter().copied();
+        let lost: BTreeSet<u32> = removed.filter(|i| observed.is_own(*i)).collect();
         self.context.observations.note(|o| {
             for gone in &changes.removed {
                 o.retired.remove(gone);
@@ -245,7 +246,8 @@ impl Engine {
             let mut links = state.observed.host.links.iter();
             links.any(|l| l.ifindex == *i && !l.alias.starts_with("netd:"))
         };
-        let mut others = changes.touched.difference(&own);
+        let not_own = |i: &&u32| !observed.is_own(**i) && !observed.retired.contains(*i);
+        let mut others = changes.touched.iter().filter(not_own);
         // One that netd is just making is known by its name.
         let ours = |i: &u32| {
             let name = nix::net::if_::if_indextoname(*i);

@@ -63,7 +63,7 @@ impl Loading<'_> {
         if value.is_none() {
             reason.push_str("; nothing can be read of it, so nothing is held for it");
         }
-        let owners = match key.kind.as_str() {
+        let owners = match &*key.kind {
             "endpoint" => ["network", "sandbox"].map(|field| text(field).unwrap_or_default()),
             _ => Default::default(),
         };
@@ -110,8 +110,8 @@ impl Loading<'_> {
 }
 
 /// A record of this host's beside the objects, if it is there and can be read.
-pub(super) fn setting<T: DeserializeOwned>(snapshot: &Snapshot, kind: &str, id: &str) -> Option<T> {
-    let record = snapshot.records.get(&Key::host(kind, id))?.as_ref().ok()?;
+pub(super) fn setting<T: DeserializeOwned>(snapshot: &Snapshot, key: &Key) -> Option<T> {
+    let record = snapshot.records.get(key)?.as_ref().ok()?;
     record.read().ok()
 }
 
@@ -133,7 +133,7 @@ pub fn stored(snapshot: &Snapshot, instance: &crate::config::Instance) -> Stored
     let sandboxes = loaded.desired.sandboxes().values();
     let mut stored = Stored {
         namespaces: loaded.namespaces,
-        reserved_ports: setting(snapshot, &key.kind, &key.id),
+        reserved_ports: setting(snapshot, &key),
         sandboxes: sandboxes.map(|s| Sandbox::clone(s)).collect(),
     };
     for sandbox in &stored.sandboxes {
@@ -155,7 +155,7 @@ fn is_known(key: &Key) -> bool {
         Scope::Shared => &["network", "endpoint"],
         Scope::Host => &["sandbox", "number", "setting", "cursors", "unfinished"],
     };
-    kinds.contains(&key.kind.as_str())
+    kinds.contains(&&*key.kind)
 }
 
 /// `names`: the directory of netd's own names of namespaces.
@@ -242,17 +242,17 @@ pub(super) fn load(snapshot: &Snapshot, names: &Path) -> Loaded {
         .unwrap_or(1)
         .max(highest.saturating_add(1));
     for key in snapshot.records.keys().filter(|k| k.scope == Scope::Host) {
-        match key.kind.as_str() {
+        match &*key.kind {
             // Of one that cannot be used nothing is done.
             "unfinished" if loaded.quarantined_ids.contains(&key.id) => {}
             "unfinished" => {
                 loaded.unfinished.insert(key.id.clone());
                 let names: Vec<String> =
-                    setting(snapshot, "unfinished", &key.id).unwrap_or_default();
+                    setting(snapshot, &Key::host("unfinished", &key.id)).unwrap_or_default();
                 loaded.namespaces.extend(names);
             }
             "cursors" => {
-                let cursors = setting(snapshot, "cursors", &key.id).unwrap_or_default();
+                let cursors = setting(snapshot, &Key::host("cursors", &key.id)).unwrap_or_default();
                 loaded.cursors.insert(key.id.clone(), cursors);
             }
             _ => {}

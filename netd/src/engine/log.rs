@@ -7,7 +7,6 @@ use std::{
     time::SystemTime,
 };
 
-use imbl::OrdMap;
 use tokio::sync::broadcast;
 
 use super::{
@@ -16,12 +15,13 @@ use super::{
     state::Desired,
 };
 use crate::{
+    by_id::ById,
     error::{Error, Kind, Reason, Result},
     observed::ObjectId,
 };
 
 /// Commits that can be asked for again, and that a slow reader may lag behind.
-const KEPT: usize = 8192;
+const KEPT: usize = 4096;
 
 /// Bits of a revision that count the commits of one start; above them stands which start it is.
 const START: u32 = 40;
@@ -62,7 +62,7 @@ struct Inner {
     revision: u64,
     desired: Desired,
     /// The revision of each object's last change, as far as it was since the start.
-    revisions: OrdMap<ObjectId, u64>,
+    revisions: ById<u64>,
     kept: VecDeque<Arc<Commit>>,
     sender: broadcast::Sender<Arc<Commit>>,
 }
@@ -76,7 +76,7 @@ impl Log {
         Self(Mutex::new(Inner {
             revision: u64::from(generation) << START,
             desired: Desired::default(),
-            revisions: OrdMap::new(),
+            revisions: ById::default(),
             kept: VecDeque::new(),
             sender: broadcast::channel(KEPT).0,
         }))
@@ -98,7 +98,7 @@ impl Log {
     }
 
     /// The revisions of the objects' last changes. One that has none has not changed since the start.
-    pub fn revisions(&self) -> OrdMap<ObjectId, u64> {
+    pub fn revisions(&self) -> ById<u64> {
         self.inner().revisions.clone()
     }
 
@@ -113,7 +113,12 @@ impl Log {
 
     /// Refuses to go on if an object has changed after the revision that the client knows; 0: whatever it is now.
     pub fn expect(&self, object: &ObjectId, revision: u64) -> Result<()> {
-        let last = self.inner().revisions.get(object).copied().unwrap_or(0);
+        let last = self
+            .inner()
+            .revisions
+            .get(object.id())
+            .copied()
+            .unwrap_or(0);
         if revision == 0 || last <= revision {
             return Ok(());
         }
@@ -139,13 +144,13 @@ impl Log {
         let revision = inner.revision;
         for change in &changes {
             match (&change.before, &change.after) {
-                (_, Some(object)) => drop(inner.revisions.insert(object.id(), revision)),
-                (Some(object), None) => drop(inner.revisions.remove(&object.id())),
+                (_, Some(object)) => drop(inner.revisions.insert(object.id_str(), revision)),
+                (Some(object), None) => drop(inner.revisions.remove(object.id_str())),
                 (None, None) => {}
             }
         }
         for object in &observed {
-            inner.revisions.insert(object.clone(), revision);
+            inner.revisions.insert(object.id(), revision);
         }
         let commit = Arc::new(Commit {
             revision: inner.revision,
@@ -226,7 +231,7 @@ mod tests {
         log.add(vec![made("ccc")], vec![], vec![]);
         assert_eq!(listed.networks().len(), 1);
         assert_eq!(watch.missed.len(), 1);
-        assert_eq!(watch.missed[0].events[0].attributes["name"], "bb");
+        assert_eq!(&*watch.missed[0].events[0].attributes[0].1, "bb");
         let next = watch.commits.try_recv().unwrap();
         assert_eq!(next.revision, watch.revision + 1);
         assert_eq!(log.watch(Some(first)).unwrap().missed.len(), 3);

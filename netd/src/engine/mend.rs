@@ -11,12 +11,22 @@ use crate::{
     observed::ObjectId,
 };
 
+/// What came of it, one sentence each.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Reconciled {
+    /// What was mended.
+    pub mended: Vec<String>,
+    /// What could not be, and why.
+    pub failed: Vec<String>,
+}
+
 impl Engine {
     /// Compares kernel and maps with what is desired and mends the difference. What cannot be mended is degraded, and the rest
-    /// goes on. Returns what was mended.
-    pub async fn reconcile(&self) -> Result<Vec<String>> {
-        let mut mended = Vec::new();
+    /// goes on.
+    pub async fn reconcile(&self) -> Result<Reconciled> {
+        let (mut mended, mut failed) = self.mend_hooks().await;
         self.refresh_host().await?;
+        failed.extend(self.failing_uplinks().iter().cloned());
         self.dataplane.take_mended();
         mended.extend(self.mend_known_links().await?);
         self.predefine(false).await;
@@ -35,12 +45,11 @@ impl Engine {
                 Err(e) => self.degrade(ObjectId::Network(network.id.clone()), &e.to_string()),
             }
         }
-        let sandboxes: Vec<String> = self.state().sandboxes().keys().cloned().collect();
+        let sandboxes: Vec<String> = self.state().sandboxes().keys().map(str::to_owned).collect();
         for id in sandboxes {
             let _alone = self.sandbox_locks.alone(&id).await;
             mended.extend(self.mend_sandbox(&id).await);
         }
-        mended.extend(self.mend_hooks().await);
         self.reserve_ports()?;
         let entries = self.dataplane.take_mended();
         if entries > 0 {
@@ -48,20 +57,44 @@ impl Engine {
                 "wrote the map entries of {entries} networks, endpoints or publications anew"
             ));
         }
-        let observed = self.context.observations.now();
-        for (object, degraded) in observed.degraded.iter() {
-            let (kind, _) = object.parts();
-            let name = self.name_of(object);
-            mended.push(format!("{kind} {name} stays degraded: {}", degraded.reason));
+        let state = self.state();
+        for (object, degraded) in state.observed.degraded.iter() {
+            // One that was removed meanwhile is nobody's any more.
+            if state.has(object) {
+                let ((kind, _), name) = (object.parts(), state.name_of(object));
+                failed.push(format!("{kind} {name} stays degraded: {}", degraded.reason));
+            }
         }
-        Ok(mended)
+        Ok(Reconciled { mended, failed })
     }
 
-    /// Hangs programs again that others took off the host's hooks. Returns what was hung.
-    async fn mend_hooks(&self) -> Vec<String> {
-        let (mended, failures) = self.dataplane.mend_links().await;
-        failures.iter().for_each(|e| self.warn(e.to_string()));
-        mended
+    /// Hangs programs again that others took off the host's hooks, and pins again what they unpinned. Returns what was mended,
+    /// and what could not be, which the health tells.
+    async fn mend_hooks(&self) -> (Vec<String>, Vec<String>) {
+        let (mended, failures) = self.dataplane.mend_hooks().await;
+        for text in &mended {
+            tracing::warn!("{text}");
+        }
+        let failed: Vec<String> = failures.iter().map(ToString::to_string).collect();
+        let now = match failed.as_slice() {
+            [] => Ok(()),
+            failed => Err(failed.join("; ")),
+        };
+        self.hooks_health.send_if_modified(|health| {
+            let new = *health != now;
+            *health = now;
+            new
+        });
+        (mended, failed)
+    }
+
+    /// The same without being asked. Says whether something failed.
+    pub(super) async fn sweep_hooks(&self) -> bool {
+        #[cfg(feature = "failpoints")]
+        if crate::failpoints::reach("sweep-hooks").is_err() {
+            return false;
+        }
+        !self.mend_hooks().await.1.is_empty()
     }
 
     /// Links that should be there and are not are made anew, those that should not be are removed.

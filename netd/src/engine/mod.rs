@@ -69,6 +69,7 @@ pub use files::FilePaths;
 pub use load::{Stored, stored};
 use locks::Locks;
 pub use log::{Commit, Watch};
+pub use mend::Reconciled;
 pub use networks::PruneRequest;
 pub use sandboxes::{NamespaceRequest, SandboxRequest};
 pub use state::{Desired, State};
@@ -85,14 +86,14 @@ pub struct View {
     pub files: std::path::PathBuf,
     /// The oldest revision that a watch can begin from.
     pub oldest: u64,
-    revisions: imbl::OrdMap<crate::observed::ObjectId, u64>,
+    revisions: crate::by_id::ById<u64>,
 }
 
 impl View {
     /// The revision of an object's last change; of one that has not changed since the start, that of the start.
     pub fn revision_of(&self, object: &crate::observed::ObjectId) -> u64 {
         self.revisions
-            .get(object)
+            .get(object.id())
             .copied()
             .unwrap_or(log::start_of(self.revision))
     }
@@ -155,6 +156,8 @@ pub struct Engine {
     withheld: Mutex<withheld::Withheld>,
     /// What failed when the programs of uplinks were hung last.
     failing_uplinks: Mutex<BTreeSet<String>>,
+    /// What of the host's hooks, or their pins, could not be mended last.
+    hooks_health: watch::Sender<Health>,
 }
 
 /// Warnings kept for `netctl system status`.
@@ -213,6 +216,11 @@ impl Engine {
     /// `RevisionGone`: `from` is not remembered.
     pub fn watch(&self, from: Option<u64>) -> Result<Watch> {
         self.log.watch(from)
+    }
+
+    /// Whether the host's hooks are whole, and every change of that.
+    pub fn hooks_health(&self) -> watch::Receiver<Health> {
+        self.hooks_health.subscribe()
     }
 
     /// Whether requests can be done, and every change of that.

@@ -13,6 +13,15 @@ use crate::{
 /// How often a sandbox that cannot be stopped is tried again.
 const AGAIN: Duration = Duration::from_secs(5);
 
+/// Every answer about a sandbox tells its namespace's identity: it is asked for before somebody needs it.
+pub(super) fn identify_later(namespaces: Vec<Netns>) {
+    drop(tokio::task::spawn_blocking(move || {
+        if let Err(e) = Netns::identify(&namespaces) {
+            tracing::debug!("asking for identities of namespaces: {e}");
+        }
+    }));
+}
+
 impl Engine {
     /// Makes or opens a sandbox's namespace with what belongs to it: its name, its files, its resolver. What is there already is
     /// taken as it is.
@@ -31,6 +40,7 @@ impl Engine {
             if run.origin == Origin::Made {
                 namespace::set_loopback_up(&netns).await?;
             }
+            identify_later(vec![netns.clone()]);
             self.note_running(&sandbox.id, netns);
         }
         self.watch_process(sandbox);
@@ -50,11 +60,8 @@ impl Engine {
     }
 
     pub(super) fn note_running(&self, id: &str, netns: Netns) {
-        // Every answer about the sandbox tells it; asking takes a thread, once.
-        let asked = netns.clone();
-        drop(tokio::task::spawn_blocking(move || asked.identity()));
         self.context.observations.note(|o| {
-            o.running.insert(id.to_owned(), netns);
+            o.running.insert(id, netns);
         });
     }
 

@@ -22,8 +22,7 @@ struct Met {
 impl State {
     /// Whether an interface is one of netd's, or was.
     fn is_own(&self, ifindex: u32) -> bool {
-        self.observed.retired.contains(&ifindex)
-            || self.observed.devices.values().any(|d| d.ifindex == ifindex)
+        self.observed.is_own(ifindex) || self.observed.retired.contains(&ifindex)
     }
 
     /// Destinations of the host that are not netd's: routes and addresses of uplinks.

@@ -28,7 +28,7 @@ impl Quarantined {
     pub fn describe(&self) -> String {
         let (kind, id) = (&self.key.kind, &self.key.id);
         let [network, sandbox] = &self.owners;
-        let owner = match (kind.as_str(), sandbox.as_str(), network.as_str()) {
+        let owner = match (&**kind, sandbox.as_str(), network.as_str()) {
             ("endpoint", "", "") | ("network" | "sandbox", ..) => String::new(),
             (_, "", network) => format!(" on network {}", network.escape_debug()),
             (_, sandbox, _) => format!(" of sandbox {}", sandbox.escape_debug()),
@@ -44,7 +44,7 @@ impl Quarantined {
         let remove =
             |kind: &str, id: &str| format!("; netctl {kind} rm {} removes it", id.escape_debug());
         let [network, sandbox] = &self.owners;
-        match self.key.kind.as_str() {
+        match &*self.key.kind {
             kind @ ("network" | "sandbox") => remove(kind, &self.key.id),
             "endpoint" if !sandbox.is_empty() => remove("sandbox", sandbox),
             "endpoint" if !network.is_empty() => remove("network", network),

@@ -10,6 +10,7 @@ use std::{
 };
 
 use ipnetwork::Ipv6Network;
+use tokio::sync::watch;
 
 use super::{
     Engine,
@@ -54,7 +55,7 @@ impl HostSettings {
     fn read(snapshot: &Snapshot) -> Result<Self> {
         let mut writes = Vec::new();
         let put = |id, record| Write::put(Key::host("setting", id), record);
-        let ula = match setting(snapshot, "setting", "ula") {
+        let ula = match setting(snapshot, &Key::host("setting", "ula")) {
             Some(ula) => ula,
             None => {
                 let ula = random_ula()?;
@@ -62,13 +63,14 @@ impl HostSettings {
                 ula
             }
         };
-        let generation = setting(snapshot, "setting", "generation").unwrap_or(0_u32) + 1;
+        let generation =
+            setting(snapshot, &Key::host("setting", "generation")).unwrap_or(0_u32) + 1;
         writes.push(put(
             "generation",
             Record::of("the generation", &generation)?,
         ));
         let key = reserved::key();
-        let (kept, write) = Kept::read(setting(snapshot, &key.kind, &key.id))?;
+        let (kept, write) = Kept::read(setting(snapshot, &key))?;
         writes.extend(write);
         Ok(Self {
             ula,
@@ -126,6 +128,7 @@ impl Engine {
             warnings: Mutex::default(),
             overload: Mutex::default(),
             failing_uplinks: Mutex::default(),
+            hooks_health: watch::Sender::new(Ok(())),
             quarantined: Mutex::new(loaded.quarantined_records.clone()),
             withheld: Mutex::default(),
             watching: Mutex::default(),
@@ -261,7 +264,7 @@ impl Engine {
                 Ok::<(), Error>(())
             };
             if let Err(e) = followed.await {
-                self.degrade(ObjectId::Sandbox(id.clone()), &e.to_string());
+                self.degrade(ObjectId::Sandbox(id.to_owned()), &e.to_string());
             }
         }
         let now = self.state();

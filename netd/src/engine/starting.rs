@@ -284,9 +284,7 @@ impl Engine {
         let directory = self.instance.run.join("netns");
         let own = directory.join(&sandbox.name);
         let desired = self.desired();
-        let mut others = desired.sandboxes().values();
-        let other =
-            others.any(|s| s.id != sandbox.id && s.run.as_ref().is_some_and(|r| r.netns == own));
+        let other = desired.sandbox_in(&own).is_some_and(|s| s.id != sandbox.id);
         // What stands there may be that of a sandbox whose record cannot be read, or that is just leaving.
         let taken = other || own.symlink_metadata().is_ok();
         if taken {

@@ -1,12 +1,13 @@
 //! What is desired, in memory, with the indices that keep a request's cost from growing with the number of objects. The maps
 //! share what does not change, so a copy costs nothing: whoever reads has one of its own and holds nobody up.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, path::Path, sync::Arc};
 
 use imbl::{OrdMap, OrdSet, Vector};
 
 use super::port_index::PortIndex;
 use crate::{
+    by_id::ById,
     driver::{Gateways, Network},
     error::{Error, Kind, Result},
     model::{self, Endpoint, Sandbox},
@@ -17,7 +18,7 @@ use crate::{
 #[derive(Clone, Debug, Default)]
 pub struct Occupancy {
     /// Ids of its endpoints.
-    pub endpoints: OrdSet<String>,
+    pub endpoints: OrdSet<Arc<str>>,
     /// Their Ethernet addresses.
     pub macs: OrdSet<[u8; 6]>,
 }
@@ -25,36 +26,38 @@ pub struct Occupancy {
 /// What is desired; the store holds the same.
 #[derive(Clone, Debug, Default)]
 pub struct Desired {
-    networks: OrdMap<String, Arc<Network>>,
-    sandboxes: OrdMap<String, Arc<Sandbox>>,
-    endpoints: OrdMap<String, Arc<Endpoint>>,
-    network_names: OrdMap<String, String>,
-    sandbox_names: OrdMap<String, String>,
+    networks: ById<Arc<Network>>,
+    sandboxes: ById<Arc<Sandbox>>,
+    endpoints: ById<Arc<Endpoint>>,
+    network_names: ById<Arc<str>>,
+    sandbox_names: ById<Arc<str>>,
+    /// Ids of sandboxes by the names of their namespaces' files, where these are not the sandboxes' own names.
+    namespaces: ById<Arc<str>>,
     /// Ids of networks by their devices.
-    devices: OrdMap<String, String>,
-    on_network: OrdMap<String, Occupancy>,
-    of_sandbox: OrdMap<String, Vector<String>>,
+    devices: ById<Arc<str>>,
+    on_network: ById<Occupancy>,
+    of_sandbox: ById<Vector<Arc<str>>>,
     /// Ids of endpoints by their numbers.
-    numbers: OrdMap<u32, String>,
+    numbers: OrdMap<u32, Arc<str>>,
     /// Endpoints with links.
-    linking: OrdSet<String>,
+    linking: OrdSet<Arc<str>>,
     /// Published ports.
     ports: PortIndex,
 }
 
 impl Desired {
     /// Networks by id.
-    pub fn networks(&self) -> &OrdMap<String, Arc<Network>> {
+    pub fn networks(&self) -> &ById<Arc<Network>> {
         &self.networks
     }
 
     /// Sandboxes by id.
-    pub fn sandboxes(&self) -> &OrdMap<String, Arc<Sandbox>> {
+    pub fn sandboxes(&self) -> &ById<Arc<Sandbox>> {
         &self.sandboxes
     }
 
     /// Endpoints by id.
-    pub fn endpoints(&self) -> &OrdMap<String, Arc<Endpoint>> {
+    pub fn endpoints(&self) -> &ById<Arc<Endpoint>> {
         &self.endpoints
     }
 
@@ -66,13 +69,12 @@ impl Desired {
     /// Adds or changes a network.
     pub(super) fn put_network(&mut self, network: Arc<Network>) {
         self.remove_network(&network.id.clone());
+        let id: Arc<str> = network.id.as_str().into();
         if !network.device.is_empty() {
-            self.devices
-                .insert(network.device.clone(), network.id.clone());
+            self.devices.insert(&*network.device, Arc::clone(&id));
         }
-        self.network_names
-            .insert(network.name.clone(), network.id.clone());
-        self.networks.insert(network.id.clone(), network);
+        self.network_names.insert(&*network.name, Arc::clone(&id));
+        self.networks.insert(id, network);
     }
 
     /// Removes a network.
@@ -86,18 +88,24 @@ impl Desired {
     /// Adds or changes a sandbox.
     pub(super) fn put_sandbox(&mut self, sandbox: Arc<Sandbox>) {
         self.remove_sandbox(&sandbox.id);
-        self.sandbox_names
-            .insert(sandbox.name.clone(), sandbox.id.clone());
+        let id: Arc<str> = sandbox.id.as_str().into();
+        self.sandbox_names.insert(&*sandbox.name, Arc::clone(&id));
+        if let Some(file) = other_namespace(&sandbox) {
+            self.namespaces.insert(file, Arc::clone(&id));
+        }
         for binding in &sandbox.ports {
             self.ports.insert(&sandbox.id, binding);
         }
-        self.sandboxes.insert(sandbox.id.clone(), sandbox);
+        self.sandboxes.insert(id, sandbox);
     }
 
     /// Removes a sandbox.
     pub(super) fn remove_sandbox(&mut self, id: &str) {
         if let Some(old) = self.sandboxes.remove(id) {
             forget(&mut self.sandbox_names, &old.name, id);
+            if let Some(file) = other_namespace(&old) {
+                forget(&mut self.namespaces, file, id);
+            }
             for binding in &old.ports {
                 self.ports.remove(id, binding);
             }
@@ -110,18 +118,19 @@ impl Desired {
         if known {
             self.unindex(&endpoint.id, true);
         }
-        let there = self.on_network.entry(endpoint.network.clone()).or_default();
-        there.endpoints.insert(endpoint.id.clone());
+        let id: Arc<str> = endpoint.id.as_str().into();
+        let there = self.on_network.entry(&endpoint.network);
+        there.endpoints.insert(Arc::clone(&id));
         there.macs.insert(endpoint.mac);
-        let own = self.of_sandbox.entry(endpoint.sandbox.clone()).or_default();
-        if !own.contains(&endpoint.id) {
-            own.push_back(endpoint.id.clone());
+        let own = self.of_sandbox.entry(&endpoint.sandbox);
+        if !own.contains(&id) {
+            own.push_back(Arc::clone(&id));
         }
         if !endpoint.links.is_empty() {
-            self.linking.insert(endpoint.id.clone());
+            self.linking.insert(Arc::clone(&id));
         }
-        self.numbers.insert(endpoint.number, endpoint.id.clone());
-        self.endpoints.insert(endpoint.id.clone(), endpoint);
+        self.numbers.insert(endpoint.number, Arc::clone(&id));
+        self.endpoints.insert(id, endpoint);
     }
 
     /// Removes an endpoint.
@@ -148,7 +157,7 @@ impl Desired {
             return;
         }
         if let Some(own) = self.of_sandbox.get_mut(&endpoint.sandbox) {
-            own.retain(|e| e != id);
+            own.retain(|e| **e != *id);
             if own.is_empty() {
                 self.of_sandbox.remove(&endpoint.sandbox);
             }
@@ -197,12 +206,12 @@ impl Desired {
 
     /// Whether an endpoint's id begins so.
     pub fn has_endpoint_beginning(&self, prefix: &str) -> bool {
-        begins(&self.endpoints, prefix)
+        !prefix.is_empty() && self.endpoints.beginning(prefix).next().is_some()
     }
 
     /// Whether a network's id begins so.
     pub fn has_network_beginning(&self, prefix: &str) -> bool {
-        begins(&self.networks, prefix)
+        !prefix.is_empty() && self.networks.beginning(prefix).next().is_some()
     }
 
     /// A network by name, id or prefix.
@@ -212,7 +221,7 @@ impl Desired {
 
     /// An endpoint by id or prefix; it has no name.
     pub fn endpoint(&self, wanted: &str) -> Result<&Arc<Endpoint>> {
-        find("endpoint", wanted, &self.endpoints, &OrdMap::new())
+        find("endpoint", wanted, &self.endpoints, &ById::default())
     }
 
     /// A network of this very name.
@@ -241,6 +250,15 @@ impl Desired {
         self.sandboxes.get(self.sandbox_names.get(name)?)
     }
 
+    /// The sandbox that has this file for its namespace.
+    pub fn sandbox_in(&self, netns: &Path) -> Option<&Arc<Sandbox>> {
+        let file = netns.file_name()?.to_str()?;
+        let other = self.namespaces.get(file);
+        let ids = other.into_iter().chain(self.sandbox_names.get(file));
+        let mut found = ids.filter_map(|id| self.sandboxes.get(id));
+        found.find(|s| s.run.as_ref().is_some_and(|r| r.netns == netns))
+    }
+
     /// The endpoint that holds the sandbox's default route of a family: the highest priority, then the network's name.
     pub fn gateway_endpoint(&self, sandbox: &str, v4: bool) -> Option<&Endpoint> {
         self.endpoints_of(sandbox)
@@ -266,25 +284,25 @@ impl Desired {
     }
 }
 
-/// Removes an entry that leads to this id; by now it may lead to another's.
-fn forget(index: &mut OrdMap<String, String>, name: &str, id: &str) {
-    if index.get(name).is_some_and(|found| found == id) {
-        index.remove(name);
-    }
+/// The name of the file of a sandbox's namespace, if it is not the sandbox's own.
+fn other_namespace(sandbox: &Sandbox) -> Option<&str> {
+    let file = sandbox.run.as_ref()?.netns.file_name()?.to_str()?;
+    (file != sandbox.name).then_some(file)
 }
 
-fn begins<T>(all: &OrdMap<String, Arc<T>>, prefix: &str) -> bool {
-    let mut behind = all.range(prefix.to_owned()..);
-    let first = behind.next();
-    !prefix.is_empty() && first.is_some_and(|(id, _)| id.starts_with(prefix))
+/// Removes an entry that leads to this id; by now it may lead to another's.
+fn forget(index: &mut ById<Arc<str>>, name: &str, id: &str) {
+    if index.get(name).is_some_and(|found| **found == *id) {
+        index.remove(name);
+    }
 }
 
 /// Finds by id, name or unique id prefix, in this order.
 fn find<'a, T>(
     what: &str,
     wanted: &str,
-    all: &'a OrdMap<String, Arc<T>>,
-    names: &OrdMap<String, String>,
+    all: &'a ById<Arc<T>>,
+    names: &ById<Arc<str>>,
 ) -> Result<&'a Arc<T>> {
     if wanted.is_empty() {
         return Err(Error::invalid(format!(
@@ -295,9 +313,7 @@ fn find<'a, T>(
     if let Some(found) = all.get(wanted).or_else(named) {
         return Ok(found);
     }
-    let mut matches = all
-        .range(wanted.to_owned()..)
-        .take_while(|(id, _)| id.starts_with(wanted));
+    let mut matches = all.beginning(wanted);
     match (matches.next(), matches.count()) {
         (Some((_, found)), 0) => Ok(found),
         (Some(_), more) => Err(Error::invalid(format!(
@@ -367,12 +383,43 @@ mod tests {
     }
 
     #[test]
+    fn a_sandbox_is_found_by_its_namespace() {
+        let sandbox = |id: &str, name: &str, file: &str| {
+            let run = model::Run {
+                netns: Path::new("/run/netns").join(file),
+                origin: model::Origin::Made,
+            };
+            Arc::new(Sandbox {
+                id: id.into(),
+                name: name.into(),
+                run: Some(run),
+                ..Sandbox::default()
+            })
+        };
+        let mut desired = Desired::default();
+        desired.put_sandbox(sandbox("1", "a", "a"));
+        let holder = |d: &Desired, file: &str| {
+            let found = d.sandbox_in(&Path::new("/run/netns").join(file));
+            found.map(|s| s.id.clone())
+        };
+        assert_eq!(holder(&desired, "a").as_deref(), Some("1"));
+        // Renamed, it keeps its namespace; its name is another's.
+        desired.put_sandbox(sandbox("1", "b", "a"));
+        desired.put_sandbox(sandbox("2", "a", "2"));
+        assert_eq!(holder(&desired, "a").as_deref(), Some("1"));
+        assert_eq!(holder(&desired, "2").as_deref(), Some("2"));
+        desired.remove_sandbox("1");
+        assert!(holder(&desired, "a").is_none() && holder(&desired, "b").is_none());
+        assert!(desired.sandbox_in(Path::new("/elsewhere/2")).is_none());
+    }
+
+    #[test]
     fn n04_lookup_prefers_ids_and_names_to_prefixes() {
-        let mut all = OrdMap::new();
-        let mut names = OrdMap::new();
+        let mut all = ById::default();
+        let mut names = ById::default();
         for (id, name) in [("aa11", "x"), ("aa22", "aa"), ("bb33", "y")] {
-            all.insert(id.to_owned(), Arc::new(id));
-            names.insert(name.to_owned(), id.to_owned());
+            all.insert(id, Arc::new(id));
+            names.insert(name, id.into());
         }
         let by = |w: &str| find("network", w, &all, &names).map(|t| **t);
         assert_eq!(by("aa").unwrap(), "aa22");

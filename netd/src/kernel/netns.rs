@@ -142,11 +142,27 @@ impl Netns {
         if let Some(known) = self.identity.get() {
             return Ok(*known);
         }
-        let identity = Identity {
-            cookie: self.run(cookie)?,
-            boot_id: boot_id()?,
-        };
+        let identity = self.run(here)?;
         Ok(*self.identity.get_or_init(|| identity))
+    }
+
+    /// Asks the kernel for the identities of many, as far as they are not known, on one thread: a start finds thousands.
+    ///
+    /// # Errors
+    /// Of the first one that cannot be entered.
+    pub fn identify(all: &[Self]) -> Result<()> {
+        let unknown = || all.iter().filter(|n| n.identity.get().is_none());
+        if unknown().next().is_none() {
+            return Ok(());
+        }
+        on_thread(|| {
+            for netns in unknown() {
+                netns.enter()?;
+                let identity = here()?;
+                netns.identity.get_or_init(|| identity);
+            }
+            Ok(())
+        })
     }
 
     /// Device and inode: the same for every path to one namespace, but given again once it has gone.
@@ -172,13 +188,17 @@ impl Netns {
         place(path)?;
         let made = on_thread(|| {
             unshare(CloneFlags::CLONE_NEWNET).map_err(|e| fail(&e))?;
-            bind(Path::new("/proc/thread-self/ns/net"), path).map_err(|e| fail(&e))
+            // The thread that would be asked for it later is here already.
+            let identity = here()?;
+            bind(Path::new("/proc/thread-self/ns/net"), path).map_err(|e| fail(&e))?;
+            Ok(identity)
         });
-        if let Err(e) = made {
+        let identity = made.inspect_err(|_| {
             let _ = fs::remove_file(path);
-            return Err(e);
-        }
-        Self::open(path)
+        })?;
+        let opened = Self::open(path)?;
+        opened.identity.get_or_init(|| identity);
+        Ok(opened)
     }
 
     /// As [`Netns::create`], without holding up the runtime.
@@ -234,11 +254,15 @@ impl Netns {
     /// Runs `work` inside the namespace, on a thread that ends.
     pub fn run<R: Send>(&self, work: impl FnOnce() -> Result<R> + Send) -> Result<R> {
         on_thread(|| {
-            setns(&*self.file, CloneFlags::CLONE_NEWNET).map_err(|e| {
-                Error::internal(format!("entering namespace {}", self.path.display()), e)
-            })?;
+            self.enter()?;
             work()
         })
+    }
+
+    /// Takes the calling thread there; only one that ends.
+    fn enter(&self) -> Result<()> {
+        setns(&*self.file, CloneFlags::CLONE_NEWNET)
+            .map_err(|e| Error::internal(format!("entering namespace {}", self.path.display()), e))
     }
 }
 
@@ -315,6 +339,14 @@ fn is_namespace(file: &File) -> std::io::Result<bool> {
 /// A path to the very object that is open.
 fn by_fd(file: &File) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
+}
+
+/// The identity of the calling thread's namespace.
+fn here() -> Result<Identity> {
+    Ok(Identity {
+        cookie: cookie()?,
+        boot_id: boot_id()?,
+    })
 }
 
 /// The cookie of the calling thread's namespace.

@@ -8,7 +8,10 @@ mod name_options;
 mod network;
 mod sandbox;
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    fmt::Write as _,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use rand::RngExt as _;
 
@@ -33,7 +36,11 @@ pub fn short(id: &str) -> &str {
 pub fn new_id() -> String {
     loop {
         let bytes: [u8; 32] = rand::rng().random();
-        let id: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
+        let mut id = String::with_capacity(2 * bytes.len());
+        for byte in bytes {
+            // Writing to a string cannot fail.
+            let _ = write!(id, "{byte:02x}");
+        }
         if id[..12].contains(|c: char| c.is_ascii_alphabetic()) {
             return id;
         }

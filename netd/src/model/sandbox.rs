@@ -137,7 +137,7 @@ pub struct Run {
 }
 
 /// A network namespace with a name.
-#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
 pub struct Sandbox {
     /// 64 hexadecimal digits.
     pub id: String,

@@ -32,6 +32,8 @@ pub(super) const FILE: &str = "netd.redb";
 const AGAIN: Duration = Duration::from_secs(1);
 /// Commits that a slow watcher may lag behind.
 const BACKLOG: usize = 4096;
+/// How long deferred writes wait for a commit to go with.
+const IDLE: Duration = Duration::from_millis(500);
 /// Commits that share a transaction at most.
 const BATCH: usize = 1024;
 
@@ -47,9 +49,17 @@ pub struct RedbStore {
 }
 
 struct Job {
-    writes: Vec<Write>,
-    /// Nobody waits for one that must be made.
-    done: Option<oneshot::Sender<Result<u64>>>,
+    writes: Arc<[Write]>,
+    urgency: Urgency,
+}
+
+enum Urgency {
+    /// A request waits to be told.
+    Awaited(oneshot::Sender<Result<u64>>),
+    /// Nobody waits, and it must be made.
+    Owed,
+    /// It goes with others.
+    Deferred,
 }
 
 fn broken(shown: &str, e: &dyn std::fmt::Display) -> Error {
@@ -111,6 +121,7 @@ impl RedbStore {
             told,
             commits: commits.clone(),
             owed: VecDeque::new(),
+            deferred: Vec::new(),
             closed: String::new(),
         };
         std::thread::Builder::new()
@@ -126,12 +137,10 @@ impl RedbStore {
         })
     }
 
-    fn submit(&self, job: Job) {
-        if let Err(mpsc::SendError(job)) = self.jobs.send(job)
-            && let Some(done) = job.done
-        {
-            // Nobody receives only when the waiting request has gone.
-            let _ = done.send(Err(failed(&self.shown, "its writer has ended")));
+    fn submit(&self, writes: Vec<Write>, urgency: Urgency) {
+        let writes = writes.into();
+        if let Err(mpsc::SendError(job)) = self.jobs.send(Job { writes, urgency }) {
+            answer(job, Err(failed(&self.shown, "its writer has ended")));
         }
     }
 }
@@ -146,15 +155,16 @@ impl Store for RedbStore {
 
     fn commit(&self, writes: Vec<Write>) -> Pending {
         let (done, pending) = Pending::new();
-        self.submit(Job {
-            writes,
-            done: Some(done),
-        });
+        self.submit(writes, Urgency::Awaited(done));
         pending
     }
 
     fn insist(&self, writes: Vec<Write>) {
-        self.submit(Job { writes, done: None });
+        self.submit(writes, Urgency::Owed);
+    }
+
+    fn defer(&self, writes: Vec<Write>) {
+        self.submit(writes, Urgency::Deferred);
     }
 
     fn watch(&self) -> broadcast::Receiver<Arc<Committed>> {
@@ -175,7 +185,9 @@ struct Writer {
     told: watch::Sender<Health>,
     commits: broadcast::Sender<Arc<Committed>>,
     /// What must be written and could not be.
-    owed: VecDeque<Vec<Write>>,
+    owed: VecDeque<Arc<[Write]>>,
+    /// What goes with the next transaction.
+    deferred: Vec<Arc<[Write]>>,
     /// Why the file could not be opened again, if it could not.
     closed: String,
 }
@@ -184,17 +196,21 @@ impl Writer {
     fn run(mut self, jobs: &mpsc::Receiver<Job>) {
         loop {
             let healthy = self.told.borrow().is_ok() && self.owed.is_empty();
-            let first = if healthy {
-                jobs.recv()
-                    .map_err(|_| mpsc::RecvTimeoutError::Disconnected)
-            } else {
-                jobs.recv_timeout(AGAIN)
+            let first = match (healthy, self.deferred.is_empty()) {
+                (true, true) => jobs
+                    .recv()
+                    .map_err(|_| mpsc::RecvTimeoutError::Disconnected),
+                (true, false) => jobs.recv_timeout(IDLE),
+                (false, _) => jobs.recv_timeout(AGAIN),
             };
             match first {
                 Ok(first) => {
                     let mut batch = vec![first];
                     batch.extend(jobs.try_iter().take(BATCH - 1));
-                    self.take(batch);
+                    self.sort(&mut batch);
+                    if !batch.is_empty() || !self.owed.is_empty() {
+                        self.take(batch);
+                    }
                 }
                 Err(mpsc::RecvTimeoutError::Timeout) => self.take(Vec::new()),
                 Err(mpsc::RecvTimeoutError::Disconnected) => break,
@@ -204,12 +220,19 @@ impl Writer {
         self.take(Vec::new());
     }
 
-    /// Writes what is owed, then these: in one transaction where all are as expected, else each by itself.
-    fn take(&mut self, mut batch: Vec<Job>) {
-        // What takes a commit back comes after it; whatever is owed is written before anything new.
-        for job in batch.extract_if(.., |job| job.done.is_none()) {
-            self.owed.push_back(job.writes);
+    /// Leaves what is awaited in the batch. What takes a commit back comes after it, and before anything new; what is deferred
+    /// comes before what is new as well: a mark that it removes may be made again.
+    fn sort(&mut self, batch: &mut Vec<Job>) {
+        for job in batch.extract_if(.., |job| !matches!(job.urgency, Urgency::Awaited(_))) {
+            match job.urgency {
+                Urgency::Deferred => self.deferred.push(job.writes),
+                _ => self.owed.push_back(job.writes),
+            }
         }
+    }
+
+    /// Writes what is owed, then what is deferred with these: in one transaction where all are as expected, else each by itself.
+    fn take(&mut self, batch: Vec<Job>) {
         while let Some(writes) = self.owed.pop_front() {
             if let Err(e) = self.write(std::slice::from_ref(&writes)) {
                 self.owed.push_front(writes);
@@ -219,16 +242,21 @@ impl Writer {
                 return;
             }
         }
-        if batch.is_empty() {
+        if batch.is_empty() && self.deferred.is_empty() {
             if self.told.borrow().is_err() {
                 // Whether it works again is known by a write.
-                let _ = self.write(&[Vec::new()]);
+                let _ = self.write(&[Arc::default()]);
             }
             return;
         }
-        let writes: Vec<Vec<Write>> = batch.iter().map(|job| job.writes.clone()).collect();
-        match self.write(&writes) {
-            Err(e) if e.kind == Kind::Conflict && batch.len() > 1 => {
+        let mut writes = self.deferred.clone();
+        writes.extend(batch.iter().map(|job| Arc::clone(&job.writes)));
+        let written = self.write(&writes);
+        if written.is_ok() {
+            self.deferred.clear();
+        }
+        match written {
+            Err(e) if e.kind == Kind::Conflict && writes.len() > 1 => {
                 for job in batch {
                     let written = self.write(std::slice::from_ref(&job.writes));
                     answer(job, written);
@@ -243,7 +271,7 @@ impl Writer {
     }
 
     /// One transaction; opens the file again and tries once more where that failed.
-    fn write(&mut self, batch: &[Vec<Write>]) -> Result<u64> {
+    fn write(&mut self, batch: &[Arc<[Write]>]) -> Result<u64> {
         let mut done = self.transaction(batch);
         if let Err(Failure::Storage(e)) = &done {
             tracing::error!("{}: {e}; opening it again", self.shown);
@@ -278,7 +306,7 @@ impl Writer {
                     // Nobody watching is fine.
                     let _ = self.commits.send(Arc::new(Committed {
                         revision,
-                        writes: writes.clone(),
+                        writes: Arc::clone(writes),
                     }));
                 }
                 Ok(revision)
@@ -306,7 +334,7 @@ impl Writer {
             .ok();
     }
 
-    fn transaction(&mut self, batch: &[Vec<Write>]) -> std::result::Result<u64, Failure> {
+    fn transaction(&mut self, batch: &[Arc<[Write]>]) -> std::result::Result<u64, Failure> {
         let database = self.database.lock().unwrap_or_else(PoisonError::into_inner);
         let open = database.as_ref();
         let closed = || Failure::Storage(format!("it cannot be opened again: {}", self.closed));
@@ -315,7 +343,7 @@ impl Writer {
         let transaction = open.begin_write()?;
         {
             let mut records = transaction.open_table(RECORDS)?;
-            for write in batch.iter().flatten() {
+            for write in batch.iter().flat_map(|writes| &**writes) {
                 let key = write.key.to_string();
                 if write.expect != Expect::Anything {
                     let found = records.get(key.as_str())?;
@@ -347,7 +375,7 @@ impl Writer {
 }
 
 fn answer(job: Job, done: Result<u64>) {
-    if let Some(sender) = job.done {
+    if let Urgency::Awaited(sender) = job.urgency {
         // The request may have gone meanwhile.
         let _ = sender.send(done);
     }

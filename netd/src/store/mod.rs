@@ -4,7 +4,7 @@
 mod embedded;
 mod record;
 
-use std::{collections::BTreeMap, fmt, path::Path, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, fmt, path::Path, sync::Arc};
 
 use tokio::sync::{broadcast, oneshot, watch};
 
@@ -37,14 +37,14 @@ pub struct Key {
     /// Whose.
     pub scope: Scope,
     /// network, endpoint, sandbox, number, …
-    pub kind: String,
+    pub kind: Cow<'static, str>,
     /// Which one.
     pub id: String,
 }
 
 impl Key {
     /// A key of this host's.
-    pub fn host(kind: &str, id: &str) -> Self {
+    pub fn host(kind: &'static str, id: &str) -> Self {
         Self {
             scope: Scope::Host,
             kind: kind.into(),
@@ -53,7 +53,7 @@ impl Key {
     }
 
     /// A key that a cluster could share.
-    pub fn shared(kind: &str, id: &str) -> Self {
+    pub fn shared(kind: &'static str, id: &str) -> Self {
         Self {
             scope: Scope::Shared,
             ..Self::host(kind, id)
@@ -68,7 +68,7 @@ impl Key {
             .find(|s| s.text() == scope)?;
         Some(Self {
             scope,
-            kind: kind.into(),
+            kind: kind.to_owned().into(),
             id: id.into(),
         })
     }
@@ -130,7 +130,7 @@ pub struct Committed {
     /// Grows with every commit.
     pub revision: u64,
     /// What was written.
-    pub writes: Vec<Write>,
+    pub writes: Arc<[Write]>,
 }
 
 /// Everything in the store at one revision.
@@ -181,6 +181,10 @@ pub trait Store: Send + Sync {
 
     /// Hands over writes that must be made, as soon as they can be: what takes a commit back.
     fn insist(&self, writes: Vec<Write>);
+
+    /// Hands over writes for which no transaction of their own is worth while: they go with the next commit, or follow soon. They
+    /// are lost if the process ends before.
+    fn defer(&self, writes: Vec<Write>);
 
     /// Commits from now on; a reader that is too slow is told how many it missed, and takes a snapshot.
     fn watch(&self) -> broadcast::Receiver<Arc<Committed>>;

@@ -1,7 +1,9 @@
 //! The form of a record: JSON in an envelope with the version of its form and the revision that wrote it.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 
 use crate::error::{Error, Result};
 
@@ -16,7 +18,8 @@ const LONGEST: usize = 16 << 20;
 pub struct Record {
     /// The commit that wrote it; 0: none yet.
     pub revision: u64,
-    value: Value,
+    /// As JSON; whoever hands a record on shares it.
+    value: Arc<str>,
 }
 
 /// A record that cannot be read.
@@ -29,10 +32,11 @@ pub struct Unread {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Envelope {
+struct Envelope<'a> {
     format: u32,
     revision: u64,
-    value: Value,
+    #[serde(borrow)]
+    value: &'a RawValue,
 }
 
 impl Record {
@@ -41,9 +45,12 @@ impl Record {
     /// # Errors
     /// When it cannot be written as JSON.
     pub fn of(what: &str, value: &impl Serialize) -> Result<Self> {
-        let value = serde_json::to_value(value)
+        let value = serde_json::to_string(value)
             .map_err(|e| Error::internal(format!("encoding {what}"), e))?;
-        Ok(Self { revision: 0, value })
+        Ok(Self {
+            revision: 0,
+            value: value.into(),
+        })
     }
 
     /// Its value; unknown fields are fine.
@@ -51,14 +58,15 @@ impl Record {
     /// # Errors
     /// What is wrong with it.
     pub fn read<T: DeserializeOwned>(&self) -> std::result::Result<T, String> {
-        serde_json::from_value(self.value.clone()).map_err(|e| e.to_string())
+        serde_json::from_str(&self.value).map_err(|e| e.to_string())
     }
 
     pub(super) fn encode(&self, revision: u64) -> std::result::Result<String, String> {
+        let value: &RawValue = serde_json::from_str(&self.value).map_err(|e| e.to_string())?;
         let envelope = Envelope {
             format: FORMAT,
             revision,
-            value: self.value.clone(),
+            value,
         };
         serde_json::to_string(&envelope).map_err(|e| e.to_string())
     }
@@ -69,7 +77,7 @@ impl Record {
             let reason = format!("{} bytes are too many", text.len());
             return Err(unread(reason, None));
         }
-        let envelope: Envelope = serde_json::from_str(text).map_err(|e| {
+        let envelope: Envelope<'_> = serde_json::from_str(text).map_err(|e| {
             let value = serde_json::from_str(text).ok();
             unread(e.to_string(), value.map(inner))
         })?;
@@ -78,11 +86,12 @@ impl Record {
                 "it is of form {}, this netd reads up to {FORMAT}",
                 envelope.format
             );
-            return Err(unread(reason, Some(envelope.value)));
+            let value = serde_json::from_str(envelope.value.get()).ok();
+            return Err(unread(reason, value));
         }
         Ok(Self {
             revision: envelope.revision,
-            value: envelope.value,
+            value: envelope.value.get().into(),
         })
     }
 }

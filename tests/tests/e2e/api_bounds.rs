@@ -157,7 +157,8 @@ fn said(status: &Status) -> (String, String, Vec<String>) {
     )
 }
 
-async fn call(channel: &Channel, path: &str, request: Vec<u8>) -> Result<(), Status> {
+/// Makes a call of these bytes.
+pub async fn call(channel: &Channel, path: &str, request: Vec<u8>) -> Result<(), Status> {
     let mut client = tonic::client::Grpc::new(channel.clone());
     let ready = client.ready().await;
     ready.map_err(|e| Status::unknown(e.to_string()))?;

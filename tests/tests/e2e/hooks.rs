@@ -27,7 +27,9 @@ fn hangs(world: &World, name: &str) -> anyhow::Result<bool> {
 /// program again.
 #[test]
 fn c12_links_that_others_detach_are_seen_and_hung_again() -> Outcome {
-    let world = World::new()?;
+    let mut world = World::without_daemon()?;
+    // Else the daemon may be first.
+    world.start_with(&[("NETD_FAILPOINT_REFUSE", "sweep-hooks")])?;
     world.ctl("network create front")?;
     let web = world.sandbox("web", &["front"])?;
     let _server = web.serve(7000)?;

@@ -67,7 +67,7 @@ fn b1_a_name_that_is_lost_or_replaced_is_not_entered_and_is_mended() -> Outcome 
         }
         // What is neither is left, and named.
         script(format!("umount -l {shown} && echo theirs > {shown}"))?;
-        world.ctl("system reconcile")?;
+        world.refused("system reconcile", &[&shown])?;
         let status = world.ctl("status")?;
         ensure!(
             status.contains("Degraded") && status.contains(&shown),

@@ -15,9 +15,11 @@ use netd_proto::v1::{
     sandbox_service_client::SandboxServiceClient,
 };
 use netd_tests::World;
+use prost::Message as _;
 use tonic::{Code, Status, transport::Channel};
+use tonic_types::StatusExt as _;
 
-use crate::{Outcome, api::channel};
+use crate::{Outcome, api::channel, api_bounds::call};
 
 /// Within this a request must be over.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -292,6 +294,55 @@ fn b19_thousands_of_networks_of_one_sandbox() -> Outcome {
             !world.netctl(&["sandbox", "inspect", "wide"])?.ok,
             "{what}: it was made"
         );
+    }
+    Ok(())
+}
+
+/// The figures of docs/api.md and docs/access.md.
+#[tokio::test]
+async fn b19_how_long_a_request_may_be() -> Outcome {
+    let world = World::new()?;
+    let channel = channel(&world).await?;
+    let mut networks = NetworkServiceClient::new(channel.clone());
+    let last = "k255".to_owned();
+    let mut request = CreateNetworkRequest {
+        name: "front".into(),
+        labels: (0..255)
+            .map(|n| (format!("k{n:03}"), "x".repeat(4085)))
+            .chain([(last.clone(), "x".repeat(3000))])
+            .collect(),
+        ..Default::default()
+    };
+    while request.encoded_len() < 1 << 20 {
+        request.labels.entry(last.clone()).or_default().push('x');
+    }
+    ensure!(
+        request.encoded_len() == 1 << 20,
+        "{}",
+        request.encoded_len()
+    );
+    networks.create_network(request.clone()).await?;
+    request.name = "fronts".into();
+    let status = networks.create_network(request).await.err();
+    let status = status.context("a byte more was taken")?;
+    let details = status.get_error_details();
+    let info = details.error_info().context("no details")?;
+    ensure!(
+        info.reason == "TOO_MANY" && info.metadata["limit"] == "1048576",
+        "{status:?}"
+    );
+    // What is much longer is not read, whatever it is. A field that no message has:
+    let mut long = vec![0xc2, 0x3e];
+    prost::encoding::encode_varint(4 << 20, &mut long);
+    long.resize(long.len() + (4 << 20), 0);
+    for (name, code) in [
+        ("CreateNetwork", Code::ResourceExhausted),
+        ("ListNetworks", Code::OutOfRange),
+    ] {
+        let path = format!("/netd.v1.NetworkService/{name}");
+        let status = call(&channel, &path, long.clone()).await.err();
+        let status = status.with_context(|| format!("{name} was taken"))?;
+        ensure!(status.code() == code, "{name}: {status:?}");
     }
     Ok(())
 }

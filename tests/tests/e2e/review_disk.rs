@@ -27,7 +27,7 @@ fn label(bytes: usize) -> String {
 }
 
 /// What gRPC health says of the daemon as a whole.
-fn health(world: &World) -> anyhow::Result<ServingStatus> {
+pub fn health(world: &World) -> anyhow::Result<ServingStatus> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

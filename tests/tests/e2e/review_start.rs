@@ -333,8 +333,8 @@ fn b06_one_cause_is_told_once() -> Outcome {
             let good = show::endpoint(&world, name, "good")?.context("an endpoint")?;
             ensure!(!good.to_string().contains("foo0"), "{name}: {good:#}");
         }
-        // Another look finds the same.
-        world.ctl("system reconcile")?;
+        // Another look finds the same, and says so.
+        world.refused("system reconcile", &["network bad", "foo0"])?;
     }
     let log = world.log();
     let told = log.lines().filter(|l| l.contains("is degraded: ")).count();

@@ -43,7 +43,7 @@ impl Bridge {
             // One whose removal is taken back.
             if let Some(ifindex) = o.leaving.remove(&endpoint.id) {
                 o.retired.remove(&ifindex);
-                o.links.insert(endpoint.id.clone(), ifindex);
+                o.links.insert(&endpoint.id, ifindex);
             }
             o.clone()
         });
@@ -86,7 +86,7 @@ impl Bridge {
             context.netlink.create_endpoint(&spec).await?
         };
         context.observations.note(|o| {
-            o.links.insert(endpoint.id.clone(), ifindex);
+            o.links.insert(&endpoint.id, ifindex);
         });
         // The way out may have another MTU by now, and whoever follows it did not see this link.
         let now = context.observations.now().mtu(work.network);
@@ -134,7 +134,7 @@ impl Bridge {
     pub(super) async fn withdraw(&self, context: &Context, endpoint: &Endpoint) {
         context.observations.note(|o| {
             if let Some(ifindex) = o.links.remove(&endpoint.id) {
-                o.leaving.insert(endpoint.id.clone(), ifindex);
+                o.leaving.insert(&*endpoint.id, ifindex);
                 o.retired.insert(ifindex);
             }
         });

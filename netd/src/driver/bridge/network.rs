@@ -74,7 +74,7 @@ impl Bridge {
             }
         };
         context.observations.note(|o| {
-            o.devices.insert(network.id.clone(), device);
+            o.devices.insert(&network.id, device);
         });
         crate::failpoint!("network-device-made");
         missing += self.set_device_switches(network)?;

@@ -9,9 +9,12 @@ use crate::store::{Key, Record, Snapshot, record::FORMAT};
 pub(super) const RECORDS: TableDefinition<'_, &str, &str> = TableDefinition::new("records");
 pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 
+/// Memory for pages of the file, bytes. Records are read at a start and compared at commits; the kernel caches the file as well.
+const CACHE: usize = 1 << 20;
+
 /// redb asserts where a file's head is damaged: that must not end the process without a message.
 pub(super) fn open_file(path: &Path) -> std::result::Result<Database, String> {
-    std::panic::catch_unwind(|| Database::create(path))
+    std::panic::catch_unwind(|| Database::builder().set_cache_size(CACHE).create(path))
         .map_err(|_| "it is damaged".to_owned())?
         .map_err(|e| e.to_string())
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn put(kind: &str, id: &str, value: u32) -> Write {
+fn put(kind: &'static str, id: &str, value: u32) -> Write {
     Write::put(Key::shared(kind, id), Record::of("a test", &value).unwrap())
 }
 
@@ -51,8 +51,36 @@ async fn a_commit_compares_and_others_beside_it_are_made() {
     };
     store.commit(vec![at(revision)]).written().await.unwrap();
     assert!(store.commit(vec![at(revision)]).written().await.is_err());
-    assert_eq!(watch.recv().await.unwrap().writes, [absent("a", 1)]);
-    assert_eq!(watch.recv().await.unwrap().writes, [absent("c", 3)]);
+    assert_eq!(*watch.recv().await.unwrap().writes, [absent("a", 1)]);
+    assert_eq!(*watch.recv().await.unwrap().writes, [absent("c", 3)]);
+}
+
+#[tokio::test]
+async fn deferred_writes_go_with_others_or_follow() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = RedbStore::open(directory.path()).unwrap();
+    let first = store.commit(vec![put("mark", "a", 1)]);
+    let first = first.written().await.unwrap();
+    store.defer(vec![Write::remove(Key::shared("mark", "a"))]);
+    let with = store.commit(vec![put("network", "b", 2)]);
+    assert_eq!(with.written().await.unwrap(), first + 1, "one transaction");
+    assert!(values(&store, "mark").is_empty());
+    // One that is made again meanwhile stays.
+    store.defer(vec![Write::remove(Key::shared("mark", "c"))]);
+    let again = store.commit(vec![put("mark", "c", 3)]);
+    again.written().await.unwrap();
+    assert_eq!(values(&store, "mark"), [3]);
+    // A commit that is refused takes none along.
+    store.defer(vec![Write::remove(Key::shared("mark", "c"))]);
+    let refused = store.commit(vec![Write {
+        expect: Expect::Absent,
+        ..put("network", "b", 4)
+    }]);
+    assert!(refused.written().await.is_err());
+    let mut commits = store.watch();
+    while !values(&store, "mark").is_empty() {
+        commits.recv().await.unwrap();
+    }
 }
 
 #[test]

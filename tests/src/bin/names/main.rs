@@ -1,20 +1,31 @@
 //! Speed of names: dnsperf in a sandbox against netd's resolver and in a container against a real Docker Engine's, in
 //! turn, in one run: names of the same network and forwarded ones.
 //!
-//! Prints figures; it judges nothing. `names [ROUNDS [SECONDS]]`.
+//! Prints figures; it judges nothing.
 
 mod perf;
 mod sides;
 
 use anyhow::Result;
+use clap::Parser;
 
 use perf::{Measure, Run};
 use sides::Sides;
 
+/// Speed of names.
+#[derive(Debug, Parser)]
+#[command(name = "names")]
+struct Words {
+    /// Rounds.
+    #[arg(default_value_t = 5)]
+    rounds: usize,
+    /// Seconds of each measurement.
+    #[arg(default_value_t = 3)]
+    seconds: usize,
+}
+
 fn main() -> Result<()> {
-    let words: Vec<String> = std::env::args().skip(1).collect();
-    let number = |at: usize, usual| words.get(at).and_then(|w| w.parse().ok()).unwrap_or(usual);
-    let (rounds, seconds) = (number(0, 5), number(1, 3));
+    let Words { rounds, seconds } = Words::parse();
     let sides = Sides::new()?;
     let mut measures = Vec::new();
     for (what, file) in [

@@ -1,7 +1,7 @@
 //! Scale of the control plane: attaching alone and with many in flight, thousands of endpoints and networks, memory and
 //! the time of a restart; beside Docker's own figures from the same machine, taken in the same run.
 //!
-//! Prints figures; it judges nothing. `scale [--without-docker] [ENDPOINTS [NETWORKS]]`.
+//! Prints figures; it judges nothing.
 
 mod docker;
 mod netd;
@@ -9,6 +9,22 @@ mod netd;
 use std::time::Duration;
 
 use anyhow::Result;
+use clap::Parser;
+
+/// What operations cost, alone and at scale.
+#[derive(Debug, Parser)]
+#[command(name = "scale")]
+struct Words {
+    /// Endpoints that are there at once.
+    #[arg(default_value_t = 4096)]
+    endpoints: usize,
+    /// Networks that are there at once.
+    #[arg(default_value_t = 2000)]
+    networks: usize,
+    /// Do not take a Docker Engine's figures.
+    #[arg(long)]
+    without_docker: bool,
+}
 
 /// Latencies of one kind of operation.
 #[derive(Default)]
@@ -41,12 +57,9 @@ impl Figures {
 }
 
 fn main() -> Result<()> {
-    let words: Vec<String> = std::env::args().skip(1).collect();
-    let mut numbers = words.iter().filter_map(|w| w.parse::<usize>().ok());
-    let endpoints = numbers.next().unwrap_or(4096);
-    let networks = numbers.next().unwrap_or(2000);
-    netd::measure(endpoints, networks)?;
-    if !words.iter().any(|w| w == "--without-docker") {
+    let words = Words::parse();
+    netd::measure(words.endpoints, words.networks)?;
+    if !words.without_docker {
         docker::measure()?;
     }
     Ok(())
