@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::state::Desired;
+use super::desired::Desired;
 use crate::{
     driver::Network,
     error::Result,

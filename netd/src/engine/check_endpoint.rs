@@ -1,8 +1,8 @@
 //! What an endpoint may ask for, and whom a network may stand beside in a sandbox, before anything is changed.
 
 use super::{
+    desired::Desired,
     plan_endpoint::{chosen_address, chosen_interface, chosen_mac, link_local},
-    state::Desired,
 };
 use crate::{
     driver::{Company, Network},

@@ -2,7 +2,7 @@
 
 use super::{
     change::{Change, Object},
-    state::Desired,
+    desired::Desired,
 };
 use crate::{
     driver::Network,

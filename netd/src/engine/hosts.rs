@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, net::IpAddr};
 
-use super::{Engine, state::Desired};
+use super::{Engine, desired::Desired};
 use crate::{
     driver::Network,
     error::{Error, Reason, Result},

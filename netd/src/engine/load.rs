@@ -9,7 +9,7 @@ use std::{
 
 use serde::de::DeserializeOwned;
 
-use super::{quarantine::Quarantined, state::Desired, withheld::Belongings};
+use super::{desired::Desired, quarantine::Quarantined, withheld::Belongings};
 use crate::{
     driver::Network,
     ipam::Cursors,

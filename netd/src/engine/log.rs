@@ -11,8 +11,8 @@ use tokio::sync::broadcast;
 
 use super::{
     change::Change,
+    desired::Desired,
     events::{Event, events_of},
-    state::Desired,
 };
 use crate::{
     by_id::ById,

@@ -11,6 +11,7 @@ mod check_network;
 mod commit;
 mod converge;
 mod degraded;
+mod desired;
 mod endpoints;
 mod events;
 mod files;
@@ -19,6 +20,7 @@ mod hosts;
 mod load;
 mod locks;
 mod log;
+mod lookup;
 mod mend;
 mod names;
 mod namespaces;
@@ -72,8 +74,8 @@ pub use log::{Commit, Watch};
 pub use mend::Reconciled;
 pub use networks::PruneRequest;
 pub use sandboxes::{NamespaceRequest, SandboxRequest};
-pub use state::{Desired, State};
 pub use update::{EndpointUpdate, NetworkUpdate, SandboxUpdate};
+pub use {desired::Desired, state::State};
 
 /// Everything at one revision of the change log, and what is there: what lists and answers are made of.
 #[derive(Clone, Debug, Default)]

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use super::{
     Engine,
     check_network::{check, check_device},
+    desired::Desired,
     plan::{borrow, chosen_pools, plan_network},
-    state::{Desired, State},
+    state::State,
 };
 use crate::{
     driver::Network,

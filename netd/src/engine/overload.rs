@@ -7,7 +7,7 @@ use std::{
 
 use netd_common::drop_reason::DropReason;
 
-use super::{Engine, locked, state::Desired};
+use super::{Engine, desired::Desired, locked};
 use crate::{config::Config, dataplane::DropRow, error::Result};
 
 /// How often the same is said at most.

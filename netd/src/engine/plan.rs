@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{pools::chosen_pool, state::Desired};
+use super::{desired::Desired, pools::chosen_pool};
 use crate::{
     error::{Error, Result},
     model::{self, NetworkRequest, Pool, PoolSpec},

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 
-use super::state::Desired;
+use super::desired::Desired;
 use crate::{
     driver::Network,
     error::{Error, Reason, Result},

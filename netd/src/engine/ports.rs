@@ -3,10 +3,12 @@
 use std::sync::atomic::Ordering;
 
 use super::{
-    Engine, locked,
+    Engine,
+    desired::Desired,
+    locked,
     port_conflicts::{SAME, allocated, check_beside, check_together},
     port_index::PortIndex,
-    state::{Desired, State},
+    state::State,
 };
 use crate::{
     config::Nat,

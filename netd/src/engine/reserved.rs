@@ -3,9 +3,10 @@
 use std::{collections::BTreeSet, sync::MutexGuard};
 
 use super::{
-    Engine, locked,
+    Engine,
+    desired::Desired,
+    locked,
     reserve::{LEAST, Reserved, reserve},
-    state::Desired,
 };
 use crate::{
     error::Result,

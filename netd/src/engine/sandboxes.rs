@@ -6,7 +6,7 @@ use super::{
     Engine,
     change::Transaction,
     check_endpoint::{check_company, check_spec},
-    state::Desired,
+    desired::Desired,
 };
 use crate::{
     dns,

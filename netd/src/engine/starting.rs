@@ -6,10 +6,11 @@ use super::{
     Engine, NamespaceRequest,
     change::Transaction,
     check_endpoint::{check_company, check_spec, host_has_its_own},
+    desired::Desired,
     locked,
     locks::Shared,
     plan_endpoint::{Given, chosen_address, mac_in_use, plan_endpoint},
-    state::{Desired, State},
+    state::State,
 };
 use crate::{
     driver::{Company, Network},

@@ -7,7 +7,7 @@ use ipnetwork::IpNetwork;
 use serde::Deserialize as _;
 use serde_json::Value;
 
-use super::{Engine, locked, port_index::PortIndex, quarantine::Quarantined, state::Desired};
+use super::{Engine, desired::Desired, locked, port_index::PortIndex, quarantine::Quarantined};
 use crate::{ipam, model::PortBinding};
 
 /// What one record tells of what it has.
