@@ -33,6 +33,7 @@ pub mod failpoints;
 pub mod files;
 pub mod ipam;
 pub mod kernel;
+pub mod memory;
 pub mod model;
 pub mod notify;
 pub mod observed;

@@ -211,11 +211,24 @@ impl Dataplane {
 
     /// Removes an endpoint. Its number is never used again, so its flows lead nowhere; they go with the next
     /// [`Dataplane::forget_gone`].
+    ///
+    /// The host's sockets that were led to it have ended when this returns: its address may be another's soon.
     pub async fn remove_endpoint(&self, number: u32) {
-        locked(&self.tables).remove_endpoint(number);
+        let withdrawn = {
+            let mut tables = locked(&self.tables);
+            tables.remove_endpoint(number);
+            tables.withdrawn
+        };
         locked(&self.gone).insert(number);
         // Taking the program away cannot fail.
         let _ = self.follow_publications().await;
+        if withdrawn {
+            let (sockets, tables) = (Arc::clone(&self.host_sockets), Arc::clone(&self.tables));
+            let ended = tokio::task::spawn_blocking(move || end_host_sockets(&sockets, &tables));
+            if let Err(e) = ended.await {
+                tracing::error!("ending sockets of the host's processes: {e}");
+            }
+        }
     }
 
     /// Ends the flows of endpoints that are gone, all in one walk; then their slots are free for others.
@@ -247,8 +260,7 @@ impl Dataplane {
     /// Ends connected sockets of the host's processes that were led to where nothing leads them any more, if anything was
     /// withdrawn since the last time.
     pub fn end_host_sockets(&self) {
-        let withdrawn = std::mem::take(&mut locked(&self.tables).withdrawn);
-        locked(&self.host_sockets).follow(withdrawn, &self.tables);
+        end_host_sockets(&self.host_sockets, &self.tables);
     }
 
     /// Makes exactly these the publications of an endpoint. Returns when the flows of those withdrawn have ended, and the host's
@@ -352,4 +364,10 @@ impl Dataplane {
         let _ = root.parent().map(fs::remove_dir);
         Ok(())
     }
+}
+
+fn end_host_sockets(sockets: &Mutex<HostSockets>, tables: &Mutex<Tables>) {
+    let withdrawn = std::mem::take(&mut locked(tables).withdrawn);
+    // Whoever took the mark is looking at what was withdrawn until now; this waits for the end of it.
+    locked(sockets).follow(withdrawn, tables);
 }

@@ -16,6 +16,7 @@ use crate::{
     driver::Network,
     error::{Error, Result},
     kernel::host::{self, Changes, HostLink, HostState},
+    memory,
     model::Endpoint,
     observed::ObjectId,
 };
@@ -213,10 +214,19 @@ impl Engine {
         tokio::spawn(async move {
             let mut tick = tokio::time::interval(FORGET);
             tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            // A start leaves much as well.
+            let mut trimmed = 0;
             loop {
                 tick.tick().await;
+                let burst = engine.log.revision() - trimmed > memory::BURST;
+                if burst {
+                    trimmed = engine.log.revision();
+                }
                 let dataplane = Arc::clone(&engine.dataplane);
                 let forget = move || {
+                    if burst {
+                        memory::give_back();
+                    }
                     dataplane.end_host_sockets();
                     dataplane.forget_gone()
                 };

@@ -91,6 +91,11 @@ impl Log {
         self.inner().desired = desired;
     }
 
+    /// The revision.
+    pub fn revision(&self) -> u64 {
+        self.inner().revision
+    }
+
     /// The revision, and everything at it.
     pub fn now(&self) -> (u64, Desired) {
         let inner = self.inner();

@@ -84,7 +84,8 @@ impl Engine {
     /// address of the network, nothing of the host's own leads there.
     pub(super) async fn check_surroundings(&self, network: &Network) -> Result<()> {
         let held = network.host_gateways();
-        if network.device.is_empty() || held.is_empty() {
+        let chosen = network.pools.iter().any(|p| p.chosen);
+        if network.device.is_empty() || held.is_empty() || !chosen {
             return Ok(());
         }
         let host = self.surroundings().await?;
