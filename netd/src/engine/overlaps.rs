@@ -98,6 +98,14 @@ impl Engine {
             if let Some(met) = state.met(&host, subnet) {
                 let link = host.links.get(met.ifindex);
                 let interface = link.map_or_else(String::new, |l| l.name.clone());
+                let hint = match link.is_some_and(|l| l.alias.starts_with("netd:")) {
+                    true => {
+                        "it is a network's, of another instance or of a record that cannot be used (netctl status): choose another subnet, or remove that network first"
+                    }
+                    false => {
+                        "the host would not reach its neighbours any more: choose another subnet, or let netd choose one"
+                    }
+                };
                 return Err(Error::conflict(format!(
                     "subnet {subnet} holds {} {} ({interface})",
                     met.whose, met.address
@@ -106,7 +114,7 @@ impl Engine {
                 .about("subnet", subnet)
                 .about("address", met.address)
                 .about("interface", interface)
-                .hint("the host would not reach its neighbours any more: choose another subnet, or let netd choose one"));
+                .hint(hint));
             }
         }
         Ok(())

@@ -138,7 +138,11 @@ fn b18_garbage_is_told_to_hold_nothing() -> Outcome {
     }
     let line = "network create --subnet 10.85.0.0/16 other";
     world.refused(line, &["overlaps", "cannot be used"])?;
-    world.ctl("network create --subnet 10.86.0.0/24 other")?;
+    // Its device stands there with the gateway's address, until the record is removed.
+    let line = "network create --subnet 10.86.0.0/24 other";
+    world.refused(line, &["10.86.0.1", "cannot be used"])?;
+    world.ctl(&format!("network rm {alone}"))?;
+    world.ctl(line)?;
     world.ctl(&format!("network rm {with}"))?;
     world.ctl("network create --subnet 10.85.0.0/24 again")?;
     Ok(())
