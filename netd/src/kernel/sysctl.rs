@@ -22,12 +22,21 @@ pub fn set_device(family: &str, device: &str, key: &str, value: &str) -> Result<
 /// (`proc_do_large_bitmap`, Linux 6.18).
 fn read(path: &str) -> Result<String> {
     use std::io::Read as _;
-    // All 65,536 ports, none beside another.
-    let mut bytes = vec![0; 1 << 19];
-    let length = fs::File::open(path)
-        .and_then(|mut file| file.read(&mut bytes))
-        .map_err(|e| Error::internal(path, e))?;
-    bytes.truncate(length);
+    // The kernel clears as much memory as is asked for: most values are short. The longest is all 65,536 ports, none beside another.
+    const SIZES: [usize; 2] = [4000, 1 << 19];
+    // What is cut is cut before a port or a range that does not fit.
+    const ENTRY: usize = "65535-65535,".len();
+    let mut bytes = Vec::new();
+    for size in SIZES {
+        bytes.resize(size, 0);
+        let length = fs::File::open(path)
+            .and_then(|mut file| file.read(&mut bytes))
+            .map_err(|e| Error::internal(path, e))?;
+        bytes.truncate(length);
+        if length + ENTRY < size {
+            break;
+        }
+    }
     String::from_utf8(bytes).map_err(|e| Error::internal(path, e))
 }
 
