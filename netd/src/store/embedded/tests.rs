@@ -1,6 +1,7 @@
 //! The embedded store: whole commits, comparisons, damaged files and records.
 
 use super::*;
+use crate::store::{Expect, Key, Record};
 
 fn put(kind: &'static str, id: &str, value: u32) -> Write {
     Write::put(Key::shared(kind, id), Record::of("a test", &value).unwrap())
@@ -109,7 +110,7 @@ async fn b18_a_record_that_cannot_be_read_is_told_and_the_rest_is_there() {
         let database = store.database.lock().unwrap();
         let transaction = database.as_ref().unwrap().begin_write().unwrap();
         {
-            let mut table = transaction.open_table(RECORDS).unwrap();
+            let mut table = transaction.open_table(file::RECORDS).unwrap();
             table.insert("shared/network/b", "{garbage").unwrap();
             table.insert("nothing", "{}").unwrap();
         }
