@@ -181,10 +181,16 @@ impl Dataplane {
     /// Makes exactly these the uplinks. What fails for one is no matter for the others, and is tried again with the next
     /// call; returns what failed. A packet leaves by an uplink only when its program hangs, which sees the answers.
     pub async fn set_uplinks(&self, wanted: &[UplinkSpec]) -> Vec<Error> {
-        let hooks = Arc::clone(&self.hooks).lock_owned().await;
+        let mut hooks = Arc::clone(&self.hooks).lock_owned().await;
         let known = locked(&self.tables).uplinks();
         let kept = |ifindex: u32| wanted.iter().any(|u| u.ifindex == ifindex);
         let settled = wanted.iter().all(|u| hooks.hangs(u)) && known.into_iter().all(kept);
+        let entered = |u: &UplinkSpec| locked(&self.tables).set_uplink(u).is_ok();
+        if settled && wanted.iter().all(entered) {
+            // Nothing but the maps' entries, if that: no thread that may wait is needed.
+            hooks.uplinks = wanted.to_vec();
+            return Vec::new();
+        }
         let tables = Arc::clone(&self.tables);
         let wanted = wanted.to_vec();
         let set = move |hooks: &mut Hooks| {
@@ -213,11 +219,6 @@ impl Dataplane {
             hooks.uplinks = done;
             failures
         };
-        if settled {
-            // Nothing but the maps' entries, if that.
-            let mut hooks = hooks;
-            return set(&mut hooks);
-        }
         work(hooks, set).await.unwrap_or_else(|e| vec![e])
     }
 

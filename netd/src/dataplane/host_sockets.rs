@@ -22,7 +22,7 @@ use nix::libc;
 
 use super::{batch, locked, object, tables::Tables};
 use crate::{
-    error::{Error, Result},
+    error::Result,
     kernel::socket_diag::{Connected, SocketDiag},
 };
 
@@ -34,10 +34,10 @@ const PORTS: usize = 16;
 /// The sockets that were led, and those of them that were led to where nothing leads any more.
 pub struct HostSockets {
     peers: HashMap<MapData, SocketPeerKey, SocketPeer>,
-    /// Since when they are known to be astray, and their protocol, if it is known.
-    astray: Entries<SocketPeerKey, (Instant, u8)>,
-    /// The kernel cannot end sockets, and that was said.
-    unable: bool,
+    /// Since when they are known to be astray, by their protocol too, and whether that stands in the entry.
+    astray: Entries<(SocketPeerKey, u8), (Instant, bool)>,
+    /// Protocols whose sockets the kernel cannot end, and that was said.
+    unable: BTreeSet<u8>,
 }
 
 impl HostSockets {
@@ -46,27 +46,40 @@ impl HostSockets {
         Ok(Self {
             peers: object::take(object, "SOCKET_PEERS")?,
             astray: Entries::new(),
-            unable: false,
+            unable: BTreeSet::new(),
         })
     }
 
     /// Ends the sockets that are astray. `withdrawn`: there may be new ones since the last call.
     pub fn follow(&mut self, withdrawn: bool, tables: &Mutex<Tables>) {
-        if self.unable || (!withdrawn && self.astray.is_empty()) {
+        if !withdrawn && self.astray.is_empty() {
             return;
         }
-        let done = self.find_astray(tables).and_then(|protocols| {
-            self.end_astray(&protocols).map_err(|e| {
-                self.unable = is_unable(&e);
-                Error::internal("ending sockets of the host's processes", e)
-            })
-        });
-        if let Err(e) = done {
-            tracing::warn!(
-                "{e}; processes of the host that were connected to a port which is published no more may go on to where it led: \
-                 restart them, or use a kernel with CONFIG_INET_DIAG_DESTROY and CONFIG_INET_UDP_DIAG"
-            );
+        let ports = match self.find_astray(tables) {
+            Ok(ports) => ports,
+            Err(e) => return tracing::warn!("ending sockets of the host's processes: {e}"),
+        };
+        for number in [protocol::TCP, protocol::UDP] {
+            let of = ports.iter().filter(|p| p.0 == number).map(|p| p.1);
+            if self.unable.contains(&number) {
+                continue;
+            }
+            if let Err(e) = self.end_astray(number, of.collect()) {
+                if is_unable(&e) {
+                    self.unable.insert(number);
+                }
+                let shown = if number == protocol::TCP {
+                    "TCP"
+                } else {
+                    "UDP"
+                };
+                tracing::warn!(
+                    "ending {shown} sockets of the host's processes: {e}; those that were connected to a port which is published no \
+                     more may go on to where it led: restart them, or use a kernel with CONFIG_INET_DIAG_DESTROY and CONFIG_INET_UDP_DIAG"
+                );
+            }
         }
+        self.forget_settled();
     }
 
     /// Looks at all entries; returns the protocols and ports of those that are astray.
@@ -94,8 +107,9 @@ impl HostSockets {
                         .or_insert_with(|| tables.leads(asked.addr, *number, asked.port));
                     if *leads != Some((key.addr, key.port)) {
                         found.insert((*number, key.port.get()));
-                        let since = self.astray.get(key).map_or(now, |known| known.0);
-                        still.insert(*key, (since, asked.protocol));
+                        let place = (*key, *number);
+                        let since = self.astray.get(&place).map_or(now, |known| known.0);
+                        still.insert(place, (since, asked.protocol != 0));
                     }
                 }
             }
@@ -104,56 +118,51 @@ impl HostSockets {
         Ok(found)
     }
 
-    /// Ends the sockets of the entries that are astray, and removes those of which there can be none any more.
-    fn end_astray(&mut self, ports: &BTreeSet<(u8, u16)>) -> io::Result<()> {
-        if ports.is_empty() {
-            return Ok(());
-        }
+    /// Ends the sockets of one protocol that lead to these ports and are astray.
+    fn end_astray(&self, number: u8, ports: Vec<u16>) -> io::Result<()> {
+        let questions: Vec<Option<u16>> = match ports.len() {
+            0 => return Ok(()),
+            1..=PORTS => ports.into_iter().map(Some).collect(),
+            _ => vec![None],
+        };
         let diag = SocketDiag::new()?;
         let mut ended = 0;
-        for number in [protocol::TCP, protocol::UDP] {
-            let of: Vec<u16> = ports
-                .iter()
-                .filter(|p| p.0 == number)
-                .map(|p| p.1)
-                .collect();
-            let questions: Vec<Option<u16>> = match of.len() {
-                0 => continue,
-                1..=PORTS => of.into_iter().map(Some).collect(),
-                _ => vec![None],
-            };
-            for port in questions {
-                for socket in diag.connected(number, port)? {
-                    if self.is_astray(&socket) {
-                        ended += u32::from(diag.destroy(&socket)?);
-                    }
+        for port in questions {
+            for socket in diag.connected(number, port)? {
+                if self.is_astray(&socket, number) {
+                    ended += u32::from(diag.destroy(&socket)?);
                 }
             }
         }
         if ended > 0 {
             tracing::debug!("ended {ended} sockets of the host whose publication is gone");
         }
+        Ok(())
+    }
+
+    /// Removes the entries of which there can be no socket any more.
+    fn forget_settled(&mut self) {
         let peers = &mut self.peers;
-        self.astray.retain(|key, (since, number)| {
+        self.astray.retain(|(key, _), (since, known)| {
             let settled = since.elapsed() > SETTLED;
             // One of an unknown protocol may be astray by the other one only.
-            if settled && *number != 0 {
+            if settled && *known {
                 // What is gone already is as good as removed.
                 let _ = peers.remove(key);
             }
             !settled
         });
-        Ok(())
     }
 
-    fn is_astray(&self, socket: &Connected) -> bool {
+    fn is_astray(&self, socket: &Connected, number: u8) -> bool {
         let (addr, port) = socket.peer;
-        self.astray.contains_key(&SocketPeerKey {
+        let key = SocketPeerKey {
             cookie: socket.cookie,
             addr: addr.into(),
             port: Be16::new(port),
             pad: [0; 6],
-        })
+        };
+        self.astray.contains_key(&(key, number))
     }
 }
 

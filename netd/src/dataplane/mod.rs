@@ -367,7 +367,8 @@ impl Dataplane {
 }
 
 fn end_host_sockets(sockets: &Mutex<HostSockets>, tables: &Mutex<Tables>) {
+    // Before the mark is taken: who finds none waits for him who took it.
+    let mut sockets = locked(sockets);
     let withdrawn = std::mem::take(&mut locked(tables).withdrawn);
-    // Whoever took the mark is looking at what was withdrawn until now; this waits for the end of it.
-    locked(sockets).follow(withdrawn, tables);
+    sockets.follow(withdrawn, tables);
 }

@@ -203,9 +203,7 @@ impl Engine {
                     tracing::warn!("looking for limits that were met: {e}");
                 }
                 engine.mend_degraded().await;
-                let failed = engine.sweep_hooks().await;
-                let again = failed || !engine.failing_uplinks().is_empty();
-                if again && let Err(e) = engine.refresh_host().await {
+                if let Err(e) = engine.sweep_hooks().await {
                     tracing::warn!("trying uplinks again: {e}");
                 }
             }

@@ -24,9 +24,8 @@ impl Engine {
     /// Compares kernel and maps with what is desired and mends the difference. What cannot be mended is degraded, and the rest
     /// goes on.
     pub async fn reconcile(&self) -> Result<Reconciled> {
-        let (mut mended, mut failed) = self.mend_hooks().await;
         self.refresh_host().await?;
-        failed.extend(self.failing_uplinks().iter().cloned());
+        let (mut mended, mut failed) = self.mend_hooks().await?;
         self.dataplane.take_mended();
         mended.extend(self.mend_known_links().await?);
         self.predefine(false).await;
@@ -70,12 +69,18 @@ impl Engine {
 
     /// Hangs programs again that others took off the host's hooks, and pins again what they unpinned. Returns what was mended,
     /// and what could not be, which the health tells.
-    async fn mend_hooks(&self) -> (Vec<String>, Vec<String>) {
+    async fn mend_hooks(&self) -> Result<(Vec<String>, Vec<String>)> {
         let (mended, failures) = self.dataplane.mend_hooks().await;
         for text in &mended {
             tracing::warn!("{text}");
         }
-        let failed: Vec<String> = failures.iter().map(ToString::to_string).collect();
+        if !failures.is_empty() || !self.failing_uplinks().is_empty() {
+            // Uplinks are tried again.
+            self.refresh_host().await?;
+        }
+        let mut failed: Vec<String> = failures.iter().map(ToString::to_string).collect();
+        let uplinks = self.failing_uplinks().clone();
+        failed.retain(|text| !uplinks.contains(text));
         let now = match failed.as_slice() {
             [] => Ok(()),
             failed => Err(failed.join("; ")),
@@ -85,16 +90,23 @@ impl Engine {
             *health = now;
             new
         });
-        (mended, failed)
+        // One interface that takes no program is warned of, and does not make the daemon unhealthy.
+        failed.extend(uplinks);
+        Ok((mended, failed))
     }
 
-    /// The same without being asked. Says whether something failed.
-    pub(super) async fn sweep_hooks(&self) -> bool {
+    /// The same without being asked.
+    pub(super) async fn sweep_hooks(&self) -> Result<()> {
         #[cfg(feature = "failpoints")]
         if crate::failpoints::reach("sweep-hooks").is_err() {
-            return false;
+            let failing = !self.failing_uplinks().is_empty();
+            return if failing {
+                self.refresh_host().await
+            } else {
+                Ok(())
+            };
         }
-        !self.mend_hooks().await.1.is_empty()
+        self.mend_hooks().await.map(drop)
     }
 
     /// Links that should be there and are not are made anew, those that should not be are removed.

@@ -102,9 +102,10 @@ impl Engine {
             record.pools = manager.request_pools(&wanted).await?;
             let mut checked = driver.check_pools(&record.pools);
             if checked.is_ok() && !planned.predefined() {
-                checked = self
-                    .check_surroundings(&Network::new(record.clone())?)
-                    .await;
+                checked = match Network::new(record.clone()) {
+                    Ok(network) => self.check_surroundings(&network).await,
+                    Err(e) => Err(e),
+                };
             }
             if let Err(e) = checked {
                 manager.release_pools(&record.id).await;

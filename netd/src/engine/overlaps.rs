@@ -34,9 +34,11 @@ impl State {
         nets.chain(routes.map(|(net, _)| *net)).collect()
     }
 
-    /// An address in the subnet that is the host's own, or its router's.
+    /// An address in the subnet that is the host's own, or its router's. Also where the host's
+    /// own route is the more specific one: whoever has an address of a network's subnet is taken for a container.
     fn met(&self, host: &HostState, subnet: &IpNetwork) -> Option<Met> {
-        let own = host.addresses.iter().map(|a| Met {
+        let own = host.addresses.iter();
+        let own = own.map(|a| Met {
             whose: "the host's own address",
             address: a.net.ip(),
             ifindex: a.ifindex,
@@ -103,7 +105,7 @@ impl Engine {
                         "it is a network's, of another instance or of a record that cannot be used (netctl status): choose another subnet, or remove that network first"
                     }
                     false => {
-                        "the host would not reach its neighbours any more: choose another subnet, or let netd choose one"
+                        "its neighbours would be taken for containers: choose another subnet, or let netd choose one"
                     }
                 };
                 return Err(Error::conflict(format!(

@@ -71,12 +71,22 @@ async fn deferred_writes_go_with_others_or_follow() {
     let again = store.commit(vec![put("mark", "c", 3)]);
     again.written().await.unwrap();
     assert_eq!(values(&store, "mark"), [3]);
+    // Also where a commit that is refused is beside it.
+    store.defer(vec![Write::remove(Key::shared("mark", "c"))]);
+    let absent = |id: &str, value| Write {
+        expect: Expect::Absent,
+        ..put("network", id, value)
+    };
+    let refused = store.commit(vec![absent("b", 4)]);
+    let again = store.commit(vec![put("mark", "c", 5)]);
+    assert!(refused.written().await.is_err());
+    again.written().await.unwrap();
+    assert_eq!(values(&store, "mark"), [5]);
+    tokio::time::sleep(2 * writer::IDLE).await;
+    assert_eq!(values(&store, "mark"), [5]);
     // A commit that is refused takes none along.
     store.defer(vec![Write::remove(Key::shared("mark", "c"))]);
-    let refused = store.commit(vec![Write {
-        expect: Expect::Absent,
-        ..put("network", "b", 4)
-    }]);
+    let refused = store.commit(vec![absent("b", 4)]);
     assert!(refused.written().await.is_err());
     let mut commits = store.watch();
     while !values(&store, "mark").is_empty() {

@@ -19,7 +19,7 @@ use crate::{
 /// How often a store that failed is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
 /// How long deferred writes wait for a commit to go with.
-const IDLE: Duration = Duration::from_millis(500);
+pub(super) const IDLE: Duration = Duration::from_millis(500);
 /// Commits that share a transaction at most.
 const BATCH: usize = 1024;
 
@@ -120,6 +120,13 @@ impl Writer {
         }
         match written {
             Err(e) if e.kind == Kind::Conflict && writes.len() > 1 => {
+                // Before the others all the same: a mark that one of them makes anew is to stay.
+                if let Err(e) = self.write_deferred() {
+                    for job in batch {
+                        answer(job, Err(e.clone()));
+                    }
+                    return;
+                }
                 for job in batch {
                     let written = self.write(std::slice::from_ref(&job.writes));
                     answer(job, written);
@@ -131,6 +138,15 @@ impl Writer {
                 }
             }
         }
+    }
+
+    fn write_deferred(&mut self) -> Result<()> {
+        if !self.deferred.is_empty() {
+            let deferred = self.deferred.clone();
+            self.write(&deferred)?;
+            self.deferred.clear();
+        }
+        Ok(())
     }
 
     /// One transaction; opens the file again and tries once more where that failed.
