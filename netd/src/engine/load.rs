@@ -9,7 +9,7 @@ use std::{
 
 use serde::de::DeserializeOwned;
 
-use super::{desired::Desired, quarantine::Quarantined, withheld::Belongings};
+use super::{belongings::Belongings, desired::Desired, quarantine::Quarantined};
 use crate::{
     driver::Network,
     ipam::Cursors,

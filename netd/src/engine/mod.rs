@@ -5,6 +5,7 @@
 //! lock of its sandbox or network. So requests for different sandboxes run side by side. What fails is taken back as a whole.
 
 mod adopt;
+mod belongings;
 mod change;
 mod check_endpoint;
 mod check_network;

@@ -1,6 +1,6 @@
 //! Records that cannot be used: the way out is the next version, which may be able to read them, or to remove them.
 
-use super::{Engine, change::number_key, commit::unfinished_key, locked, withheld::Belongings};
+use super::{Engine, belongings::Belongings, change::number_key, commit::unfinished_key, locked};
 use crate::{
     directories,
     error::{Error, Kind, Result},
