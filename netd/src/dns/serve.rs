@@ -62,7 +62,7 @@ const CLOSING: Duration = Duration::from_secs(1);
 pub struct Shared {
     /// The names, as they are now.
     pub table: ArcSwap<Table>,
-    /// Requests that have been taken and not been answered yet; closed when no more shall be taken.
+    /// Whoever takes requests, and requests that have been taken and not been answered yet; closed when no more shall be taken.
     pub taken: TaskTracker,
     pub(super) host: HostResolvers,
     pub(super) config: config::Dns,
@@ -164,8 +164,12 @@ pub fn serve(
         udp: UdpSocket::from_std(sockets.udp).map_err(fail)?,
         tcp: TcpListener::from_std(sockets.tcp).map_err(fail)?,
     });
+    // A taker that is told to end may have a question in its hands: it counts as taken until that has been handed on.
     let datagrams = Arc::clone(&client).datagrams(Arc::clone(&sockets));
-    let streams = client.streams(Arc::clone(&sockets));
+    let datagrams = shared.taken.track_future(datagrams);
+    let streams = shared
+        .taken
+        .track_future(client.streams(Arc::clone(&sockets)));
     Ok(Serving {
         sockets,
         takers: [

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     error::Result,
     model::PortBinding,
-    store::{Key, Pending, Record, Write},
+    store::{Key, Pending, Record, Store, Write},
 };
 
 /// What was decided: made in memory, on its way to the disk.
@@ -25,6 +25,18 @@ pub(super) struct Decided {
 /// The key of the mark of an object whose kernel state may not be what the store says.
 pub(super) fn unfinished_key(id: &str) -> Key {
     Key::host("unfinished", id)
+}
+
+/// Waits for writes that the daemon goes on without: they are owed if they cannot be written now. Says whether they are on disk.
+pub(super) async fn owe_unwritten(store: &dyn Store, pending: Pending, writes: Vec<Write>) -> bool {
+    match pending.written().await {
+        Ok(_) => true,
+        Err(e) => {
+            tracing::error!("{e}; what could not be written is as soon as it can be");
+            store.insist(writes);
+            false
+        }
+    }
 }
 
 /// Networks and sandboxes whose kernel state changes touch, with netd's own names of their namespaces: what a start after a
@@ -153,17 +165,19 @@ impl Engine {
         Ok(())
     }
 
-    /// Marks sandboxes of which a start makes something: one after a crash is to make all of it.
-    pub(super) async fn mark_unfinished(&self, ids: &BTreeSet<String>) -> Result<()> {
+    /// Marks sandboxes of which a start makes something: one after a crash is to make all of it. Says whether the marks are on
+    /// disk; if not, they are owed.
+    pub(super) async fn mark_unfinished(&self, ids: &BTreeSet<String>) -> Result<bool> {
         let none: [&str; 0] = [];
         let marks = ids
             .iter()
             .map(|id| Ok(Write::put(unfinished_key(id), Record::of("a mark", &none)?)));
         let marks: Vec<Write> = marks.collect::<Result<_>>()?;
-        match marks.is_empty() {
-            true => Ok(()),
-            false => self.store.commit(marks).written().await.map(drop),
+        if marks.is_empty() {
+            return Ok(true);
         }
+        let pending = self.store.commit(marks.clone());
+        Ok(owe_unwritten(&*self.store, pending, marks).await)
     }
 
     /// Writes what was decided; what the kernel is to do is done with all else, at a start.
@@ -198,12 +212,7 @@ impl Engine {
         };
         match pending {
             Ok((pending, writes)) => {
-                if let Err(e) = pending.written().await {
-                    tracing::error!(
-                        "taking a request back: {e}; it is written as soon as it can be"
-                    );
-                    self.store.insist(writes);
-                }
+                owe_unwritten(&*self.store, pending, writes).await;
             }
             Err(e) => tracing::error!("taking a request back: {e}"),
         }

@@ -26,9 +26,32 @@ const KEPT: usize = 4096;
 /// Bits of a revision that count the commits of one start; above them stands which start it is.
 const START: u32 = 40;
 
-/// The revision that the start began with, from one of its own.
-pub(super) const fn start_of(revision: u64) -> u64 {
-    revision >> START << START
+/// Bits of those that count the commits of a start that could not be written down, in a second.
+const SECOND: u32 = 7;
+
+/// Which start of the state directory this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Generation {
+    /// It is on disk.
+    Written(u32),
+    /// It could not be written; the next start that can is of this number.
+    Unwritten(u32),
+}
+
+impl Generation {
+    /// The revision that the start begins with. One that is not written comes behind all commits of the start before it and of
+    /// earlier ones that were not written either, and before the next one that is.
+    fn first(self, now: SystemTime) -> u64 {
+        match self {
+            Self::Written(number) => u64::from(number) << START,
+            Self::Unwritten(number) => {
+                let seconds = now.duration_since(SystemTime::UNIX_EPOCH);
+                let seconds = seconds.map_or(0, |s| s.as_secs() & u64::from(u32::MAX));
+                let half = 1_u64 << (START - 1);
+                u64::from(number - 1) << START | half | seconds << SECOND
+            }
+        }
+    }
 }
 
 /// What was done at once.
@@ -68,22 +91,31 @@ struct Inner {
 }
 
 /// The log.
-pub struct Log(Mutex<Inner>);
+pub struct Log {
+    first: u64,
+    inner: Mutex<Inner>,
+}
 
 impl Log {
-    /// `generation`: counts the starts of the state directory.
-    pub fn new(generation: u32) -> Self {
-        Self(Mutex::new(Inner {
-            revision: u64::from(generation) << START,
+    pub(super) fn new(generation: Generation) -> Self {
+        let first = generation.first(SystemTime::now());
+        let inner = Mutex::new(Inner {
+            revision: first,
             desired: Desired::default(),
             revisions: ById::default(),
             kept: VecDeque::new(),
             sender: broadcast::channel(KEPT).0,
-        }))
+        });
+        Self { first, inner }
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The revision that the start began with: of what has not changed since.
+    pub const fn first(&self) -> u64 {
+        self.first
     }
 
     /// What a start found is where the log begins.
@@ -227,7 +259,7 @@ mod tests {
 
     #[test]
     fn n11_no_step_is_missed_between_a_list_and_a_watch() {
-        let log = Log::new(3);
+        let log = Log::new(Generation::Written(3));
         let (first, _) = log.now();
         log.add(vec![made("a")], vec![], vec![]);
         let (second, listed) = log.now();
@@ -244,12 +276,26 @@ mod tests {
             let error = log.watch(Some(gone)).err().unwrap();
             assert_eq!(error.reason, Reason::RevisionGone);
         }
-        assert!(Log::new(4).now().0 > log.now().0, "starts are in order");
+    }
+
+    #[test]
+    fn n11_revisions_grow_over_starts_that_cannot_be_written() {
+        let seconds = std::time::Duration::from_secs;
+        let now = SystemTime::UNIX_EPOCH + seconds(1_790_000_000);
+        let firsts = [
+            Generation::Written(3).first(now) + (1 << 30),
+            Generation::Unwritten(4).first(now),
+            Generation::Unwritten(4).first(now + seconds(1)),
+            Generation::Unwritten(4).first(now + seconds(1 << 30)) + (1 << 30),
+            Generation::Written(4).first(now),
+            Generation::Unwritten(5).first(SystemTime::UNIX_EPOCH - seconds(1)),
+        ];
+        assert!(firsts.is_sorted_by(|a, b| a < b), "{firsts:?}");
     }
 
     #[test]
     fn n11_what_is_no_more_remembered_is_said() {
-        let log = Log::new(1);
+        let log = Log::new(Generation::Written(1));
         let (first, _) = log.now();
         for _ in 0..=KEPT {
             log.add(vec![], vec![], vec![]);

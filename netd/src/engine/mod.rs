@@ -89,6 +89,8 @@ pub struct View {
     pub files: std::path::PathBuf,
     /// The oldest revision that a watch can begin from.
     pub oldest: u64,
+    /// The revision of the start.
+    first: u64,
     revisions: crate::by_id::ById<u64>,
 }
 
@@ -98,7 +100,7 @@ impl View {
         self.revisions
             .get(object.id())
             .copied()
-            .unwrap_or(log::start_of(self.revision))
+            .unwrap_or(self.first)
     }
 
     /// Why an object is not as it is desired.
@@ -201,6 +203,7 @@ impl Engine {
             },
             files: self.files_directory(),
             oldest: self.log.oldest(),
+            first: self.log.first(),
             revisions: self.log.revisions(),
         })
     }

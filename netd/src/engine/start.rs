@@ -14,10 +14,10 @@ use tokio::sync::watch;
 
 use super::{
     Engine,
-    commit::unfinished_key,
+    commit::{owe_unwritten, unfinished_key},
     load::{Loaded, load, setting},
     locks::Locks,
-    log::Log,
+    log::{Generation, Log},
     reserved::{self, Kept},
 };
 use crate::{
@@ -93,7 +93,13 @@ impl Engine {
         let snapshot = store.snapshot()?;
         let loaded = load(&snapshot, &directories::namespaces(&instance.run));
         let host_settings = HostSettings::read(&snapshot)?;
-        store.commit(host_settings.writes).written().await?;
+        // A host whose disk is full needs the networks of what runs on it all the same.
+        let number = host_settings.generation;
+        let pending = store.commit(host_settings.writes.clone());
+        let generation = match owe_unwritten(&*store, pending, host_settings.writes).await {
+            true => Generation::Written(number),
+            false => Generation::Unwritten(number),
+        };
         // Before the first look at the host, so that no change falls between.
         let changes = netlink.follow_host(config.pools.iter().map(|p| p.base).collect())?;
         let observations = Observations::default();
@@ -114,7 +120,7 @@ impl Engine {
             context,
             resolver,
             desired: Mutex::new(loaded.desired.clone()),
-            log: Log::new(host_settings.generation),
+            log: Log::new(generation),
             leaving: Mutex::default(),
             leaving_names: Mutex::default(),
             next_number: AtomicU32::new(loaded.next_number),
@@ -222,7 +228,7 @@ impl Engine {
             observed.running.contains_key(&e.sandbox) && !observed.links.contains_key(&e.id)
         });
         incomplete.extend(unlinked.map(|e| e.sandbox.clone()));
-        self.mark_unfinished(&incomplete).await?;
+        let marked = self.mark_unfinished(&incomplete).await?;
         for network in state.networks().values() {
             if let Err(e) = self.realize_network(network).await {
                 self.degrade(ObjectId::Network(network.id.clone()), &e.to_string());
@@ -287,7 +293,12 @@ impl Engine {
         let marks = loaded.unfinished.union(&incomplete);
         let marks = marks.filter(|id| !degraded(id));
         let marks = marks.map(|id| Write::remove(unfinished_key(id)));
-        drop(self.store.commit(marks.collect()));
+        let marks = marks.collect();
+        match marked {
+            true => drop(self.store.commit(marks)),
+            // Behind the marks that are still to be written.
+            false => self.store.insist(marks),
+        }
         Ok(())
     }
 }

@@ -87,6 +87,7 @@ mod review_foreign;
 mod review_handover;
 mod review_mtu;
 mod review_quarantine;
+mod review_read_only;
 mod review_records;
 mod review_reserved;
 mod review_start;

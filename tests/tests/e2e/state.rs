@@ -77,7 +77,7 @@ fn attachment_is_whole(world: &World) -> Outcome {
 }
 
 /// A sandbox that is there already.
-fn existing(world: &World, name: &str) -> Sandbox {
+pub fn existing(world: &World, name: &str) -> Sandbox {
     let path = world.run_directory().join("netns").join(name);
     let netns = netd_tests::Netns::at(name, &path);
     Sandbox::new(name, netns, world.scope(&path))

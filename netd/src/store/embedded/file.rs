@@ -33,7 +33,8 @@ pub(super) fn prepare(database: &mut Database) -> std::result::Result<u64, redb:
             .list_tables()?
             .any(|t| redb::TableHandle::name(&t) == "records");
         match found {
-            Some(found) => found,
+            // A file that has its form is left as it is: its disk may be full.
+            Some(found) => return Ok(found),
             None if old => 1,
             None => {
                 meta.insert("format", u64::from(FORMAT))?;
