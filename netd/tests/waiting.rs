@@ -103,7 +103,7 @@ fn b16_waiting_for_a_turn_holds_no_lock_and_no_worker() -> Result<()> {
             "not of the test's own"
         );
         let somebody = rtnl::turn().await;
-        let mut attaching = pin!(dataplane.attach_endpoint(ifindex));
+        let mut attaching = pin!(dataplane.attach_endpoint(ifindex, false));
         let mut leading = pin!(dataplane.attach_resolver(&netns));
         ensure!(futures::poll!(attaching.as_mut()).is_pending());
         ensure!(futures::poll!(leading.as_mut()).is_pending());

@@ -124,6 +124,7 @@ pub async fn uplink_filter(
     own: impl Fn(&Filter) -> bool,
 ) -> Result<()> {
     let hanging = Hanging {
+        again: false,
         name: program,
         fd: fd.as_fd(),
     };

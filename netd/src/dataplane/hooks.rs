@@ -226,7 +226,7 @@ impl Dataplane {
     pub(super) async fn follow_publications(&self) -> Result<()> {
         let hooks = Arc::clone(&self.hooks).lock_owned().await;
         // Whoever comes last has seen the latest.
-        let wanted = locked(&self.tables).published_blocks() > 0;
+        let wanted = locked(&self.tables).any_published();
         if hooks.loopback == Some(wanted) {
             return Ok(());
         }

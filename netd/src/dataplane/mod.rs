@@ -159,24 +159,33 @@ impl Dataplane {
     }
 
     /// Hangs `from_container` on a veth's host end. It denies everything while the maps know nothing of it.
-    /// Says whether it had to be.
-    pub async fn attach_endpoint(&self, ifindex: u32) -> Result<bool> {
-        self.attach_own(programs::CONTAINER_PROGRAM, &self.own.container, ifindex)
+    /// `again`: it is likely to hang there. Says whether it had to be.
+    pub async fn attach_endpoint(&self, ifindex: u32, again: bool) -> Result<bool> {
+        let program = &self.own.container;
+        self.attach_own(programs::CONTAINER_PROGRAM, program, ifindex, again)
             .await
     }
 
     /// Hangs `from_host` on the inner end of a network's device pair.
-    /// Says whether it had to be.
-    pub async fn attach_gateway(&self, ifindex: u32) -> Result<bool> {
-        self.attach_own(programs::GATEWAY_PROGRAM, &self.own.gateway, ifindex)
+    /// `again`: it is likely to hang there. Says whether it had to be.
+    pub async fn attach_gateway(&self, ifindex: u32, again: bool) -> Result<bool> {
+        let program = &self.own.gateway;
+        self.attach_own(programs::GATEWAY_PROGRAM, program, ifindex, again)
             .await
     }
 
-    async fn attach_own(&self, name: &str, program: &ProgramFd, ifindex: u32) -> Result<bool> {
+    async fn attach_own(
+        &self,
+        name: &str,
+        program: &ProgramFd,
+        ifindex: u32,
+        again: bool,
+    ) -> Result<bool> {
         let _turn = rtnl::turn().await;
         let hanging = Hanging {
             name,
             fd: program.as_fd(),
+            again,
         };
         self.netlink
             .hang(hanging, ifindex, Side::Ingress, attach::is(name))

@@ -18,10 +18,9 @@ use tokio::{
 use super::{
     fair::{Client, Fair},
     message::Asked,
-    socket_maker::SocketMaker,
     upstream::Servers,
 };
-use crate::kernel::Netns;
+use crate::kernel::{Netns, SocketMaker};
 
 /// Times that the list of servers is gone through.
 const ROUNDS: usize = 2;

@@ -9,7 +9,6 @@ pub mod keeper;
 mod lookup;
 pub mod message;
 mod serve;
-mod socket_maker;
 mod socket_saver;
 mod socket_store;
 mod sockets;
@@ -132,7 +131,7 @@ impl Resolver {
             Some(pair) => Sockets::adopt(pair),
             None => {
                 redirect.await?;
-                Sockets::open(netns).await?
+                Sockets::open(&self.shared.socket_maker, netns).await?
             }
         };
         let Some(runtime) = &self.runtime else {

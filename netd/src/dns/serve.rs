@@ -14,7 +14,6 @@ use super::{
     fair::{self, Fair, Limits},
     forward::{self, Asker, Place},
     message::{self, Asked, Outcome, Transport},
-    socket_maker::SocketMaker,
     sockets::{Pair, Sockets},
     table::{Table, View},
     upstream::{HostResolvers, OwnServers, Servers},
@@ -22,7 +21,7 @@ use super::{
 use crate::{
     config,
     error::{Error, Result},
-    kernel::Netns,
+    kernel::{Netns, SocketMaker},
 };
 
 /// Datagrams answered before others have their turn.
@@ -66,7 +65,7 @@ pub struct Shared {
     pub taken: TaskTracker,
     pub(super) host: HostResolvers,
     pub(super) config: config::Dns,
-    socket_maker: SocketMaker,
+    pub(super) socket_maker: SocketMaker,
     asking: Arc<Fair>,
     connections: Arc<Fair>,
     to_servers: Arc<Fair>,
@@ -85,7 +84,7 @@ impl Shared {
             taken: TaskTracker::new(),
             host: HostResolvers::new(config.resolv_conf.clone()),
             config,
-            socket_maker: SocketMaker::start()?,
+            socket_maker: SocketMaker::start("dns-sockets")?,
             asking: Fair::new(asking),
             connections: Fair::new(CONNECTIONS),
             to_servers: Fair::new(TO_SERVERS),

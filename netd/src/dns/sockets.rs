@@ -4,16 +4,16 @@ use std::{
     io::ErrorKind,
     net::{Ipv4Addr, TcpListener, UdpSocket},
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
-    thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use netd_common::resolver::{ADDRESS, SOCKETS};
 use nix::sys::socket::{setsockopt, sockopt::RcvBufForce};
+use tokio::time::{Instant, sleep};
 
 use crate::{
     error::{Error, Result},
-    kernel::Netns,
+    kernel::{Netns, SocketMaker},
 };
 
 /// Bytes that requests may take while the daemon is busy or being replaced, of which the kernel takes double:
@@ -54,34 +54,23 @@ impl Pair {
 
 impl Sockets {
     /// Opens them inside. Errors: the port is taken there.
-    pub async fn open(netns: &Netns) -> Result<Self> {
-        let netns = netns.clone();
-        // The thread inside waits for the port; the runtime does not wait for the thread.
-        let opened = tokio::task::spawn_blocking(move || Self::open_in(&netns));
-        opened
-            .await
-            .unwrap_or_else(|e| Err(Error::internal("opening the resolver's sockets", e)))
-    }
-
-    fn open_in(netns: &Netns) -> Result<Self> {
-        netns.run(|| {
-            let end = Instant::now() + CLOSING;
-            let opened = loop {
-                match Self::open_here() {
-                    Err(e) if e.kind() == ErrorKind::AddrInUse && Instant::now() < end => {
-                        thread::sleep(Duration::from_millis(10));
-                    }
-                    other => break other,
+    pub async fn open(maker: &SocketMaker, netns: &Netns) -> Result<Self> {
+        let end = Instant::now() + CLOSING;
+        let opened = loop {
+            match maker.make(netns, Self::open_here).await {
+                Err(e) if e.kind() == ErrorKind::AddrInUse && Instant::now() < end => {
+                    sleep(Duration::from_millis(10)).await;
                 }
-            };
-            opened.map_err(|e| {
-                let place = Ipv4Addr::from(ADDRESS);
-                Error::internal(
-                    format!("the resolver's sockets at {place}:{SOCKETS} in the sandbox"),
-                    e,
-                )
-                .hint("let nothing else there listen on that port")
-            })
+                other => break other,
+            }
+        };
+        opened.map_err(|e| {
+            let place = Ipv4Addr::from(ADDRESS);
+            Error::internal(
+                format!("the resolver's sockets at {place}:{SOCKETS} in the sandbox"),
+                e,
+            )
+            .hint("let nothing else there listen on that port")
         })
     }
 
@@ -115,7 +104,8 @@ mod tests {
         let netns = testing::fresh();
         testing::ip(&netns, "link set lo up");
         let taken = netns.run(|| Ok(Sockets::open_here().unwrap())).unwrap();
-        let opening = Sockets::open(&netns);
+        let maker = SocketMaker::start("b16-sockets").unwrap();
+        let opening = Sockets::open(&maker, &netns);
         tokio::pin!(opening);
         let mut turns = 0;
         let opened = loop {
@@ -128,6 +118,6 @@ mod tests {
         assert!(turns > 0, "nothing else was done");
         assert!(opened.unwrap_err().to_string().contains("127.0.0.11"));
         drop(taken);
-        Sockets::open(&netns).await.unwrap();
+        Sockets::open(&maker, &netns).await.unwrap();
     }
 }

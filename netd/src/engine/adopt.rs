@@ -11,7 +11,7 @@ use super::{Engine, load::Loaded, namespaces::identify_later};
 use crate::{
     directories,
     error::{Kind, Result},
-    kernel::{Netns, Role, Watch, sandbox as namespace},
+    kernel::{Netns, Role, Watch},
     model::{Origin, ProcessId, Run, Sandbox},
     observed::{Device, ObjectId},
 };
@@ -232,7 +232,6 @@ impl Engine {
             return Ok(host);
         }
         let netns = Netns::create_async(&run.netns).await?;
-        namespace::set_loopback_up(&netns).await?;
         Ok(netns)
     }
 }

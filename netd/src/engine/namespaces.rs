@@ -37,10 +37,9 @@ impl Engine {
             .contains_key(&sandbox.id);
         if !open {
             let netns = self.enter(sandbox, run).await?;
-            if run.origin == Origin::Made {
-                namespace::set_loopback_up(&netns).await?;
+            if run.origin != Origin::Made {
+                identify_later(vec![netns.clone()]);
             }
-            identify_later(vec![netns.clone()]);
             self.note_running(&sandbox.id, netns);
         }
         self.watch_process(sandbox);

@@ -58,6 +58,8 @@ pub struct Hanging<'a> {
     pub name: &'a str,
     /// The loaded program.
     pub fd: BorrowedFd<'a>,
+    /// One of ours is likely to hang there: it is looked for first, which is half the messages then, and one more otherwise.
+    pub again: bool,
 }
 
 /// Priority of our filters where nobody else's stands.
@@ -137,6 +139,16 @@ impl Netlink {
                 e,
             )
         };
+        let replace = async |found: &Filter| {
+            let mut header = header(ifindex, side, found.priority);
+            header.handle = found.handle.into();
+            self.put(program, header, 0).await.map_err(|e| fail(&e))
+        };
+        if program.again
+            && let Some(found) = self.filters(ifindex, side).await?.iter().find(|f| own(f))
+        {
+            return replace(found).await.map(|()| false);
+        }
         match self.add_clsact(ifindex).await {
             Err(e) if refusal(&e) != Some(libc::EEXIST) => return Err(fail(&e)),
             _ => {}
@@ -149,10 +161,7 @@ impl Netlink {
             Err(e) if matches!(refusal(&e), Some(libc::EEXIST | libc::EINVAL)) => {
                 let there = self.filters(ifindex, side).await?;
                 if let Some(found) = there.iter().find(|f| own(f)) {
-                    let mut header = header(ifindex, side, found.priority);
-                    header.handle = found.handle.into();
-                    self.put(program, header, 0).await.map_err(|e| fail(&e))?;
-                    return Ok(false);
+                    return replace(found).await.map(|()| false);
                 }
                 let taken = |priority: &u16| there.iter().any(|f| f.priority == *priority);
                 if !taken(&PRIORITY) {

@@ -1,23 +1,38 @@
-//! Netlink work inside a sandbox's namespace. A netlink socket stays in the namespace where it was opened, so a thread is in
+//! Netlink work inside a sandbox's namespace. A netlink socket stays in the namespace where it was opened, so one thread is in
 //! there for that moment only; the work itself is a task like any other.
 
-use super::{Netlink, Netns, rtnl};
+use std::{io, sync::OnceLock};
+
+use super::{Netlink, Netns, SocketMaker, rtnl};
 use crate::error::{Error, Result};
 
-/// Does the work with a socket of the namespace. It waits for the task's turn first: however many requests are in flight, one of
-/// them has a thread.
+/// Who opens them.
+fn maker() -> Result<&'static SocketMaker> {
+    static MAKER: OnceLock<SocketMaker> = OnceLock::new();
+    if let Some(maker) = MAKER.get() {
+        return Ok(maker);
+    }
+    let started = SocketMaker::start("netns-sockets")?;
+    Ok(MAKER.get_or_init(|| started))
+}
+
+/// Does the work with a socket of the namespace. It waits for the task's turn first, with nothing open: whoever removes links, which
+/// is done for many at once, then comes behind all that wait.
 pub(super) async fn inside<F, R>(netns: &Netns, work: impl FnOnce(Netlink) -> F + Send) -> Result<R>
 where
     F: Future<Output = Result<R>> + Send,
 {
-    let _turn = rtnl::turn().await;
+    let fail = |e: &dyn std::fmt::Display| Error::internal("a netlink socket in a namespace", e);
+    let turn = rtnl::turn().await;
     let runtime = tokio::runtime::Handle::current();
-    let (netlink, connection) = on_thread(netns, move || {
+    let open = move || {
         let _within = runtime.enter();
-        Netlink::open()
-    })
-    .await?;
+        Netlink::open().map_err(io::Error::other)
+    };
+    let opened = maker()?.make(netns, open).await;
+    let (netlink, connection) = opened.map_err(|e| fail(&e))?;
     let done = work(netlink).await;
+    drop(turn);
     // The socket holds the namespace, which may be removed next.
     let _ = connection.await;
     done

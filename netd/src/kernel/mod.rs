@@ -17,6 +17,7 @@ pub mod rtnl;
 mod rules;
 pub mod sandbox;
 pub mod socket_diag;
+mod socket_maker;
 pub mod sysctl;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -25,3 +26,4 @@ pub use links::{EndpointLinkSpec, Netlink, NetworkDevice, NetworkDeviceSpec, Own
 pub use netns::Netns;
 pub use process::Watch;
 pub use reaper::Reaper;
+pub use socket_maker::SocketMaker;

@@ -33,6 +33,9 @@ pub const PATIENCE: Duration = Duration::from_secs(5);
 /// How many paths may be about to be opened at a time: each that hangs keeps a thread.
 static OPENING: Semaphore = Semaphore::const_new(32);
 
+/// How many namespaces may be about to be made at a time: each keeps a thread, and the kernel makes them one after the other.
+static MAKING: Semaphore = Semaphore::const_new(4);
+
 /// An open network namespace; it lives at least as long as this.
 #[derive(Clone, Debug)]
 pub struct Netns {
@@ -180,34 +183,45 @@ impl Netns {
         self.file.as_fd()
     }
 
-    /// Makes a namespace that stays until [`Netns::remove`], by a bind mount at `path`. Errors: `Conflict` (something is
-    /// there).
+    /// Makes a namespace that stays until [`Netns::remove`], by a bind mount at `path`. Its loopback device is up. Errors:
+    /// `Conflict` (something is there).
     pub fn create(path: &Path) -> Result<Self> {
+        on_thread(|| Self::create_here(path))
+    }
+
+    /// As [`Netns::create`], without holding up the runtime.
+    pub async fn create_async(path: &Path) -> Result<Self> {
+        let fail = |e: &dyn std::fmt::Display| Error::internal("making a namespace", e);
+        let _permit = MAKING.acquire().await.map_err(|e| fail(&e))?;
+        let (tell, told) = oneshot::channel();
+        let path = path.to_owned();
+        thread::Builder::new()
+            .name("netns".into())
+            .spawn(move || tell.send(Self::create_here(&path)))
+            .map_err(|e| fail(&e))?;
+        told.await.unwrap_or_else(|e| Err(fail(&e)))
+    }
+
+    /// Makes it around the calling thread, which must end.
+    fn create_here(path: &Path) -> Result<Self> {
         let fail = |e: &dyn std::fmt::Display| {
             Error::internal(format!("making namespace {}", path.display()), e)
         };
         place(path)?;
-        let made = on_thread(|| {
+        let make = || {
             unshare(CloneFlags::CLONE_NEWNET).map_err(|e| fail(&e))?;
+            loopback::set_up().map_err(|e| fail(&e))?;
             // The thread that would be asked for it later is here already.
             let identity = here()?;
             bind(Path::new("/proc/thread-self/ns/net"), path).map_err(|e| fail(&e))?;
             Ok(identity)
-        });
-        let identity = made.inspect_err(|_| {
+        };
+        let identity = make().inspect_err(|_| {
             let _ = fs::remove_file(path);
         })?;
         let opened = Self::open(path)?;
         opened.identity.get_or_init(|| identity);
         Ok(opened)
-    }
-
-    /// As [`Netns::create`], without holding up the runtime.
-    pub async fn create_async(path: &Path) -> Result<Self> {
-        let path = path.to_owned();
-        tokio::task::spawn_blocking(move || Self::create(&path))
-            .await
-            .unwrap_or_else(|e| Err(Error::internal("making a namespace", e)))
     }
 
     /// Keeps this namespace alive and reachable at another path, by a bind mount. Errors: `Conflict` (something is
@@ -362,5 +376,6 @@ fn on_thread<R: Send>(work: impl FnOnce() -> Result<R> + Send) -> Result<R> {
 }
 
 mod identity;
+mod loopback;
 #[cfg(test)]
 mod tests;

@@ -36,9 +36,12 @@ impl Reaper {
     pub fn start(netlink: Netlink) -> Self {
         let (sender, mut jobs) = mpsc::unbounded_channel();
         tokio::spawn(async move {
-            let mut batch = Vec::new();
-            while jobs.recv_many(&mut batch, BATCH).await > 0 {
-                reap(&netlink, std::mem::take(&mut batch)).await;
+            while let Some(first) = jobs.recv().await {
+                let _turn = rtnl::turn().await;
+                // Those that came while it waited as well.
+                let others = std::iter::from_fn(|| jobs.try_recv().ok());
+                let batch = std::iter::once(first).chain(others).take(BATCH);
+                reap(&netlink, batch.collect()).await;
             }
         });
         Self(sender)
@@ -54,7 +57,6 @@ impl Reaper {
 }
 
 async fn reap(netlink: &Netlink, batch: Vec<Job>) {
-    let _turn = rtnl::turn().await;
     let mut grouped = Vec::new();
     if batch.len() > 1 {
         for job in &batch {

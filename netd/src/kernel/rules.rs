@@ -215,6 +215,7 @@ pub async fn lead_to_resolver(netns: &Netns, program: BorrowedFd<'_>) -> Result<
         let program = Hanging {
             name: RESOLVER_PROGRAM,
             fd: program,
+            again: false,
         };
         netlink
             .hang(program, LOOPBACK_IFINDEX, Side::Egress, leads)

@@ -34,11 +34,6 @@ pub struct RouteSpec {
     pub sources: Option<Vec<SourceRoute>>,
 }
 
-/// Brings a new namespace's loopback up.
-pub async fn set_loopback_up(netns: &Netns) -> Result<()> {
-    inside(netns, async |netlink| netlink.set_up(1).await).await
-}
-
 /// Names of the namespace's interfaces.
 pub async fn interfaces(netns: &Netns) -> Result<Vec<String>> {
     inside(netns, async |netlink| {

@@ -201,7 +201,6 @@ impl Tables {
             endpoint: number,
             ..EndpointPublications::default()
         });
-        self.published.remove(&number);
         let Some(known) = self.known_endpoints.remove(&number) else {
             return;
         };

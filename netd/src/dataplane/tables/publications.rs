@@ -83,7 +83,10 @@ impl Tables {
         let mut changed = self.set_homes(endpoint, &publications.homes)?;
         let mut wanted: Entries = publications.specs.iter().flat_map(entries).collect();
         wanted.extend(own_ports(&publications.specs));
-        let old = self.published.insert(endpoint, wanted.clone());
+        let old = match wanted.is_empty() {
+            true => self.published.remove(&endpoint),
+            false => self.published.insert(endpoint, wanted.clone()),
+        };
         let old = old.unwrap_or_default();
         self.unconfirmed.remove(&endpoint);
         let mut gone = Vec::new();
@@ -206,10 +209,14 @@ impl Tables {
         };
         let removed = stale.into_iter().map(|endpoint| {
             let gone = self.set_publications(&none(endpoint));
-            self.published.remove(&endpoint);
             gone.unwrap_or_default()
         });
         removed.flatten().collect()
+    }
+
+    /// Whether there is an entry of the trie.
+    pub fn any_published(&self) -> bool {
+        !self.published.is_empty()
     }
 
     /// Entries of the trie.

@@ -47,7 +47,8 @@ impl Bridge {
             }
             o.clone()
         });
-        let ifindex = match observed.links.get(&endpoint.id) {
+        let known = observed.links.get(&endpoint.id);
+        let ifindex = match known {
             Some(found) => *found,
             None => {
                 self.make_link(context, &work, observed.mtu(work.network))
@@ -55,7 +56,8 @@ impl Bridge {
             }
         };
         crate::failpoint!("endpoint-link-made");
-        let filter = usize::from(context.dataplane.attach_endpoint(ifindex).await?);
+        let again = known.is_some();
+        let filter = usize::from(context.dataplane.attach_endpoint(ifindex, again).await?);
         self.tell(context, work.network, endpoint)?;
         crate::failpoint!("endpoint-told");
         if !work.inside {

@@ -47,7 +47,8 @@ impl Bridge {
         let mut missing = 0;
         let held = self.host_addresses(network);
         let observed = context.observations.now();
-        let device = match observed.devices.get(&network.id) {
+        let known = observed.devices.get(&network.id);
+        let device = match known {
             Some(found) => {
                 for gateway in &held {
                     let new = context.netlink.add_address(found.ifindex, *gateway).await?;
@@ -78,7 +79,8 @@ impl Bridge {
         });
         crate::failpoint!("network-device-made");
         missing += self.set_device_switches(network)?;
-        missing += usize::from(context.dataplane.attach_gateway(device.peer).await?);
+        let hung = context.dataplane.attach_gateway(device.peer, known.is_some());
+        missing += usize::from(hung.await?);
         context.dataplane.set_network(&NetworkSpec {
             number: network.number,
             flags: self.flags(network),

@@ -27,8 +27,8 @@ pub struct SocketMaker {
 }
 
 impl SocketMaker {
-    /// Starts the thread.
-    pub fn start() -> Result<Self> {
+    /// Starts the thread; `name`: what it is called.
+    pub fn start(name: &str) -> Result<Self> {
         let host = Netns::current()?;
         let (jobs, mut waiting) = mpsc::channel::<Job>(QUEUE);
         let enter = |netns: &Netns| setns(netns.fd(), CloneFlags::CLONE_NEWNET);
@@ -42,7 +42,7 @@ impl SocketMaker {
             }
         };
         thread::Builder::new()
-            .name("dns-sockets".into())
+            .name(name.into())
             .spawn(serve)
             .map_err(|e| Error::internal("starting a thread", e))?;
         Ok(Self { jobs })
@@ -75,7 +75,7 @@ mod tests {
 
     #[tokio::test]
     async fn b10_one_thread_makes_all_sockets() {
-        let maker = SocketMaker::start().unwrap();
+        let maker = SocketMaker::start("b10-sockets").unwrap();
         let here = Netns::current().unwrap();
         let mut makers = std::collections::BTreeSet::new();
         for _ in 0..50 {
