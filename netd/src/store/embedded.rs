@@ -27,7 +27,7 @@ mod writer;
 /// The store's file in the state directory.
 pub(super) const FILE: &str = "netd.redb";
 /// Commits that a slow watcher may lag behind.
-const BACKLOG: usize = 4096;
+const BACKLOG: usize = 256;
 
 /// The store.
 pub struct RedbStore {

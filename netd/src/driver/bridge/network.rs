@@ -79,7 +79,9 @@ impl Bridge {
         });
         crate::failpoint!("network-device-made");
         missing += self.set_device_switches(network)?;
-        let hung = context.dataplane.attach_gateway(device.peer, known.is_some());
+        let hung = context
+            .dataplane
+            .attach_gateway(device.peer, known.is_some());
         missing += usize::from(hung.await?);
         context.dataplane.set_network(&NetworkSpec {
             number: network.number,

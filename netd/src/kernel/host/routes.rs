@@ -2,11 +2,11 @@
 //! others.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-use ipnetwork::IpNetwork;
+use ipnetwork::{IpNetwork, Ipv4Network};
 use rtnetlink::packet_route::{
     AddressFamily,
     route::{RouteAddress, RouteAttribute, RouteMessage, RouteNextHop, RouteType},
@@ -27,12 +27,22 @@ struct Way {
 }
 
 /// What tells routes apart; those that share it are alternatives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Key {
     destination: IpNetwork,
     table: u32,
     priority: u32,
     tos: u8,
+}
+
+impl Key {
+    /// No key comes before it.
+    const LEAST: Self = Self {
+        destination: IpNetwork::V4(Ipv4Network::new_checked(Ipv4Addr::UNSPECIFIED, 0).unwrap()),
+        table: 0,
+        priority: 0,
+        tos: 0,
+    };
 }
 
 /// The routes that are minded, and the default ones.
@@ -42,8 +52,8 @@ pub struct Routes {
     pools: Option<Vec<IpNetwork>>,
     minded: Vec<IpNetwork>,
     ways: HashMap<Key, Vec<Way>>,
-    by_output: HashMap<u32, HashSet<Key>>,
-    by_source: HashMap<IpAddr, HashSet<Key>>,
+    by_output: BTreeSet<(u32, Key)>,
+    by_source: BTreeSet<(IpAddr, Key)>,
     /// How many routes have this destination and interface.
     counts: BTreeMap<(IpNetwork, u32), usize>,
     destinations: imbl::OrdSet<(IpNetwork, u32)>,
@@ -225,22 +235,22 @@ impl Routes {
     /// The routes of an interface that is down or gone: the kernel tells nothing of IPv4 ones (`fib_sync_down_dev`).
     /// `v4`: those only.
     pub fn forget_device(&mut self, ifindex: u32, v4: bool) {
-        let mut keys = self.by_output.get(&ifindex).cloned().unwrap_or_default();
+        let mut keys = keys_of(&self.by_output, ifindex);
         keys.retain(|key| !v4 || key.destination.is_ipv4());
         self.forget(keys, |way| way.output == ifindex);
         // A route by several interfaces goes with the last of them, and nobody tells which that is.
-        let several = self.by_output.get(&0).into_iter().flatten();
-        let mut ways = several.filter_map(|key| self.ways.get(key)).flatten();
+        let several = keys_of(&self.by_output, 0);
+        let mut ways = several.iter().filter_map(|k| self.ways.get(k)).flatten();
         self.doubtful |= ways.any(|way| way.members.contains(&ifindex));
     }
 
     /// The routes that prefer an address which is gone: the kernel tells nothing of them (`fib_sync_down_addr`).
     pub fn forget_source(&mut self, source: IpAddr) {
-        let keys = self.by_source.get(&source).cloned().unwrap_or_default();
+        let keys = keys_of(&self.by_source, source);
         self.forget(keys, |way| way.source == Some(source));
     }
 
-    fn forget(&mut self, keys: HashSet<Key>, which: impl Fn(&Way) -> bool) {
+    fn forget(&mut self, keys: Vec<Key>, which: impl Fn(&Way) -> bool) {
         for key in keys {
             for way in self.ways.get(&key).cloned().unwrap_or_default() {
                 if which(&way) {
@@ -251,16 +261,18 @@ impl Routes {
     }
 
     fn put(&mut self, key: Key, way: Way) {
-        self.by_output.entry(way.output).or_default().insert(key);
+        self.by_output.insert((way.output, key));
         if let Some(source) = way.source {
-            self.by_source.entry(source).or_default().insert(key);
+            self.by_source.insert((source, key));
         }
         let place = (key.destination, way.output);
         *self.counts.entry(place).or_default() += 1;
         if key.destination.prefix() > 0 {
             self.destinations.insert(place);
         }
-        self.ways.entry(key).or_default().push(way);
+        // Alternatives are rare.
+        let one = || Vec::with_capacity(1);
+        self.ways.entry(key).or_insert_with(one).push(way);
     }
 
     fn take(&mut self, key: &Key, way: &Way) {
@@ -277,10 +289,10 @@ impl Routes {
             self.ways.remove(key);
         }
         if !same_output {
-            unlist(&mut self.by_output, &way.output, key);
+            self.by_output.remove(&(way.output, *key));
         }
         if let Some(source) = way.source.filter(|_| !same_source) {
-            unlist(&mut self.by_source, &source, key);
+            self.by_source.remove(&(source, *key));
         }
         let place = (key.destination, way.output);
         if let Some(count) = self.counts.get_mut(&place) {
@@ -293,13 +305,12 @@ impl Routes {
     }
 }
 
-fn unlist<K: std::hash::Hash + Eq>(lists: &mut HashMap<K, HashSet<Key>>, by: &K, key: &Key) {
-    if let Some(list) = lists.get_mut(by) {
-        list.remove(key);
-        if list.is_empty() {
-            lists.remove(by);
-        }
-    }
+/// The keys that are listed by this.
+fn keys_of<B: Ord + Copy>(list: &BTreeSet<(B, Key)>, by: B) -> Vec<Key> {
+    let from = list.range((by, Key::LEAST)..);
+    from.take_while(|(b, _)| *b == by)
+        .map(|(_, k)| *k)
+        .collect()
 }
 
 #[cfg(test)]
