@@ -52,6 +52,11 @@ pub fn files(run: &Path) -> PathBuf {
     run.join("files")
 }
 
+/// An empty file: a start that could not store marks of what it was making. The next one takes nothing as whole.
+pub fn unmarked(run: &Path) -> PathBuf {
+    run.join("unmarked")
+}
+
 /// The directories of an instance, held by this process until it is dropped.
 #[derive(Debug)]
 pub struct Directories {

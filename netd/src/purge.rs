@@ -78,12 +78,14 @@ pub async fn run(instance: &Instance) -> Result<()> {
         directories::remove_socket(&path)
             .map_err(|e| Error::internal(format!("removing {}", path.display()), e))?;
     }
-    let file = instance.state.join("netd.redb");
-    match fs::remove_file(&file) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-            return Err(Error::internal(format!("removing {}", file.display()), e));
+    let store = instance.state.join("netd.redb");
+    for file in [store, directories::unmarked(&instance.run)] {
+        match fs::remove_file(&file) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::internal(format!("removing {}", file.display()), e));
+            }
+            _ => {}
         }
-        _ => {}
     }
     for directory in [&namespaces, &files] {
         // What others put there stays, and was told.

@@ -99,6 +99,7 @@ fn is_own(role: Role, path: &Path, names: &[OsString]) -> bool {
                 is(name, fs::FileType::is_file) && Marker::may_be(&path.join(name))
             }
             (Some("netd.redb"), Role::State) => is(name, fs::FileType::is_file),
+            (Some("unmarked"), Role::Run) => is(name, fs::FileType::is_file),
             (Some("netd.sock" | "keeper.sock"), Role::Run) => is(name, |t| t.is_socket()),
             (Some("netns"), Role::Run) => is(name, fs::FileType::is_dir),
             (Some("files"), Role::Run) => {

@@ -137,12 +137,17 @@ impl Resolver {
         let Some(runtime) = &self.runtime else {
             return Ok(());
         };
+        let mut all = locked(&self.serving);
+        // At the end nobody takes questions any more.
+        if self.shared.taken.is_closed() {
+            return Ok(());
+        }
         let _within = runtime.enter();
         let serving = serve::serve(sandbox, netns, sockets, &self.shared)?;
         if let Some(saver) = self.saver.get() {
             saver.save(&key, serving.sockets());
         }
-        locked(&self.serving).insert(sandbox.to_owned(), (key, serving));
+        all.insert(sandbox.to_owned(), (key, serving));
         Ok(())
     }
 
@@ -171,8 +176,11 @@ impl Resolver {
     /// Takes no more questions and answers those that were taken. What comes now waits in the sockets for the next
     /// daemon.
     pub async fn finish(&self) {
-        locked(&self.serving).clear();
-        self.shared.taken.close();
+        {
+            let mut serving = locked(&self.serving);
+            self.shared.taken.close();
+            serving.clear();
+        }
         let finished = async {
             if let Some(saver) = self.saver.get() {
                 saver.flush().await;

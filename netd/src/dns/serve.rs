@@ -163,7 +163,8 @@ pub fn serve(
         udp: UdpSocket::from_std(sockets.udp).map_err(fail)?,
         tcp: TcpListener::from_std(sockets.tcp).map_err(fail)?,
     });
-    // A taker that is told to end may have a question in its hands: it counts as taken until that has been handed on.
+    // A taker that is told to end may have a question in its hands: it counts as taken until that has been handed on. Connections
+    // end with the process.
     let datagrams = Arc::clone(&client).datagrams(Arc::clone(&sockets));
     let datagrams = shared.taken.track_future(datagrams);
     let streams = shared

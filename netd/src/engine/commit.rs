@@ -166,7 +166,7 @@ impl Engine {
     }
 
     /// Marks sandboxes of which a start makes something: one after a crash is to make all of it. Says whether the marks are on
-    /// disk; if not, they are owed.
+    /// disk; if not, they are owed, and lost with the process.
     pub(super) async fn mark_unfinished(&self, ids: &BTreeSet<String>) -> Result<bool> {
         let none: [&str; 0] = [];
         let marks = ids

@@ -27,7 +27,10 @@ const KEPT: usize = 4096;
 const START: u32 = 40;
 
 /// Bits of those that count the commits of a start that could not be written down, in a second.
-const SECOND: u32 = 7;
+const SECOND: u32 = 10;
+
+/// Seconds of such starts are counted from 2026 on, Unix time; there is room for 17 years of them.
+const EPOCH: u64 = 1_767_225_600;
 
 /// Which start of the state directory this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,8 +49,9 @@ impl Generation {
             Self::Written(number) => u64::from(number) << START,
             Self::Unwritten(number) => {
                 let seconds = now.duration_since(SystemTime::UNIX_EPOCH);
-                let seconds = seconds.map_or(0, |s| s.as_secs() & u64::from(u32::MAX));
+                let seconds = seconds.map_or(0, |s| s.as_secs().saturating_sub(EPOCH));
                 let half = 1_u64 << (START - 1);
+                let seconds = seconds.min((half >> SECOND) - 1);
                 u64::from(number - 1) << START | half | seconds << SECOND
             }
         }
@@ -286,7 +290,7 @@ mod tests {
             Generation::Written(3).first(now) + (1 << 30),
             Generation::Unwritten(4).first(now),
             Generation::Unwritten(4).first(now + seconds(1)),
-            Generation::Unwritten(4).first(now + seconds(1 << 30)) + (1 << 30),
+            Generation::Unwritten(4).first(now + seconds(1 << 35)),
             Generation::Written(4).first(now),
             Generation::Unwritten(5).first(SystemTime::UNIX_EPOCH - seconds(1)),
         ];

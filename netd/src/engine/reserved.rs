@@ -84,7 +84,7 @@ impl Engine {
         let desired = self.desired().clone();
         if kept.follow(&sysctl::reserved_ports()?) {
             // In its own time: the list itself says so until then.
-            drop(self.store.commit(vec![change(&kept.ports)?]));
+            self.store.insist(vec![change(&kept.ports)?]);
         }
         let reserved = self.reserved(&desired, &kept.ports, &[])?;
         sysctl::set_reserved_ports(&reserved.ports)?;

@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeSet,
+    fs::{self, File},
     sync::{
         Arc, Mutex, Weak,
         atomic::{AtomicU16, AtomicU32},
@@ -228,7 +229,17 @@ impl Engine {
             observed.running.contains_key(&e.sandbox) && !observed.links.contains_key(&e.id)
         });
         incomplete.extend(unlinked.map(|e| e.sandbox.clone()));
+        let unmarked = directories::unmarked(&self.instance.run);
+        if unmarked.exists() {
+            incomplete.extend(state.observed.running.keys().map(str::to_owned));
+        }
         let marked = self.mark_unfinished(&incomplete).await?;
+        if !marked && let Err(e) = File::create(&unmarked) {
+            self.warn(format!(
+                "{}: {e}; if netd is killed before it is ready, netctl system reconcile mends what is left half made",
+                unmarked.display()
+            ));
+        }
         for network in state.networks().values() {
             if let Err(e) = self.realize_network(network).await {
                 self.degrade(ObjectId::Network(network.id.clone()), &e.to_string());
@@ -295,7 +306,11 @@ impl Engine {
         let marks = marks.map(|id| Write::remove(unfinished_key(id)));
         let marks = marks.collect();
         match marked {
-            true => drop(self.store.commit(marks)),
+            true => {
+                drop(self.store.commit(marks));
+                // Mostly it is not there.
+                let _ = fs::remove_file(&unmarked);
+            }
             // Behind the marks that are still to be written.
             false => self.store.insist(marks),
         }

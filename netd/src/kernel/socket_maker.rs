@@ -1,7 +1,11 @@
 //! Sockets in the namespaces of sandboxes, made by one thread, which returns to the host's namespace after each, so that it
 //! keeps no namespace alive. However fast questions come, there is one thread.
 
-use std::{io, thread};
+use std::{
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    thread,
+};
 
 use nix::sched::{CloneFlags, setns};
 use tokio::sync::{mpsc, oneshot};
@@ -34,7 +38,11 @@ impl SocketMaker {
         let enter = |netns: &Netns| setns(netns.fd(), CloneFlags::CLONE_NEWNET);
         let serve = move || {
             while let Some(Job { netns, work }) = waiting.blocking_recv() {
-                work(enter(&netns).map_err(io::Error::from));
+                // One that panics answers nobody; the next ones are answered.
+                let work = AssertUnwindSafe(|| work(enter(&netns).map_err(io::Error::from)));
+                if catch_unwind(work).is_err() {
+                    tracing::error!("making a socket in a namespace: it panicked");
+                }
                 if let Err(e) = enter(&host) {
                     // The next job enters its own namespace all the same.
                     tracing::error!("back into the host's network namespace: {e}");

@@ -179,7 +179,7 @@ pub trait Store: Send + Sync {
     /// expected. `Unavailable`: the store takes no writes; nothing was written.
     fn commit(&self, writes: Vec<Write>) -> Pending;
 
-    /// Hands over writes that must be made, as soon as they can be: what takes a commit back.
+    /// Hands over writes that must be made, as soon as they can be and before any commit: what takes one back, what a start found.
     fn insist(&self, writes: Vec<Write>);
 
     /// Hands over writes for which no transaction of their own is worth while: they go with the next commit, or follow soon. They

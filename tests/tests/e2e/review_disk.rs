@@ -335,3 +335,26 @@ fn b04_a_start_on_a_full_disk_makes_what_is_stored() -> Outcome {
     ensure!(revision(&world)? > last);
     Ok(())
 }
+
+/// Such a start that is killed half-way, before it could write down what it was making: the next one makes it whole.
+#[test]
+fn b07_a_start_on_a_full_disk_that_is_killed() -> Outcome {
+    let mut world = World::without_daemon()?;
+    world.with_small_disk(SMALL)?;
+    world.start()?;
+    world.ctl("network create front")?;
+    for name in ["web", "peer"] {
+        world.sandbox(name, &["front"])?;
+    }
+    fill(&world)?;
+    world.kill()?;
+    world.forget_kernel_state()?;
+    let point = ("NETD_FAILPOINT_START", "endpoint-link-made");
+    ensure!(world.start_with(&[point]).is_err(), "it was not killed");
+    world.disk()?.resize(LARGE)?;
+    world.start()?;
+    let (web, peer) = (existing(&world, "web"), existing(&world, "peer"));
+    let _server = web.serve(7000)?;
+    probe(&peer.scope, "tcp", (web.v4("eth0")?, 7000).into(), 2000)?;
+    is_serving(&world, true)
+}
