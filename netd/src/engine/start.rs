@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeSet,
     fs::{self, File},
+    io::ErrorKind,
     sync::{
         Arc, Mutex, Weak,
         atomic::{AtomicU16, AtomicU32},
@@ -234,7 +235,11 @@ impl Engine {
             incomplete.extend(state.observed.running.keys().map(str::to_owned));
         }
         let marked = self.mark_unfinished(&incomplete).await?;
-        if !marked && let Err(e) = File::create(&unmarked) {
+        // Nothing that stands there is opened: it is as good.
+        if !marked
+            && let Err(e) = File::create_new(&unmarked)
+            && e.kind() != ErrorKind::AlreadyExists
+        {
             self.warn(format!(
                 "{}: {e}; if netd is killed before it is ready, netctl system reconcile mends what is left half made",
                 unmarked.display()

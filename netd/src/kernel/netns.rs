@@ -213,15 +213,19 @@ impl Netns {
             loopback::set_up().map_err(|e| fail(&e))?;
             // The thread that would be asked for it later is here already.
             let identity = here()?;
-            bind(Path::new("/proc/thread-self/ns/net"), path).map_err(|e| fail(&e))?;
-            Ok(identity)
+            let own = Path::new("/proc/thread-self/ns/net");
+            // Before it has a name: nothing can fail behind that, and leave it there.
+            let file = File::open(own).map_err(|e| fail(&e))?;
+            bind(own, path).map_err(|e| fail(&e))?;
+            Ok(Self {
+                file: Arc::new(file),
+                path: path.to_owned(),
+                identity: Arc::new(identity.into()),
+            })
         };
-        let identity = make().inspect_err(|_| {
+        make().inspect_err(|_| {
             let _ = fs::remove_file(path);
-        })?;
-        let opened = Self::open(path)?;
-        opened.identity.get_or_init(|| identity);
-        Ok(opened)
+        })
     }
 
     /// Keeps this namespace alive and reachable at another path, by a bind mount. Errors: `Conflict` (something is

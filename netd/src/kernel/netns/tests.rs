@@ -31,6 +31,23 @@ impl Drop for Own {
     }
 }
 
+/// What is made is what its name leads to, and its loopback device is up.
+#[test]
+fn a_made_namespace_is_open_and_has_its_loopback() {
+    let scratch = tempfile::tempdir().unwrap();
+    let own = Own(scratch);
+    let made = Netns::create(&own.path()).unwrap();
+    let there = Netns::open(&own.path()).unwrap();
+    assert_eq!(made.inode().unwrap(), there.inode().unwrap());
+    assert_eq!(made.identity().unwrap(), there.identity().unwrap());
+    let bound = made.run(|| {
+        let v4 = std::net::UdpSocket::bind("127.0.0.11:0");
+        let sent = v4.and_then(|s| s.send_to(b"x", "127.0.0.1:9").map(drop));
+        Ok((sent.is_ok(), std::net::UdpSocket::bind("[::1]:0").is_ok()))
+    });
+    assert_eq!(bound.unwrap(), (true, true));
+}
+
 /// What is no namespace is refused at once, and does not notice.
 #[test]
 fn b11_what_is_no_namespace_is_not_opened() {
