@@ -23,6 +23,8 @@ struct Work<'a> {
     networks_gone: Vec<&'a Network>,
     networks_new: Vec<&'a Network>,
     sandboxes_new: Vec<&'a Sandbox>,
+    /// Sandboxes that do not run, and are new, others or no more: only their files follow.
+    at_rest: BTreeSet<&'a str>,
     endpoints_new: Vec<&'a Endpoint>,
     /// Sandboxes with other endpoints, ports or names.
     changed: BTreeSet<&'a str>,
@@ -62,6 +64,11 @@ impl<'a> Work<'a> {
         if run(before) != run(after) {
             self.sandboxes_gone.extend(before.filter(|s| s.running()));
             self.sandboxes_new.extend(after.filter(|s| s.running()));
+        }
+        if let Some(one) = after.or(before)
+            && !after.is_some_and(Sandbox::running)
+        {
+            self.at_rest.insert(&one.id);
         }
         let ports = |s: Option<&'a Sandbox>| s.map_or(&[][..], |s| &s.ports);
         self.ports_come |= ports(after).iter().any(|b| !ports(before).contains(b));
@@ -144,6 +151,9 @@ impl Engine {
             self.publish_names(&endpoint.sandbox);
             self.write_hosts(&endpoint.sandbox)?;
             self.realize_endpoint(endpoint, true).await?;
+        }
+        for id in &work.at_rest {
+            self.follow_files(id)?;
         }
         if work.ports_come {
             crate::failpoint!("ports-stored");

@@ -12,6 +12,7 @@ use std::{
 use super::{Engine, View, locked, state::State};
 use crate::{
     directories,
+    driver::Company,
     error::{Error, Result},
     files,
     model::Sandbox,
@@ -33,9 +34,22 @@ pub struct FilePaths {
     pub hostname: PathBuf,
 }
 
-/// Where the files of a sandbox are, if it has some: it runs, and not on the host network.
+/// Whether a sandbox is in the host's namespace, or will be once it is started.
+fn on_host(state: &State, sandbox: &Sandbox) -> bool {
+    if sandbox.running() {
+        return sandbox.host();
+    }
+    let mut networks = sandbox.attachments.iter();
+    networks.any(|attachment| {
+        let network = state.network_named(&attachment.spec.network);
+        network.is_some_and(|n| n.driver().company() == Company::Host)
+    })
+}
+
+/// Where the files of a sandbox are, if it has some: it is not on the host network. They are there while it is stopped, too: whoever
+/// runs its processes must name them before there is a process whose namespace it can be started in.
 fn paths(directory: &Path, state: &State, sandbox: &Sandbox) -> Option<FilePaths> {
-    if sandbox.host() || !state.observed.running.contains_key(&sandbox.id) {
+    if on_host(state, sandbox) {
         return None;
     }
     let directory = directory.join(&sandbox.id);
@@ -139,21 +153,30 @@ impl Engine {
         Ok(())
     }
 
-    /// Removes the files of a sandbox that runs no more.
-    pub(super) fn remove_files(&self, sandbox: &Sandbox) {
-        {
-            let _alone = locked(&self.writing);
-            let directory = self.files_directory();
-            if let Err(e) = directories::remove_files(&directory, &sandbox.id) {
-                tracing::warn!("{e}");
-            }
+    /// Files of a sandbox that does not run follow what it was asked to be; those of one that will be on the host network, or is
+    /// no more, go.
+    pub(super) fn follow_files(&self, sandbox: &str) -> Result<()> {
+        let wanted = {
+            let state = self.state();
+            let found = state.sandboxes().get(sandbox);
+            found.is_some_and(|s| paths(Path::new(""), &state, s).is_some())
+        };
+        if wanted {
+            return self.write_files(sandbox, false).map(drop);
         }
+        let _alone = locked(&self.writing);
+        directories::remove_files(&self.files_directory(), sandbox)
+    }
+
+    /// Takes what was a sandbox's that has stopped or gone out of the hosts files: its own, which stays while the sandbox does, and
+    /// those of the sandboxes that link to it.
+    pub(super) fn leave_files(&self, sandbox: &Sandbox) {
         if let Err(e) = self.write_hosts_of(&sandbox.id, &sandbox.name) {
             tracing::warn!("{e}");
         }
     }
 
-    /// At the daemon's start: files of sandboxes that run no more go, those of the others come back. `fresh`: sandboxes
+    /// At the daemon's start: files of sandboxes that are no more go, those of the others come back. `fresh`: sandboxes
     /// whose namespace is new.
     pub(super) fn restore_files(&self, fresh: &BTreeSet<String>) {
         let state = self.state();
@@ -166,9 +189,8 @@ impl Engine {
         for done in directories::clean_files(&self.files_directory(), wanted) {
             self.warn(done.to_string());
         }
-        let running: Vec<String> = state.observed.running.keys().map(str::to_owned).collect();
-        for id in running {
-            if let Err(e) = self.write_files(&id, fresh.contains(&id)) {
+        for id in state.sandboxes().keys() {
+            if let Err(e) = self.write_files(id, fresh.contains(id)) {
                 self.warn(e.to_string());
             }
         }

@@ -147,6 +147,11 @@ impl Engine {
             return mended;
         };
         if !sandbox.running() {
+            match self.write_files(id, false) {
+                Ok(true) => mended.push(format!("wrote the files of sandbox {id} anew")),
+                Ok(false) => {}
+                Err(e) => self.degrade(ObjectId::Sandbox(id.to_owned()), &e.to_string()),
+            }
             return mended;
         }
         let endpoints: Vec<Arc<Endpoint>> = self.state().endpoints_of(id).cloned().collect();

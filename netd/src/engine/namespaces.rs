@@ -191,7 +191,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Leaves a sandbox's namespace: its resolver, its files, netd's own name of it.
+    /// Leaves a sandbox's namespace: its resolver, its addresses in hosts files, netd's own name of it.
     pub(super) async fn close_sandbox(&self, sandbox: &Sandbox) -> Result<()> {
         let Some(run) = &sandbox.run else {
             return Ok(());
@@ -204,7 +204,7 @@ impl Engine {
             .context
             .observations
             .note(|o| o.running.remove(&sandbox.id));
-        self.remove_files(sandbox);
+        self.leave_files(sandbox);
         if let (Origin::Foreign { .. }, Some(netns)) = (&run.origin, &netns)
             && let Err(e) = namespace::leave(netns).await
         {

@@ -89,7 +89,8 @@ impl Engine {
         made_before(&self.desired(), id, request)
     }
 
-    /// Starts a stopped sandbox: all of its networks and ports, or nothing. One that runs in the namespace asked for is fine.
+    /// Starts a sandbox that is stopped, or whose namespace is gone: all of its networks and ports, or nothing. The same request
+    /// again is fine.
     pub async fn start_sandbox(
         &self,
         wanted: &str,
@@ -99,6 +100,11 @@ impl Engine {
         let id = self.desired().sandbox(wanted)?.id.clone();
         let _alone = self.sandbox_locks.alone(&id).await;
         let mut before = Sandbox::clone(self.desired().sandbox(&id)?);
+        let open = self.context.observations.now().running;
+        if before.running() && !open.contains_key(&id) {
+            // Its namespace went away by itself: there is nothing that a second one could disturb.
+            before = self.stop_locked(&id).await?;
+        }
         if before.running() && !request_id.is_empty() && before.start_id == request_id {
             return Ok(before);
         }

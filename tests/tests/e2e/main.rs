@@ -29,6 +29,7 @@ mod drops;
 mod edges;
 mod egress;
 mod events;
+mod files_at_rest;
 mod floods;
 mod flows;
 mod flows_api;

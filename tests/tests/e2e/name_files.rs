@@ -179,16 +179,15 @@ fn s06_files_come_back_and_go() -> Outcome {
     ensure!(text.contains("search a.example"), "{text}");
     world.ctl("sandbox rm gone")?;
     ensure!(directories()? == 1);
-    world.ctl("sandbox stop web")?;
-    ensure!(directories()? == 0);
-    world.ctl("sandbox start web")?;
-    ensure!(directories()? == 1);
-    // A start that fails leaves none.
-    world.ctl("network create front")?;
-    world.ctl("sandbox create --stopped --network front late")?;
-    world.ctl("network rm front")?;
-    world.refused("sandbox start late", &["not found"])?;
-    ensure!(directories()? == 1);
+    // A creation that fails leaves none.
+    world.ctl("network create --subnet 10.77.0.0/24 front")?;
+    world.ctl("sandbox create --network name=front,ip=10.77.0.9 taken")?;
+    ensure!(directories()? == 2);
+    world.refused(
+        "sandbox create --network name=front,ip=10.77.0.9 late",
+        &["10.77.0.9"],
+    )?;
+    ensure!(directories()? == 2);
     // The world looks for what --purge leaves.
     world.close()
 }

@@ -33,9 +33,7 @@ fn s06_flags_are_shown_and_kept() -> Outcome {
                 json!(["db:192.0.2.7", "six:2001:db8::7", "h:host-gateway"]),
             ),
             // It does not run.
-            ("ResolvConfPath", json!("")),
-            ("HostsPath", json!("")),
-            ("HostnamePath", json!("")),
+            ("NetnsPath", json!("")),
         ] {
             ensure!(shown[key] == wanted, "{key}: {shown:#}");
         }
