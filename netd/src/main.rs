@@ -17,6 +17,7 @@ use netd::{
     error::{Error, Result},
     pki, purge,
 };
+use netd_runc::setup;
 
 /// Container networks in the kernel, without iptables.
 #[derive(Parser)]
@@ -77,6 +78,9 @@ enum Command {
     /// Certificates for the API over TCP, of an authority of one's own.
     #[command(subcommand)]
     Pki(pki::Command),
+    /// Docker Engine's configuration: its containers' networks are netd's by the runtime `netd`.
+    #[command(subcommand)]
+    Docker(setup::Command),
 }
 
 fn main() -> ExitCode {
@@ -93,8 +97,15 @@ fn main() -> ExitCode {
         };
     }
     let arguments = Arguments::parse();
-    if let Some(Command::Pki(command)) = &arguments.command {
-        return ended(pki::run(command).and_then(|made| print(&made)));
+    match &arguments.command {
+        Some(Command::Pki(command)) => {
+            return ended(pki::run(command).and_then(|made| print(&made)));
+        }
+        Some(Command::Docker(command)) => {
+            let done = setup::run(command).map_err(|e| Error::invalid(e.message));
+            return ended(done.and_then(|done| print(&done)));
+        }
+        None => {}
     }
     let begun = begin_log(&arguments.log);
     ended(begun.and_then(|()| start(arguments)))
