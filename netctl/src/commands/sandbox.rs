@@ -148,6 +148,7 @@ impl From<Names> for NameOptions {
 
 async fn create(client: &Client, flags: Create, output: Output) -> Result<()> {
     let request = CreateSandboxRequest {
+        allow_missing_networks: false,
         endpoints: flags.networks.into_iter().map(|one| one.0).collect(),
         name: flags.name,
         id: flags.id.unwrap_or_default(),

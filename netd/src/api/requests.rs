@@ -162,6 +162,7 @@ pub fn sandbox(request: v1::CreateSandboxRequest) -> Result<SandboxRequest> {
         ports: bindings("ports", &request.ports)?,
         exposed: exposed(&request.exposed)?,
         publish_all: request.publish_all,
+        allow_missing_networks: request.allow_missing_networks,
         networks: endpoints
             .map(|(at, spec)| endpoint(&format!("endpoints[{at}]"), spec))
             .collect::<Result<_>>()?,

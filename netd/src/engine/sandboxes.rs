@@ -44,6 +44,8 @@ pub struct SandboxRequest {
     pub exposed: Vec<PortBinding>,
     pub publish_all: bool,
     pub networks: Vec<EndpointSpec>,
+    /// Of a stopped one: networks that do not exist are looked for when it starts.
+    pub allow_missing_networks: bool,
     pub names: NameOptions,
     /// The client's name of this request: the same one again finds what the first made.
     pub request_id: String,
@@ -282,8 +284,18 @@ fn plan(
     }
     let mut attachments: Vec<Attachment> = Vec::new();
     let mut networks: Vec<&Network> = Vec::new();
+    let may_miss = request.stopped && request.allow_missing_networks;
     for wanted in request.networks {
-        let network = desired.network(&wanted.network)?;
+        let network = match desired.network(&wanted.network) {
+            Err(e) if may_miss && e.kind == Kind::NotFound => {
+                attachments.push(Attachment {
+                    spec: wanted,
+                    ..Attachment::default()
+                });
+                continue;
+            }
+            found => found?,
+        };
         check_spec(network, &wanted)?;
         if networks.iter().any(|n| n.id == network.id) {
             return Err(Error::invalid(format!(

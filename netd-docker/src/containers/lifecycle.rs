@@ -1,0 +1,213 @@
+//! What happens to the engine's containers happens to netd's sandboxes: started, renamed, removed.
+
+use std::collections::HashSet;
+
+use http::{Method, StatusCode};
+use netd_proto::v1::{RemoveSandboxRequest, SandboxUpdate, UpdateSandboxRequest};
+use serde_json::Value;
+
+use super::{id_of, shape::MODE};
+use crate::{
+    adapter::Adapter,
+    engine::Engine,
+    http::Answer,
+    netd,
+    refusal::{Refusal, Result},
+    request::Call,
+};
+
+/// Starts or restarts a container; what netd refuses is told in Docker's words.
+pub async fn start(engine: &Engine, call: Call, _name: &str) -> Result<Answer> {
+    let whole = engine.whole(call.request).await?;
+    if whole.head.status.is_server_error() || whole.head.status.is_client_error() {
+        if let Some(refusal) = networking(&whole.message()) {
+            return Err(refusal);
+        }
+    }
+    Ok(whole.answer())
+}
+
+/// What the runtime says of netd: `… OCI runtime create failed: netd: REASON: message`.
+fn networking(message: &str) -> Option<Refusal> {
+    let (before, said) = message.split_once("netd: ")?;
+    if !before.contains("OCI runtime") {
+        return None;
+    }
+    let said = said.trim_end().trim_end_matches(": unknown");
+    let (reason, text) = said.split_once(": ").unwrap_or(("", said));
+    let Some(status) = netd::status_of(reason) else {
+        return Some(Refusal::internal(format!(
+            "failed to set up container networking: {said}"
+        )));
+    };
+    let text = match reason {
+        "PORT_ALLOCATED" => {
+            format!("driver failed programming external connectivity on endpoint: {text}")
+        }
+        "ADDRESS_IN_USE" => "Address already in use".to_owned(),
+        _ => text.to_owned(),
+    };
+    Some(Refusal::new(
+        status,
+        format!("failed to set up container networking: {text}"),
+    ))
+}
+
+/// Renames a container: its names in DNS follow.
+pub async fn rename(adapter: &Adapter, engine: &Engine, call: Call, name: &str) -> Result<Answer> {
+    let id = id_of(engine, name).await?;
+    let whole = engine.whole(call.request).await?;
+    if whole.head.status.is_success() {
+        follow_name(adapter, engine, &id).await?;
+    }
+    Ok(whole.answer())
+}
+
+/// Gives a sandbox the name that its container has now.
+pub async fn follow_name(adapter: &Adapter, engine: &Engine, id: &str) -> Result<()> {
+    let Some(sandbox) = adapter.netd.sandbox_of(id).await? else {
+        return Ok(());
+    };
+    let shown = engine.get(&super::target(id, "json")).await?;
+    let name = shown
+        .get("Name")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    let name = name.trim_start_matches('/').to_owned();
+    if name.is_empty() || name == sandbox.name {
+        return Ok(());
+    }
+    let request = UpdateSandboxRequest {
+        sandbox: id.to_owned(),
+        update: Some(SandboxUpdate {
+            name,
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    adapter.netd.sandboxes().update_sandbox(request).await?;
+    Ok(())
+}
+
+/// Removes a container and its sandbox.
+pub async fn remove(adapter: &Adapter, engine: &Engine, call: Call, name: &str) -> Result<Answer> {
+    // Links are removed by the same call.
+    let link = call.query.is_set("link");
+    let id = if link {
+        None
+    } else {
+        id_of(engine, name).await.ok()
+    };
+    let whole = engine.whole(call.request).await?;
+    if let (true, Some(id)) = (whole.head.status.is_success(), id) {
+        forget_ours(adapter, &id).await?;
+    }
+    Ok(whole.answer())
+}
+
+/// Removes all stopped containers and their sandboxes.
+pub async fn prune(adapter: &Adapter, engine: &Engine, call: Call) -> Result<Answer> {
+    let whole = engine.whole(call.request).await?;
+    if whole.head.status.is_success() {
+        let deleted = whole.json()?;
+        let deleted = deleted.get("ContainersDeleted").and_then(Value::as_array);
+        let deleted: Vec<&str> = deleted
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
+        for id in deleted {
+            forget_ours(adapter, id).await?;
+        }
+    }
+    Ok(whole.answer())
+}
+
+/// Removes the sandbox of a container that was made through this socket.
+async fn forget_ours(adapter: &Adapter, id: &str) -> Result<()> {
+    match adapter.netd.sandbox_of(id).await? {
+        Some(sandbox) if sandbox.labels.contains_key(MODE) => forget(adapter, id).await,
+        _ => Ok(()),
+    }
+}
+
+/// Removes a sandbox; one that is gone is no error.
+pub async fn forget(adapter: &Adapter, id: &str) -> Result<()> {
+    let request = RemoveSandboxRequest {
+        sandbox: id.to_owned(),
+        allow_missing: true,
+    };
+    adapter.netd.sandboxes().remove_sandbox(request).await?;
+    Ok(())
+}
+
+/// Makes netd's sandboxes follow the engine's containers: after either was away, or when an event tells of one.
+pub async fn sweep(adapter: &Adapter, engine: &Engine) -> Result<()> {
+    // Sandboxes first: one that is made meanwhile is of a container that the engine already lists.
+    let sandboxes = adapter.netd.list_sandboxes().await?;
+    let shown = engine.get("/containers/json?all=1").await?;
+    let shown = shown.as_array().into_iter().flatten();
+    let there: HashSet<&str> = shown
+        .filter_map(|container| container.get("Id")?.as_str())
+        .collect();
+    for sandbox in sandboxes.iter().filter(|s| s.labels.contains_key(MODE)) {
+        if there.contains(sandbox.id.as_str()) {
+            if let Err(e) = follow_name(adapter, engine, &sandbox.id).await {
+                tracing::warn!("the name of container {}: {e}", sandbox.id);
+            }
+            continue;
+        }
+        // Lists leave out containers that are being removed or made.
+        let target = super::target(&sandbox.id, "json");
+        let asked = engine.ask(Method::GET, &target).await?;
+        if asked.head.status == StatusCode::NOT_FOUND {
+            forget(adapter, &sandbox.id).await?;
+        }
+    }
+    Ok(())
+}
+
+/// What an event of the engine's means for netd.
+pub async fn follow(adapter: &Adapter, engine: &Engine, event: &Value) -> Result<()> {
+    let text = |pointer: &str| {
+        event
+            .pointer(pointer)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    };
+    let id = text("/Actor/ID");
+    match text("/Action") {
+        "destroy" => forget_ours(adapter, id).await,
+        "rename" => follow_name(adapter, engine, id).await,
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p05_what_the_runtime_says_is_told_in_dockers_words() {
+        let refusal = networking(
+            "failed to create task for container: failed to create shim task: OCI runtime create failed: netd: PORT_ALLOCATED: Bind for 0.0.0.0:8077 failed: port is already allocated: unknown",
+        )
+        .unwrap();
+        assert_eq!(refusal.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert!(
+            refusal
+                .message()
+                .ends_with("Bind for 0.0.0.0:8077 failed: port is already allocated"),
+            "{refusal}"
+        );
+        let refusal =
+            networking("OCI runtime create failed: netd: NOT_FOUND: network n1 not found: unknown");
+        let refusal = refusal.unwrap();
+        assert_eq!(refusal.status(), StatusCode::NOT_FOUND);
+        assert_eq!(
+            refusal.message(),
+            "failed to set up container networking: network n1 not found"
+        );
+        assert!(networking("exec: \"nope\": executable file not found").is_none());
+    }
+}

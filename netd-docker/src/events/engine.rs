@@ -1,0 +1,187 @@
+//! The engine's events: passed on without those of its own networks, and followed.
+
+use std::{collections::HashMap, time::Duration};
+
+use bytes::{Bytes, BytesMut};
+use http::{Method, Request, StatusCode, header};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use netd_proto::v1::NetworkView;
+use serde_json::Value;
+use tokio::{sync::mpsc, time::sleep};
+
+use super::{QUEUE, Told};
+use crate::{
+    adapter::Adapter,
+    containers,
+    engine::Engine,
+    http::{Answer, answer},
+    refusal::{Refusal, Result},
+    request::Call,
+};
+
+/// The longest line that is read, bytes.
+const LONGEST: usize = 1 << 20;
+/// How long to wait before an engine that is away is asked again.
+const AGAIN: Duration = Duration::from_secs(1);
+/// What netd follows: `{"type":["container"],"event":["destroy","rename"]}`.
+const FOLLOWED: &str = "/events?filters=%7B%22type%22%3A%5B%22container%22%5D%2C%22event%22%3A%5B%22destroy%22%2C%22rename%22%5D%7D";
+
+/// Lines of a body as they come.
+struct Lines {
+    body: Incoming,
+    held: BytesMut,
+}
+
+impl Lines {
+    fn new(body: Incoming) -> Self {
+        let held = BytesMut::new();
+        Self { body, held }
+    }
+
+    /// The next line, without what separates it; none: the body is over.
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            if let Some(at) = self.held.iter().position(|b| *b == b'\n') {
+                let line = self.held.split_to(at + 1).freeze();
+                let from = line.iter().take_while(|b| **b == 0x1e).count();
+                let line = line.slice(from.min(at)..at);
+                if line.is_empty() {
+                    continue;
+                }
+                return Some(line);
+            }
+            if self.held.len() > LONGEST {
+                tracing::warn!("the Docker engine tells an event of more than {LONGEST} bytes");
+                return None;
+            }
+            let frame = self.body.frame().await?.ok()?;
+            if let Some(piece) = frame.data_ref() {
+                self.held.extend_from_slice(piece);
+            }
+        }
+    }
+}
+
+/// The engine's events for a client: the head of its answer and, if it is one, the stream.
+pub async fn source(
+    adapter: &Adapter,
+    engine: &Engine,
+    call: Call,
+) -> Result<(Answer, Option<mpsc::Receiver<Told>>)> {
+    let (head, _) = call.request.into_parts();
+    let request = Request::from_parts(head, answer::empty());
+    let answered = engine.send(request).await?;
+    if answered.status() != StatusCode::OK {
+        let passed = answered.map(|body| body.map_err(Into::into).boxed());
+        return Ok((passed, None));
+    }
+    let (head, body) = answered.into_parts();
+    let told = http::Response::from_parts(head, answer::empty());
+    let (sender, receiver) = mpsc::channel(QUEUE);
+    let netd = adapter.netd.clone();
+    let mut ids: HashMap<String, String> = HashMap::new();
+    for network in netd.list_networks(NetworkView::Basic).await? {
+        ids.insert(network.name, network.id);
+    }
+    tokio::spawn(async move {
+        let mut lines = Lines::new(body);
+        loop {
+            let line = tokio::select! {
+                () = sender.closed() => return,
+                line = lines.next() => line,
+            };
+            let Some(line) = line else {
+                return;
+            };
+            let Ok(mut event) = serde_json::from_slice::<Value>(&line) else {
+                continue;
+            };
+            let time = super::when(&event);
+            let line = if event.get("Type").and_then(Value::as_str) == Some("network") {
+                match own_network(&netd, &mut event, &ids).await {
+                    true => Bytes::from(event.to_string()),
+                    false => continue,
+                }
+            } else {
+                line
+            };
+            if sender.send(Told { time, line }).await.is_err() {
+                return;
+            }
+        }
+    });
+    Ok((told, Some(receiver)))
+}
+
+/// Whether an event is of a container that is on `host` or `none` by itself; it then carries netd's id of the network.
+async fn own_network(
+    netd: &crate::netd::Netd,
+    event: &mut Value,
+    ids: &HashMap<String, String>,
+) -> bool {
+    let text = |pointer: &str| {
+        let found = event.pointer(pointer).and_then(Value::as_str);
+        found.unwrap_or_default().to_owned()
+    };
+    let (name, container) = (
+        text("/Actor/Attributes/name"),
+        text("/Actor/Attributes/container"),
+    );
+    if !matches!(name.as_str(), "host" | "none") || container.is_empty() {
+        return false;
+    }
+    if !matches!(netd.sandbox_of(&container).await, Ok(None)) {
+        return false;
+    }
+    if let (Some(place), Some(id)) = (event.pointer_mut("/Actor/ID"), ids.get(&name)) {
+        *place = id.clone().into();
+    }
+    true
+}
+
+/// Follows the engine's containers: those that are removed or renamed without a request through this socket, and, whenever the
+/// engine comes back, all of them.
+pub async fn follow(adapter: &Adapter, engine: &Engine) {
+    let mut told = None;
+    loop {
+        if let Err(refusal) = follow_once(adapter, engine).await {
+            let text = refusal.to_string();
+            if told.as_ref() != Some(&text) {
+                tracing::warn!("following the Docker engine's containers: {text}");
+                told = Some(text);
+            }
+        } else {
+            told = None;
+        }
+        sleep(AGAIN).await;
+    }
+}
+
+async fn follow_once(adapter: &Adapter, engine: &Engine) -> Result<()> {
+    let request = Request::builder()
+        .method(Method::GET)
+        .uri(FOLLOWED)
+        .header(header::HOST, "docker")
+        .body(answer::empty())
+        .map_err(|e| Refusal::internal(e.to_string()))?;
+    let answered = engine.send(request).await?;
+    if answered.status() != StatusCode::OK {
+        return Err(Refusal::internal(format!(
+            "the Docker engine refuses to tell its events: {}",
+            answered.status()
+        )));
+    }
+    // What happens from here on is told; what happened before is looked for.
+    containers::sweep(adapter, engine).await?;
+    let mut lines = Lines::new(answered.into_body());
+    while let Some(line) = lines.next().await {
+        let Ok(event) = serde_json::from_slice::<Value>(&line) else {
+            continue;
+        };
+        if let Err(e) = containers::follow(adapter, engine, &event).await {
+            tracing::warn!("following the Docker engine's containers: {e}");
+        }
+    }
+    Ok(())
+}

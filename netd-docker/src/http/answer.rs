@@ -1,0 +1,81 @@
+//! Answers, with the headers that Docker's clients look at.
+
+use bytes::Bytes;
+use futures::Stream;
+use http::{HeaderValue, Response, StatusCode, header};
+use http_body_util::{BodyExt as _, Empty, Full, StreamBody, combinators::BoxBody};
+use hyper::body::Frame;
+use serde::Serialize;
+
+use super::Version;
+use crate::refusal::Refusal;
+
+/// Why a body ended early.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+/// A body of a request or an answer.
+pub type Body = BoxBody<Bytes, BoxError>;
+/// An answer.
+pub type Answer = Response<Body>;
+
+/// No body.
+pub fn empty() -> Body {
+    Empty::new().map_err(|never| match never {}).boxed()
+}
+
+/// A body that is there as a whole.
+pub fn full(bytes: impl Into<Bytes>) -> Body {
+    Full::new(bytes.into())
+        .map_err(|never| match never {})
+        .boxed()
+}
+
+/// An answer without a body.
+pub fn bare(status: StatusCode) -> Answer {
+    let mut answer = Response::new(empty());
+    *answer.status_mut() = status;
+    answer
+}
+
+/// An answer of JSON, which ends with a line break as Go writes it.
+pub fn json(status: StatusCode, value: &impl Serialize) -> Answer {
+    let mut text = match serde_json::to_vec(value) {
+        Ok(text) => text,
+        Err(e) => return Refusal::internal(format!("writing the answer: {e}")).answer(),
+    };
+    text.push(b'\n');
+    let mut answer = Response::new(full(text));
+    *answer.status_mut() = status;
+    let kind = HeaderValue::from_static("application/json");
+    answer.headers_mut().insert(header::CONTENT_TYPE, kind);
+    answer
+}
+
+/// An answer of pieces that are sent as they come.
+pub fn stream(
+    kind: &'static str,
+    pieces: impl Stream<Item = Result<Bytes, BoxError>> + Send + Sync + 'static,
+) -> Answer {
+    let frames = futures::StreamExt::map(pieces, |piece| piece.map(Frame::data));
+    let mut answer = Response::new(StreamBody::new(frames).boxed());
+    let kind = HeaderValue::from_static(kind);
+    answer.headers_mut().insert(header::CONTENT_TYPE, kind);
+    answer
+}
+
+/// The headers of every answer of Docker's.
+pub fn stamp(answer: &mut Answer, most: Version) {
+    let headers = answer.headers_mut();
+    let server = concat!("netd/", env!("CARGO_PKG_VERSION"), " (linux)");
+    if let Ok(version) = HeaderValue::from_str(&most.to_string()) {
+        headers.entry("api-version").or_insert(version);
+    }
+    for (name, value) in [
+        ("docker-experimental", "false"),
+        ("ostype", "linux"),
+        ("server", server),
+    ] {
+        headers
+            .entry(name)
+            .or_insert(HeaderValue::from_static(value));
+    }
+}

@@ -1,0 +1,12 @@
+//! HTTP as Docker's API uses it: versions, paths, queries, bodies, answers, and streams that take a connection over.
+
+pub mod answer;
+pub mod body;
+pub mod path;
+pub mod query;
+pub mod tunnel;
+pub mod version;
+
+pub use answer::{Answer, Body};
+pub use query::Query;
+pub use version::Version;
