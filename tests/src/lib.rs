@@ -9,6 +9,8 @@ mod daemon;
 pub mod disk;
 pub mod dns;
 pub mod docker;
+pub mod engine;
+pub mod http;
 pub mod load;
 pub mod nat;
 pub mod netns;
