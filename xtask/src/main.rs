@@ -4,6 +4,7 @@
 //! cargo and the package manager.
 
 mod check;
+mod engines;
 mod package;
 mod run;
 mod setup;
@@ -17,7 +18,8 @@ use std::{env, process::ExitCode};
 use anyhow::{Result, bail};
 
 const USAGE: &str = "usage: cargo xtask COMMAND
-  setup              install what is missing (Debian packages, the eBPF linker), and say what
+  setup              install what is missing (Debian packages, the eBPF linker, Docker engines for the tests), and say what
+  engines            only the Docker engines and clients that the tests run, into target/engines or where NETD_ENGINES says
   build [--release]  target/{debug,release}/{netd,netctl}
   demo               show what netd does, step by step, in network namespaces
   lab                a shell in such a world, with the daemon running
@@ -57,8 +59,10 @@ fn dispatch() -> Result<()> {
         }
         ["setup"] => {
             setup::setup()?;
-            setup::checks()
+            setup::checks()?;
+            engines::engines()
         }
+        ["engines"] => engines::engines(),
         ["build"] => {
             setup::setup()?;
             run::cargo(&["build", "-p", "netd", "-p", "netctl"])

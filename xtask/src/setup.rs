@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use crate::run;
 
 /// Programs of the tests and the demo.
-const TOOLS: [&str; 15] = [
+const TOOLS: [&str; 16] = [
     "iproute2",
     "iputils-ping",
     "curl",
@@ -21,6 +21,7 @@ const TOOLS: [&str; 15] = [
     "iptables",
     "python3",
     "python3-scapy",
+    "python3-venv",
     "bpftool",
     "socat",
     "bind9-dnsutils",

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{check, run, setup, soak, tidy, vm};
+use crate::{check, engines, run, setup, soak, tidy, vm};
 
 /// Set-up, checks, build, tests; the last line says how many passed and failed.
 pub fn test() -> Result<()> {
@@ -28,6 +28,7 @@ pub fn test() -> Result<()> {
         "--features",
         run::FEATURES,
     ])?;
+    engines::fetch()?;
     let (mut passed, mut failed, ok) = tests()?;
     if soak::short()? {
         passed += 1;
