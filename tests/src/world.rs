@@ -214,6 +214,11 @@ impl World {
         self.directory.path()
     }
 
+    /// The cgroup of the host's programs, that netd's hooks hang on.
+    pub fn cgroup(&self) -> &Path {
+        self.cgroup.path()
+    }
+
     /// netd's run directory.
     pub fn run_directory(&self) -> PathBuf {
         self.memory.path().join("run")

@@ -27,7 +27,7 @@ pub const WEB: [&str; 2] = ["web", "nginx"];
 const PATH: &str = "ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Changes when the tree does.
-const RECIPE: &str = "busybox tree 1";
+const RECIPE: &str = "busybox tree 2";
 
 /// Imports [`PLAIN`] and [`WEB`], all with the tag `latest`.
 ///
@@ -147,11 +147,9 @@ fn plant(tree: &Path) -> Result<()> {
     let script =
         |what: &str| format!("#!/bin/sh\nprintf 'Content-Type: text/plain\\r\\n\\r\\n'\n{what}\n");
     text("www/cgi-bin/name", &script("hostname"), 0o755)?;
-    text(
-        "www/cgi-bin/client",
-        &script("echo \"$REMOTE_ADDR\""),
-        0o755,
-    )?;
+    // A version 4 address comes in the form that version 6 sockets have for it.
+    let client = "echo \"$REMOTE_ADDR\" | sed 's/[][]//g; s/^::ffff://'";
+    text("www/cgi-bin/client", &script(client), 0o755)?;
     fs::set_permissions(tree.join("tmp"), fs::Permissions::from_mode(0o1777))?;
     Ok(())
 }

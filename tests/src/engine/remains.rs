@@ -62,9 +62,9 @@ fn mounts(directory: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Processes whose command line names the directory.
+/// Processes whose command line names what is the engine's alone, as shims do; its socket is for others.
 fn processes(directory: &Path) -> Vec<String> {
-    let name = directory.display().to_string();
+    let name = directory.join("exec").display().to_string();
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
         let Ok(line) = fs::read(entry.path().join("cmdline")) else {

@@ -9,10 +9,11 @@ use std::{
 
 use anyhow::ensure;
 use netd_tests::{
-    Netns,
-    engine::{Cli, Compose, Engine, Options, Suite, image},
+    Netns, World,
+    engine::{Cli, Compose, Engine, Installed, Options, Suite, image},
     http::Connection,
     wait_for,
+    world::{HOST_V4, LAN_V4},
 };
 use serde_json::{Value, json};
 
@@ -200,5 +201,41 @@ fn bytes_of_a_socket_are_seen_as_they_come() -> Outcome {
     drop(events);
     let refused = api.ask("POST", "/networks/create", &json!({}))?;
     ensure!(refused.status() == 400, "{refused:?}");
+    engine.close()
+}
+
+/// On a world's host, beside netd, with a runtime of its own; other sockets are reached by the same clients.
+#[test]
+fn an_engine_runs_on_the_host_of_a_world() -> Outcome {
+    let world = World::new()?;
+    let runc = Installed::of(Suite::Sid)?.program("runc")?;
+    let options = Options::default()
+        .inside(world.cgroup())
+        .runtime("other", &runc, &["--debug"], true)
+        .env("NETD_ADDRESS", &world.address());
+    let engine = Engine::start(Suite::Sid, &world.host, &options)?;
+    let cli = engine.cli()?;
+    let id = cli.ok("run -d -p 8088:80 web")?;
+    let runtime = cli.ok(&format!("inspect -f {{{{.HostConfig.Runtime}}}} {id}"))?;
+    ensure!(runtime == "other", "runtime {runtime}");
+    let url = format!("http://{HOST_V4}:8088/cgi-bin/client");
+    let page = wait_for("the web server to answer the LAN", 10, || {
+        let output = world.lan_scope().run(&["curl", "-sS", "-m", "2", &url]);
+        output.ok().filter(|output| output.ok)
+    });
+    ensure!(page.stdout.trim() == LAN_V4.to_string(), "{page:?}");
+    // Its programs are the host's: netd's hooks are on a cgroup above them.
+    let cgroup = fs::read_to_string(format!("/proc/{}/cgroup", engine.pid()?))?;
+    ensure!(cgroup.contains(&world.instance), "{cgroup}");
+    let relay = world.directory().join("relay.sock");
+    let (from, to) = (relay.display(), engine.socket());
+    let _relay = world.host_scope().spawn(&[
+        "socat",
+        &format!("UNIX-LISTEN:{from},fork"),
+        &format!("UNIX-CONNECT:{}", to.display()),
+    ])?;
+    wait_for("the relay", 5, || relay.exists().then_some(()));
+    let said = Cli::new(Suite::Bookworm, &world.host, &relay)?.ok("ps -q --no-trunc")?;
+    ensure!(said == id, "docker ps: {said}");
     engine.close()
 }
