@@ -1,6 +1,7 @@
 //! What the operator sets: command line and configuration file.
 
 mod dns;
+mod docker;
 mod listen;
 mod nat;
 mod source;
@@ -13,6 +14,7 @@ use serde::Deserialize;
 use crate::error::{Error, Result};
 
 pub use dns::Dns;
+pub use docker::Docker;
 pub use listen::{Client, Listen, Role, Tls, TlsFiles};
 pub use nat::{Lifetimes, Nat, nanoseconds};
 pub use source::{DEFAULT, Source};
@@ -131,6 +133,8 @@ pub struct Config {
     pub listen: Listen,
     /// Who may use the API over TCP.
     pub access: Vec<Client>,
+    /// Docker's API.
+    pub docker: Docker,
 }
 
 /// One base from which automatic subnets are cut.
@@ -181,6 +185,7 @@ impl Default for Config {
             dns: Dns::default(),
             listen: Listen::default(),
             access: Vec::new(),
+            docker: Docker::default(),
         }
     }
 }
@@ -219,6 +224,7 @@ impl Config {
         self.nat.check()?;
         self.listen.check()?;
         listen::check_access(&self.access)?;
+        self.docker.check()?;
         for pool in &self.pools {
             if !pool.base.is_ipv4() || pool.size < pool.base.prefix() || pool.size > 30 {
                 return Err(Error::invalid(format!(

@@ -14,6 +14,7 @@ use crate::{
     config::{Instance, Source},
     dataplane::Dataplane,
     directories,
+    docker::Served,
     engine::Engine,
     error::{Error, Result},
     kernel::{Netlink, memory},
@@ -99,6 +100,7 @@ pub async fn run(instance: Instance, source: Source) -> Result<()> {
     let netlink = Netlink::new()?;
     let dataplane = Arc::new(Dataplane::open(&instance, &config, held.name())?);
     let health = HealthState::new();
+    let docker = config.docker.clone();
     let engine = Engine::start(instance, config, store, dataplane, netlink).await?;
     follow_health(&engine, &health);
     #[cfg(feature = "failpoints")]
@@ -128,6 +130,7 @@ pub async fn run(instance: Instance, source: Source) -> Result<()> {
         let _ = told.await;
     });
     let mut serving = tokio::spawn(serve);
+    let mut docker = Served::begin(&docker, path.clone())?;
     notify::ready("serving");
     let reload = Arc::new(reload);
     loop {
@@ -135,6 +138,7 @@ pub async fn run(instance: Instance, source: Source) -> Result<()> {
             ended = &mut serving => {
                 return ended.unwrap_or_else(|e| Err(Error::internal("serving gRPC", e)));
             }
+            why = Served::failed(&mut docker) => return Err(why),
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             _ = hangup.recv() => {
@@ -145,6 +149,7 @@ pub async fn run(instance: Instance, source: Source) -> Result<()> {
         }
     }
     notify::stopping();
+    Served::end(docker).await;
     health.stop();
     let _ = tell.send(());
     let _ = tokio::time::timeout(std::time::Duration::from_secs(2), serving).await;

@@ -25,6 +25,7 @@ pub mod daemon;
 pub mod dataplane;
 pub mod directories;
 pub mod dns;
+mod docker;
 pub mod driver;
 pub mod engine;
 pub mod error;

@@ -11,7 +11,7 @@ use std::{
 
 use clap::{Args, Parser, Subcommand};
 use netd::{
-    config::{DEFAULT, Instance, Listen, Source},
+    config::{DEFAULT, Docker, Instance, Listen, Source},
     daemon,
     dns::keeper,
     error::{Error, Result},
@@ -42,6 +42,8 @@ struct Arguments {
     config: Option<PathBuf>,
     #[command(flatten)]
     listen: Flags,
+    #[command(flatten)]
+    docker: DockerFlags,
     /// Remove every trace of the instance: links, programs, pins, namespaces, files, state.
     #[arg(long)]
     purge: bool,
@@ -70,6 +72,20 @@ struct Flags {
     /// Group whose members may use the socket, by name or number.
     #[arg(long, value_name = "GROUP")]
     socket_group: Option<String>,
+}
+
+/// Docker's API; outweighs [docker] of the configuration.
+#[derive(Args)]
+struct DockerFlags {
+    /// Serve Docker's API at this path; whoever may use it may do what the engine behind may.
+    #[arg(long, value_name = "PATH")]
+    docker_socket: Option<PathBuf>,
+    /// The Docker engine behind, as unix:///run/docker.sock: all that is not about networks is passed on to it.
+    #[arg(long, value_name = "ADDRESS")]
+    docker_upstream: Option<String>,
+    /// Group whose members may use the Docker socket, by name or number.
+    #[arg(long, value_name = "GROUP")]
+    docker_group: Option<String>,
 }
 
 /// What netd does beside running.
@@ -171,6 +187,11 @@ fn start(arguments: Arguments) -> Result<()> {
             tls_key: flags.tls_key,
             tls_client_ca: flags.tls_client_ca,
             group: flags.socket_group,
+        },
+        docker: Docker {
+            socket: arguments.docker.docker_socket,
+            upstream: arguments.docker.docker_upstream,
+            group: arguments.docker.docker_group,
         },
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Config, Listen};
+use super::{Config, Docker, Listen};
 use crate::error::{Error, Result};
 
 /// The file that is read when none is named, if it exists; of the default instance only.
@@ -15,6 +15,8 @@ pub struct Source {
     pub file: Option<PathBuf>,
     /// What the command line says of `[listen]`.
     pub listen: Listen,
+    /// What it says of `[docker]`.
+    pub docker: Docker,
 }
 
 impl Source {
@@ -49,6 +51,7 @@ impl Source {
         if flags.group.is_some() {
             set.group = flags.group;
         }
+        config.docker.outweigh(self.docker.clone());
         config.check()?;
         Ok(config)
     }
@@ -62,6 +65,7 @@ impl Config {
             ("nat", self.nat != new.nat),
             ("limits", self.limits != new.limits),
             ("dns", self.dns != new.dns),
+            ("docker", self.docker != new.docker),
             ("listen.address", self.listen.address != new.listen.address),
         ]
         .into_iter()
@@ -121,6 +125,7 @@ mod tests {
             shown.limits.ports_per_endpoint,
         ) = (None, None);
         (shown.listen, shown.access) = (default.listen.clone(), Vec::new());
+        shown.docker = default.docker.clone();
         assert_eq!(shown, default);
     }
 }
