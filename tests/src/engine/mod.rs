@@ -11,6 +11,7 @@ mod cgroups;
 pub mod cli;
 pub mod clients;
 pub mod fetch;
+pub mod front;
 pub mod image;
 pub mod options;
 mod remains;
@@ -22,6 +23,7 @@ use std::fmt;
 pub use api::Api;
 pub use cli::{Cli, Compose};
 pub use fetch::Installed;
+pub use front::Front;
 pub use options::Options;
 pub use run::Engine;
 
