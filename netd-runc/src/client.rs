@@ -193,13 +193,20 @@ async fn connect(address: &str) -> Result<Channel> {
     endpoint.connect().await.map_err(|e| failed(&e))
 }
 
-/// The kernel's own word, as far as there is one.
+/// The kernel's word, as far as there is one. In words of our own where engines would take the kernel's for a program that the
+/// container lacks, and make an exit code of it.
 fn cause(error: &tonic::transport::Error) -> String {
     let mut cause: &dyn Error = error;
     while let Some(next) = cause.source() {
         cause = next;
-        if cause.is::<io::Error>() {
-            break;
+        if let Some(error) = cause.downcast_ref::<io::Error>() {
+            return match error.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                    "nobody listens there".to_owned()
+                }
+                io::ErrorKind::PermissionDenied => "it is closed to this user".to_owned(),
+                _ => error.to_string(),
+            };
         }
     }
     cause.to_string()

@@ -85,8 +85,7 @@ fn sandbox_of(client: &mut Client, bundle: &Bundle, id: &str) -> Result<Option<S
         Err(e) if e.unreachable && !annotated && namespace == Namespace::Joined => Ok(None),
         Err(mut e) if e.unreachable && !annotated => {
             e.message.push_str(&format!(
-                " (whether the container is netd's is not known: it has no annotation {ANNOTATION}, and is started with the runtime \
-                 netd on a network namespace of its own)"
+                " (without netd nobody knows whether the container is netd's: it has no annotation {ANNOTATION})"
             ));
             Err(e)
         }

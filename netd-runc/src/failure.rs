@@ -37,7 +37,7 @@ impl Failure {
     /// netd does not answer at this address.
     pub fn unreachable(address: &str, cause: impl fmt::Display) -> Self {
         let message = format!(
-            "cannot reach netd at {address}: {cause}; is it running? Start it (systemctl start netd), and the container again"
+            "cannot reach netd at {address}: {cause}; start netd (systemctl start netd), and then the container again"
         );
         Self {
             unreachable: true,
