@@ -20,7 +20,7 @@ use anyhow::{Result, bail};
 const USAGE: &str = "usage: cargo xtask COMMAND
   setup              install what is missing (Debian packages, the eBPF linker, Docker engines for the tests), and say what
   engines            only the Docker engines and clients that the tests run, into target/engines or where NETD_ENGINES says
-  build [--release]  target/{debug,release}/{netd,netctl}
+  build [--release]  target/{debug,release}/{netd,netd-docker,netd-runc,netctl}
   demo               show what netd does, step by step, in network namespaces
   lab                a shell in such a world, with the daemon running
   soak [--minutes N] connections, floods, changes and kills at once, with an account of all that failed
@@ -30,6 +30,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   scale              cost of control operations, alone and at scale, beside a real Docker Engine:
                      [--without-docker] [ENDPOINTS [NETWORKS]]
   dns-bench          speed of names, beside a real Docker Engine's resolver: [ROUNDS [SECONDS]]
+  docker-bench       what Docker's requests cost through netd's socket, beside the engine by itself: [ROUNDS [PARALLEL]]
   test               set-up, checks, build and all tests
   vm [--kernel 6.1|6.12]
      [--keep]        the daemon on other kernels, in virtual machines (qemu)
@@ -65,11 +66,11 @@ fn dispatch() -> Result<()> {
         ["engines"] => engines::engines(),
         ["build"] => {
             setup::setup()?;
-            run::cargo(&["build", "-p", "netd", "-p", "netctl"])
+            build(&[])
         }
         ["build", "--release"] => {
             setup::setup()?;
-            run::cargo(&["build", "--release", "-p", "netd", "-p", "netctl"])
+            build(&["--release"])
         }
         ["demo"] => world("demo", &[], &[]),
         ["lab"] => world("lab", &[], &[]),
@@ -84,6 +85,10 @@ fn dispatch() -> Result<()> {
         ["dns-bench", ref more @ ..] if only(more, &[]) => {
             setup::packages(&setup::DOCKER)?;
             world("names", &["--release"], more)
+        }
+        ["docker-bench", ref more @ ..] if only(more, &[]) => {
+            engines::engines()?;
+            world("docker_speed", &["--release"], more)
         }
         ["test"] => test::test(),
         ["vm", ref more @ ..] => vm::vm(more),
@@ -102,6 +107,22 @@ fn dispatch() -> Result<()> {
     }
 }
 
+/// What users install.
+const PROGRAMS: [&str; 8] = [
+    "-p",
+    "netd",
+    "-p",
+    "netd-docker",
+    "-p",
+    "netd-runc",
+    "-p",
+    "netctl",
+];
+
+fn build(profile: &[&str]) -> Result<()> {
+    run::cargo(&[&["build"], &PROGRAMS[..], profile].concat())
+}
+
 /// Whether there is nothing but numbers and these options: what follows installs packages, and must not for a slip of the pen.
 fn only(words: &[&str], options: &[&str]) -> bool {
     let fine = |word: &&str| options.contains(word) || word.parse::<usize>().is_ok();
@@ -111,12 +132,7 @@ fn only(words: &[&str], options: &[&str]) -> bool {
 /// Builds the daemon, netctl and the tests' programs beside each other and runs one of the latter with more words.
 fn world(program: &str, profile: &[&str], more: &[&str]) -> Result<()> {
     setup::setup()?;
-    let build = [
-        &["build", "-p", "netd", "-p", "netctl", "-p", "netd-tests"],
-        profile,
-    ]
-    .concat();
-    run::cargo(&build)?;
+    build(&[&["-p", "netd-tests"], profile].concat())?;
     let directory = if profile.is_empty() {
         "debug"
     } else {

@@ -107,6 +107,11 @@ impl Front {
         self.engine.as_mut().context("the engine was closed")
     }
 
+    /// The socket of the engine behind, unless it was closed.
+    pub fn upstream(&self) -> Option<PathBuf> {
+        self.engine.as_ref().map(Engine::socket)
+    }
+
     /// An engine of the same suite without netd, on another host of this world; started when it is asked for first.
     ///
     /// # Errors
