@@ -73,10 +73,19 @@ impl Netd {
     }
 
     /// A network by name, id or unique id prefix, with its endpoints.
+    pub async fn network_with_endpoints(&self, name: &str) -> Result<Network> {
+        self.view(name, NetworkView::Full).await
+    }
+
+    /// A network by name, id or unique id prefix.
     pub async fn network(&self, name: &str) -> Result<Network> {
+        self.view(name, NetworkView::Basic).await
+    }
+
+    async fn view(&self, name: &str, view: NetworkView) -> Result<Network> {
         let request = GetNetworkRequest {
             network: name.to_owned(),
-            view: NetworkView::Full.into(),
+            view: view.into(),
         };
         match self.networks().get_network(request).await {
             Ok(found) => Ok(found.into_inner()),

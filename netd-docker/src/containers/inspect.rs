@@ -7,7 +7,7 @@ use netd_proto::v1::Sandbox;
 use serde_json::{Map, Value};
 
 use super::{
-    network_ids,
+    needed_ids, network_ids,
     ports::{self, Port},
     rewrite::{ANNOTATION, RUNTIME},
     shape::{self, MODE},
@@ -37,7 +37,7 @@ pub async fn inspect(
     let Some(sandbox) = adapter.netd.sandbox_of(id).await? else {
         return foreign(adapter, whole, shown).await;
     };
-    let ids = network_ids(adapter).await?;
+    let ids = needed_ids(adapter, &[&sandbox]).await?;
     let ids = |name: &str| ids.get(name).cloned().unwrap_or_default();
     if let Some(fields) = shown.as_object_mut() {
         patch(fields, &sandbox, &ids, version);

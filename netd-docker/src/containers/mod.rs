@@ -110,6 +110,18 @@ async fn id_of(engine: &Engine, name: &str) -> Result<String> {
         .ok_or_else(|| Refusal::internal(format!("the engine does not say the id of {name}")))
 }
 
+/// Ids of networks by name, if one of these sandboxes needs them to be shown: of a network that it is on its endpoint says the id.
+async fn needed_ids(adapter: &Adapter, sandboxes: &[&Sandbox]) -> Result<HashMap<String, String>> {
+    let waits = |sandbox: &&Sandbox| {
+        !shape::running(sandbox) || sandbox.endpoints.len() < sandbox.attachments.len()
+    };
+    if sandboxes.iter().any(waits) {
+        network_ids(adapter).await
+    } else {
+        Ok(HashMap::new())
+    }
+}
+
 /// Ids of networks by name.
 async fn network_ids(adapter: &Adapter) -> Result<HashMap<String, String>> {
     let networks = adapter.netd.list_networks(NetworkView::Basic).await?;

@@ -95,7 +95,8 @@ async fn inspect(adapter: &Adapter, call: &Call, name: &str) -> Result<Answer> {
             "invalid value for verbose: {verbose}: strconv.ParseBool: parsing {verbose:?}: invalid syntax"
         )));
     }
-    let mut network = adapter.netd.network(name).await.map_err(ambiguous)?;
+    let network = adapter.netd.network_with_endpoints(name).await;
+    let mut network = network.map_err(ambiguous)?;
     let scope = call.query.get("scope");
     if !scope.is_empty() && scope != network.scope {
         return Err(Refusal::not_found(format!("network {name} not found")));
@@ -131,9 +132,9 @@ async fn remove(adapter: &Adapter, name: &str) -> Result<Answer> {
     };
     match adapter.netd.networks().remove_network(request).await {
         Ok(_) => Ok(answer::bare(StatusCode::NO_CONTENT)),
-        Err(status) if crate::netd::reason(&status).as_deref() == Some("HAS_ENDPOINTS") => {
-            Err(in_use(&network))
-        }
+        Err(status) if crate::netd::reason(&status).as_deref() == Some("HAS_ENDPOINTS") => Err(
+            in_use(&adapter.netd.network_with_endpoints(&network.id).await?),
+        ),
         Err(status) => Err(status.into()),
     }
 }
