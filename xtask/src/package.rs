@@ -28,7 +28,22 @@ pub fn package(words: &[&str]) -> Result<()> {
             "-p",
             "netd",
             "-p",
+            "netd-docker",
+            "-p",
             "netctl",
+        ])?;
+        // An engine calls it several times for each container: without libraries to look for it begins sooner.
+        run::cargo(&[
+            "rustc",
+            "--release",
+            "--locked",
+            "-p",
+            "netd-runc",
+            "--bin",
+            "netd-runc",
+            "--",
+            "-C",
+            "target-feature=+crt-static",
         ])?;
     }
     let profile = built.unwrap_or("release");
@@ -40,7 +55,7 @@ pub fn package(words: &[&str]) -> Result<()> {
         // cargo-deb packs releases only: these binaries lie where a release's would.
         let staged = run::root().join("target/package/target");
         fs::create_dir_all(staged.join("release"))?;
-        for name in ["netd", "netctl"] {
+        for name in ["netd", "netctl", "netd-docker", "netd-runc"] {
             fs::copy(binaries.join(name), staged.join("release").join(name))
                 .with_context(|| format!("{name} of the {profile} build"))?;
         }
