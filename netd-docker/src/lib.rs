@@ -9,6 +9,7 @@ mod engine;
 mod events;
 mod filters;
 mod http;
+mod lines;
 pub mod listen;
 mod netd;
 mod networks;

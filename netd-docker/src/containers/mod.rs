@@ -8,6 +8,7 @@ mod list;
 mod ports;
 mod rewrite;
 mod shape;
+mod stats;
 
 use std::collections::HashMap;
 
@@ -188,6 +189,7 @@ pub async fn answer(adapter: &Adapter, call: Call, rest: &str) -> Result<Answer>
             let rest = rest.to_owned();
             match rest.rsplit_once('/') {
                 Some((name, "json")) if get => inspect::inspect(adapter, engine, call, name).await,
+                Some((name, "stats")) if get => stats::stats(adapter, engine, call, name).await,
                 Some((name, "start" | "restart")) if method == Method::POST => {
                     lifecycle::start(engine, call, name).await
                 }

@@ -2,10 +2,9 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 use netd_proto::v1::NetworkView;
 use serde_json::Value;
 use tokio::{sync::mpsc, time::sleep};
@@ -16,52 +15,15 @@ use crate::{
     containers,
     engine::Engine,
     http::{Answer, answer},
+    lines::Lines,
     refusal::{Refusal, Result},
     request::Call,
 };
 
-/// The longest line that is read, bytes.
-const LONGEST: usize = 1 << 20;
 /// How long to wait before an engine that is away is asked again.
 const AGAIN: Duration = Duration::from_secs(1);
 /// What netd follows: `{"type":["container"],"event":["destroy","rename"]}`.
 const FOLLOWED: &str = "/events?filters=%7B%22type%22%3A%5B%22container%22%5D%2C%22event%22%3A%5B%22destroy%22%2C%22rename%22%5D%7D";
-
-/// Lines of a body as they come.
-struct Lines {
-    body: Incoming,
-    held: BytesMut,
-}
-
-impl Lines {
-    fn new(body: Incoming) -> Self {
-        let held = BytesMut::new();
-        Self { body, held }
-    }
-
-    /// The next line, without what separates it; none: the body is over.
-    async fn next(&mut self) -> Option<Bytes> {
-        loop {
-            if let Some(at) = self.held.iter().position(|b| *b == b'\n') {
-                let line = self.held.split_to(at + 1).freeze();
-                let from = line.iter().take_while(|b| **b == 0x1e).count();
-                let line = line.slice(from.min(at)..at);
-                if line.is_empty() {
-                    continue;
-                }
-                return Some(line);
-            }
-            if self.held.len() > LONGEST {
-                tracing::warn!("the Docker engine tells an event of more than {LONGEST} bytes");
-                return None;
-            }
-            let frame = self.body.frame().await?.ok()?;
-            if let Some(piece) = frame.data_ref() {
-                self.held.extend_from_slice(piece);
-            }
-        }
-    }
-}
 
 /// The engine's events for a client: the head of its answer and, if it is one, the stream.
 pub async fn source(
