@@ -20,6 +20,18 @@ const NAME: &str = "netd";
 /// The program's name, by which an entry is known as netd's own.
 const PROGRAM: &str = "netd-runc";
 
+/// Where the engine looks unless it is told otherwise.
+const PLACE: &str = "etc/docker/daemon.json";
+
+/// What is left to do after `setup`.
+const AFTER_SETUP: &str = "Have the engine read it: systemctl reload docker (or SIGHUP to dockerd). If dockerd is started with \
+    --default-runtime, or an old one with --add-runtime, take these flags away first: what stands both there and in the file keeps it \
+    from starting.\n";
+
+/// What is left to do after `remove`.
+const AFTER_REMOVAL: &str = "Have the engine forget it: systemctl restart docker. A reload adds runtimes, and takes none away. \
+    Containers that were created with the runtime netd do not start any more: remove them and create them again.\n";
+
 const RUNTIMES: &str = "runtimes";
 const DEFAULT: &str = "default-runtime";
 
@@ -65,13 +77,13 @@ pub fn run(command: &Command) -> Result<String> {
             let file = DaemonJson::read(daemon_json)?;
             let mut wanted = file.text.clone();
             enter(&mut wanted, runtime, address, *default).map_err(|e| file.refuse(&e))?;
-            file.write(&wanted)
+            file.write(&wanted, AFTER_SETUP)
         }
         Command::Remove { daemon_json } => {
             let file = DaemonJson::read(daemon_json)?;
             let mut wanted = file.text.clone();
             leave(&mut wanted);
-            file.write(&wanted)
+            file.write(&wanted, AFTER_REMOVAL)
         }
     }
 }
@@ -148,30 +160,29 @@ impl DaemonJson {
         Failure::new("INVALID", message)
     }
 
-    /// Puts this in its place; what was done.
-    fn write(&self, wanted: &Map<String, Value>) -> Result<String> {
+    /// Puts this in its place; what was done, and what is to be done `after` it.
+    fn write(&self, wanted: &Map<String, Value>, after: &str) -> Result<String> {
         let shown = self.named.display();
         if *wanted == self.text {
             return Ok(format!("{shown} is already so.\n"));
         }
         let failed = |e: io::Error| Failure::internal(format!("writing {shown}"), e);
-        // Where nothing else stood there it was made by `setup`; a link to it would lead nowhere.
-        let done = if wanted.is_empty() && self.named == self.path {
+        // Where nothing else stood there it was made by `setup`. A link to it would lead nowhere; and an engine that is told of
+        // another place by --config-file does not start without it.
+        let vanishes = self.named == self.path && self.path.ends_with(PLACE);
+        if wanted.is_empty() && vanishes {
             fs::remove_file(&self.path).map_err(failed)?;
-            format!("Removed {shown}, in which nothing else stood.")
-        } else {
-            if let (false, Some(directory)) = (self.exists, self.path.parent()) {
-                fs::create_dir_all(directory).map_err(failed)?;
-            }
-            let text = serde_json::to_string_pretty(wanted);
-            let text = text.map_err(|e| failed(e.into()))? + "\n";
-            replace(&self.path, text.as_bytes(), true).map_err(failed)?;
-            format!("Wrote {shown}.")
-        };
-        Ok(format!(
-            "{done}\nHave the engine read it: systemctl reload docker (or SIGHUP to dockerd). If dockerd is started with --add-runtime \
-             or --default-runtime, take these flags away first: with a setting both there and in the file it does not start.\n"
-        ))
+            return Ok(format!(
+                "Removed {shown}, in which nothing else stood.\n{after}"
+            ));
+        }
+        if let (false, Some(directory)) = (self.exists, self.path.parent()) {
+            fs::create_dir_all(directory).map_err(failed)?;
+        }
+        let text = serde_json::to_string_pretty(wanted);
+        let text = text.map_err(|e| failed(e.into()))? + "\n";
+        replace(&self.path, text.as_bytes(), true).map_err(failed)?;
+        Ok(format!("Wrote {shown}.\n{after}"))
     }
 }
 

@@ -65,7 +65,7 @@ fn p05_setup_makes_the_file_and_remove_takes_it_away() {
     let place = Place::new();
     let said = place.setup().unwrap();
     assert!(
-        said.contains("systemctl reload docker") && said.contains("--add-runtime"),
+        said.contains("systemctl reload docker") && said.contains("--default-runtime"),
         "{said}"
     );
     assert_eq!(
@@ -77,7 +77,11 @@ fn p05_setup_makes_the_file_and_remove_takes_it_away() {
         0o644
     );
     assert!(place.setup().unwrap().contains("already so"));
-    assert!(place.remove().unwrap().contains("Removed"));
+    let said = place.remove().unwrap();
+    assert!(
+        said.contains("Removed") && said.contains("systemctl restart docker"),
+        "{said}"
+    );
     assert!(!place.file().exists());
     assert!(place.remove().unwrap().contains("already so"));
 }

@@ -73,6 +73,7 @@ fn p04_the_package_brings_a_daemon_that_starts_as_its_unit_says() -> Outcome {
     for file in [
         "usr/bin/netd",
         "usr/bin/netctl",
+        "usr/bin/netd-runc",
         "etc/netd/netd.toml",
         "usr/share/man/man1/netctl-network-create.1.gz",
         "usr/share/bash-completion/completions/netctl",
