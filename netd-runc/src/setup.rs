@@ -24,9 +24,12 @@ const PROGRAM: &str = "netd-runc";
 const PLACE: &str = "etc/docker/daemon.json";
 
 /// What is left to do after `setup`.
-const AFTER_SETUP: &str = "Have the engine read it: systemctl reload docker (or SIGHUP to dockerd). If dockerd is started with \
-    --default-runtime, or an old one with --add-runtime, take these flags away first: what stands both there and in the file keeps it \
-    from starting.\n";
+const AFTER_SETUP: &str =
+    "Have the engine read it: systemctl reload docker (or SIGHUP to dockerd).\n";
+
+/// The same where the default is changed.
+const AFTER_DEFAULT: &str = "Have the engine read it: systemctl reload docker (or SIGHUP to dockerd). If dockerd is started with \
+    --default-runtime, take that flag away first: with both it does not start.\n";
 
 /// What is left to do after `remove`.
 const AFTER_REMOVAL: &str = "Have the engine forget it: systemctl restart docker. A reload adds runtimes, and takes none away. \
@@ -77,7 +80,11 @@ pub fn run(command: &Command) -> Result<String> {
             let file = DaemonJson::read(daemon_json)?;
             let mut wanted = file.text.clone();
             enter(&mut wanted, runtime, address, *default).map_err(|e| file.refuse(&e))?;
-            file.write(&wanted, AFTER_SETUP)
+            let after = match default {
+                true => AFTER_DEFAULT,
+                false => AFTER_SETUP,
+            };
+            file.write(&wanted, after)
         }
         Command::Remove { daemon_json } => {
             let file = DaemonJson::read(daemon_json)?;

@@ -65,7 +65,7 @@ fn p05_setup_makes_the_file_and_remove_takes_it_away() {
     let place = Place::new();
     let said = place.setup().unwrap();
     assert!(
-        said.contains("systemctl reload docker") && said.contains("--default-runtime"),
+        said.contains("systemctl reload docker") && !said.contains("--default-runtime"),
         "{said}"
     );
     assert_eq!(
