@@ -49,6 +49,20 @@ fn protocol(field: &str, number: i32) -> Result<u8> {
     }
 }
 
+/// Host ports to choose from.
+fn choice(field: &str, first: u32, last: u32) -> Result<(u16, u16)> {
+    let field = format!("{field}.host_port_last");
+    let count = last.checked_sub(first).filter(|_| first > 0);
+    match count {
+        Some(more) => row(&field, "host port", first, more.saturating_add(1)),
+        None => Err(wrong(
+            &field,
+            format!("invalid range of host ports {first}-{last}"),
+            "ports are 1 to 65535, and the first is the lowest",
+        )),
+    }
+}
+
 fn binding(field: &str, spec: &v1::PortSpec) -> Result<PortBinding> {
     let host_ip = match spec.host_ip.as_str() {
         "" => None,
@@ -61,7 +75,17 @@ fn binding(field: &str, spec: &v1::PortSpec) -> Result<PortBinding> {
             )
         })?),
     };
-    let host = match spec.host_port {
+    let (host_port, within) = match (spec.host_port, spec.host_port_last) {
+        (first, None) => (first, None),
+        (Some(first), Some(last)) if first == last => (Some(first), None),
+        (Some(first), Some(last)) => (None, Some(choice(field, first, last)?)),
+        (None, Some(last)) => {
+            let message = format!("invalid last host port {last} without a first one");
+            let field = format!("{field}.host_port_last");
+            return Err(wrong(&field, message, "name the first one, or none"));
+        }
+    };
+    let host = match host_port {
         None => (0, 0),
         Some(0) => {
             let message = "invalid host port 0".to_owned();
@@ -81,6 +105,7 @@ fn binding(field: &str, spec: &v1::PortSpec) -> Result<PortBinding> {
     Ok(PortBinding {
         host_ip,
         host,
+        within,
         target: row(&format!("{field}.port"), "port", spec.port, spec.count)?,
         protocol: protocol(field, spec.protocol)?,
     })
@@ -101,6 +126,7 @@ pub fn exposed(ports: &[v1::ExposedPort]) -> Result<Vec<PortBinding>> {
         Ok(PortBinding {
             host_ip: None,
             host: (0, 0),
+            within: None,
             target: row(&format!("{field}.port"), "port", port.port, port.count)?,
             protocol: protocol(&field, port.protocol)?,
         })
@@ -244,6 +270,24 @@ mod tests {
         assert_eq!((b.host, b.target), ((8080, 8082), (80, 82)));
         let b = one(spec(None, 1, 65_535)).unwrap();
         assert_eq!(b.target, (1, 65_535));
+        let of = |first, last| v1::PortSpec {
+            host_port_last: Some(last),
+            ..spec(first, 80, 1)
+        };
+        let b = one(of(Some(9000), 9010)).unwrap();
+        assert_eq!((b.host, b.within), ((0, 0), Some((9000, 9010))));
+        assert_eq!(b.to_string(), "9000-9010:80/tcp");
+        let b = one(of(Some(9000), 9000)).unwrap();
+        assert_eq!((b.host, b.within), ((9000, 9000), None));
+        for bad in [
+            of(None, 9000),
+            of(Some(0), 9000),
+            of(Some(9000), 8999),
+            of(Some(1), 65_536),
+        ] {
+            let error = one(bad).unwrap_err();
+            assert_eq!(error.about["field"], "specs[0].host_port_last", "{error}");
+        }
         for (bad, field) in [
             (spec(None, 0, 1), "specs[0].port"),
             (spec(None, 65_536, 1), "specs[0].port"),
