@@ -3,13 +3,18 @@
 use std::{path::PathBuf, sync::Arc};
 
 use futures::future::BoxFuture;
-use http::{Method, Request, StatusCode, header};
+use http::{Method, Request, StatusCode, header, request::Parts};
 
 use crate::{
     containers,
     engine::Engine,
     events,
-    http::{Answer, Body, Query, Version, answer, path::Path, version::ALONE},
+    http::{
+        Answer, Body, Query,
+        answer::{self, Unstamped},
+        path::Path,
+        version::ALONE,
+    },
     netd::Netd,
     networks,
     refusal::{Refusal, Result},
@@ -61,24 +66,54 @@ impl Adapter {
         }
     }
 
-    /// As [`Adapter::answer`], owned.
+    /// As [`Adapter::answer`], owned. What changes both the engine's containers and netd's sandboxes is carried out to its end, even
+    /// if the client has gone: it would be half done.
     pub fn boxed(self: Arc<Self>, request: Request<Body>) -> BoxFuture<'static, Answer> {
-        Box::pin(async move { self.answer(request).await })
+        let to_its_end = self.engine.is_some() && changes_both(&request);
+        let work = async move { self.answer(request).await };
+        if !to_its_end {
+            return Box::pin(work);
+        }
+        let task = tokio::spawn(work);
+        Box::pin(async move {
+            let failed = |e| Refusal::internal(format!("answering ended early: {e}")).answer();
+            task.await.unwrap_or_else(failed)
+        })
+    }
+
+    /// Whether a request is the engine's alone, by its head.
+    pub fn passes(&self, parts: &Parts) -> bool {
+        if self.engine.is_none() {
+            return false;
+        }
+        // These change nothing, and show nothing of networks.
+        if matches!(parts.method, Method::HEAD | Method::OPTIONS) {
+            return true;
+        }
+        match Path::parse(parts.uri.path()) {
+            Path::Route(_, path) => Part::of(&path).is_none(),
+            Path::Elsewhere(_) | Path::Unknown => false,
+        }
     }
 
     /// Answers a request; a refusal is an answer, too.
     pub async fn answer(&self, request: Request<Body>) -> Answer {
         let method = request.method().clone();
         let target = request.uri().path().to_owned();
-        let mut answer = match self.route(request).await {
+        let answer = match self.route(request).await {
             Ok(answer) => answer,
             Err(refusal) => {
                 tracing::debug!("{method} {target}: {refusal}");
                 refusal.answer()
             }
         };
-        // The engine's own answers carry its headers.
-        answer::stamp(&mut answer, ALONE.most);
+        self.stamped(answer)
+    }
+
+    /// With the headers that Docker's answers have; the engine's own carry them.
+    pub fn stamped(&self, mut answer: Answer) -> Answer {
+        let engine = self.engine.as_ref().and_then(Engine::headers);
+        answer::stamp(&mut answer, ALONE.most, engine.as_ref());
         answer
     }
 
@@ -88,30 +123,37 @@ impl Adapter {
             Path::Elsewhere(path) => return Ok(elsewhere(&request, &path)),
             Path::Unknown => return Err(Refusal::no_page()),
         };
-        if let (&(Method::GET | Method::HEAD), "/_ping") = (request.method(), path.as_str()) {
-            return match &self.engine {
-                Some(engine) => engine.pass(request).await,
-                None => Ok(system::ping(request.method())),
-            };
-        }
-        // What is not looked at here is for the engine to judge, its versions included.
         let Some(part) = Part::of(&path) else {
             return match &self.engine {
                 Some(engine) => engine.pass(request).await,
-                None => {
-                    let version = ALONE.choose(asked)?;
-                    system::answer(self, request.method(), &path, version).await
-                }
+                None => system::alone(self, request.method(), &path, asked).await,
             };
+        };
+        let version = match &self.engine {
+            // What it does not serve, it refuses itself.
+            Some(engine) => match engine.range().await?.choose(asked) {
+                Ok(version) => version,
+                Err(_) => return engine.pass(request).await,
+            },
+            None => ALONE.choose(asked)?,
         };
         let call = Call {
             method: request.method().clone(),
-            version: self.version(asked).await?,
+            version,
             query: Query::parse(request.uri().query().unwrap_or_default()),
             path: path.clone(),
             request,
         };
+        let raw = call.request.uri().query().unwrap_or_default();
+        if let (Part::Networks(_) | Part::Events, Some(fault)) = (&part, Query::fault(raw)) {
+            return Err(Refusal::invalid(fault));
+        }
         match part {
+            _ if call.method == Method::OPTIONS => Ok(answer::bare(StatusCode::OK)),
+            _ if call.method == Method::HEAD => Err(Refusal::no_page()),
+            Part::Networks("") if path == "/networks" && call.method != Method::GET => {
+                Err(Refusal::no_page())
+            }
             Part::Networks(rest) => networks::answer(self, call, rest).await,
             Part::Containers(rest) => containers::answer(self, call, rest).await,
             Part::Events => events::answer(self, call).await,
@@ -119,13 +161,6 @@ impl Adapter {
                 Some(engine) => system::info(engine, call).await,
                 None => system::answer(self, &call.method, &call.path, call.version).await,
             },
-        }
-    }
-
-    async fn version(&self, asked: Option<Version>) -> Result<Version> {
-        match &self.engine {
-            Some(engine) => engine.range().await?.choose(asked),
-            None => ALONE.choose(asked),
         }
     }
 }
@@ -153,6 +188,22 @@ impl<'a> Part<'a> {
     }
 }
 
+/// Whether a request changes what both the engine and netd know.
+fn changes_both(request: &Request<Body>) -> bool {
+    let Path::Route(_, path) = Path::parse(request.uri().path()) else {
+        return false;
+    };
+    let Some(rest) = path.strip_prefix("/containers/") else {
+        // Connecting anew is leaving first.
+        return path.starts_with("/networks/") && request.method() == Method::POST;
+    };
+    match *request.method() {
+        Method::DELETE => true,
+        Method::POST => matches!(rest, "create" | "prune") || rest.ends_with("/rename"),
+        _ => false,
+    }
+}
+
 /// Sends a client to the path in its shortest form, as the engine's router does.
 fn elsewhere(request: &Request<Body>, path: &str) -> Answer {
     let mut location = path.to_owned();
@@ -161,6 +212,7 @@ fn elsewhere(request: &Request<Body>, path: &str) -> Answer {
         location.push_str(query);
     }
     let mut moved = answer::bare(StatusCode::MOVED_PERMANENTLY);
+    moved.extensions_mut().insert(Unstamped);
     if let Ok(value) = location.parse() {
         moved.headers_mut().insert(header::LOCATION, value);
     }

@@ -3,20 +3,27 @@
 use std::{
     io,
     path::{Path, PathBuf},
-    sync::Mutex,
+    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
-use hyper::{body::Incoming, client::conn::http1};
+use hyper::{
+    body::{Body as _, Incoming},
+    client::conn::http1,
+};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::UnixStream;
 
 use crate::{
-    http::{Answer, Body, Version, answer, tunnel, version::Range},
+    http::{
+        Answer, Body, Version,
+        answer::{self, Passed},
+        version::{ALONE, Range},
+    },
     refusal::{Refusal, Result},
 };
 
@@ -29,7 +36,15 @@ const LONGEST: usize = 256 << 20;
 #[derive(Debug)]
 pub struct Engine {
     socket: PathBuf,
-    range: Mutex<Option<(Range, Instant)>>,
+    known: Mutex<Option<Known>>,
+}
+
+/// What it says of itself.
+#[derive(Clone, Debug)]
+struct Known {
+    range: Range,
+    headers: HeaderMap,
+    when: Instant,
 }
 
 /// An answer of the engine's that was read as a whole.
@@ -64,6 +79,7 @@ impl Whole {
         // The length is told anew.
         head.headers.remove(header::TRANSFER_ENCODING);
         head.headers.remove(header::CONTENT_LENGTH);
+        head.headers.remove(header::CONNECTION);
         Response::from_parts(head, answer::full(body))
     }
 
@@ -84,7 +100,7 @@ impl Engine {
     pub fn new(socket: PathBuf) -> Self {
         Self {
             socket,
-            range: Mutex::new(None),
+            known: Mutex::new(None),
         }
     }
 
@@ -93,17 +109,22 @@ impl Engine {
         &self.socket
     }
 
+    /// A connection to it.
+    pub async fn stream(&self) -> Result<UnixStream> {
+        let stream = UnixStream::connect(&self.socket).await;
+        stream.map_err(|e| self.away(&e))
+    }
+
     /// A connection of its own for each request: one that is cancelled, or never ends, holds up no other.
     async fn connect(&self) -> Result<http1::SendRequest<Body>> {
-        let stream = UnixStream::connect(&self.socket).await;
-        let stream = stream.map_err(|e| self.away(&e))?;
+        let stream = self.stream().await?;
         let shaken = http1::Builder::new()
             .preserve_header_case(true)
             .handshake(TokioIo::new(stream))
             .await;
-        let (sender, connection) = shaken.map_err(|e| self.broken(&e))?;
+        let (sender, connection) = shaken.map_err(|e| self.broken(e))?;
         tokio::spawn(async move {
-            if let Err(e) = connection.with_upgrades().await {
+            if let Err(e) = connection.await {
                 tracing::debug!("a connection to the engine: {e}");
             }
         });
@@ -118,7 +139,8 @@ impl Engine {
         Refusal::new(StatusCode::SERVICE_UNAVAILABLE, text)
     }
 
-    fn broken(&self, error: &hyper::Error) -> Refusal {
+    /// 502.
+    pub fn broken(&self, error: impl std::fmt::Display) -> Refusal {
         let text = format!(
             "the connection to the Docker engine at unix://{} broke: {error}",
             self.socket.display()
@@ -127,31 +149,34 @@ impl Engine {
     }
 
     /// Sends a request and gives the beginning of its answer.
-    pub async fn send(&self, request: Request<Body>) -> Result<Response<Incoming>> {
+    pub async fn send(&self, mut request: Request<Body>) -> Result<Response<Incoming>> {
+        // Whatever the client's request was, this one is of our own: told its length once, and of a version that has answers in
+        // pieces.
+        *request.version_mut() = http::Version::HTTP_11;
+        let exact = request.body().size_hint().exact();
+        let headers = request.headers_mut();
+        headers.remove(header::UPGRADE);
+        headers.remove(header::EXPECT);
+        headers.remove(header::CONNECTION);
+        if !headers.contains_key(header::HOST) {
+            headers.insert(header::HOST, HeaderValue::from_static("docker"));
+        }
+        if headers.contains_key(header::TRANSFER_ENCODING) || exact.is_some() {
+            headers.remove(header::CONTENT_LENGTH);
+        }
+        if let Some(length) = exact {
+            headers.remove(header::TRANSFER_ENCODING);
+            headers.insert(header::CONTENT_LENGTH, length.into());
+        }
         let mut sender = self.connect().await?;
         let answer = sender.send_request(request).await;
-        answer.map_err(|e| self.broken(&e))
+        answer.map_err(|e| self.broken(e))
     }
 
-    /// Passes a request through: its body as it comes, the answer's as it comes, and what takes the connection over.
-    pub async fn pass(&self, mut request: Request<Body>) -> Result<Answer> {
-        let wants = request.headers().contains_key(header::UPGRADE);
-        let client = wants.then(|| hyper::upgrade::on(&mut request));
-        // Clients of HTTP/1.0 are answered by the server side's own rules.
-        *request.version_mut() = http::Version::HTTP_11;
-        if !request.headers().contains_key(header::HOST) {
-            let host = http::HeaderValue::from_static("docker");
-            request.headers_mut().insert(header::HOST, host);
-        }
-        let mut answer = self.send(request).await?;
-        if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-            let engine = hyper::upgrade::on(&mut answer);
-            if let Some(client) = client {
-                tokio::spawn(tunnel::join(client, engine));
-            }
-            return Ok(answer.map(|_| answer::empty()));
-        }
-        Ok(answer.map(|body| body.map_err(Into::into).boxed()))
+    /// Says that a request shall go through as it is: its body as it comes, the answer as it comes, and what takes the connection
+    /// over. Whoever serves the client's connection does so.
+    pub async fn pass(&self, request: Request<Body>) -> Result<Answer> {
+        Ok(Passed::answer(request))
     }
 
     /// Sends a request and reads its answer as a whole.
@@ -186,24 +211,41 @@ impl Engine {
         }
     }
 
-    /// The versions that it serves.
+    fn known(&self) -> std::sync::MutexGuard<'_, Option<Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The versions that it serves. Of one that is away: those that it served, or what this socket knows.
     pub async fn range(&self) -> Result<Range> {
-        let known = *self.range.lock().unwrap_or_else(|e| e.into_inner());
+        let known = self.known().as_ref().map(|known| (known.range, known.when));
         if let Some((range, _)) = known.filter(|(_, when)| when.elapsed() < REMEMBERED) {
             return Ok(range);
         }
-        let said = self.get("/version").await?;
-        let version = |key: &str| {
-            let text = said.get(key)?.as_str()?;
-            Version::parse(text)
+        let said = match self.ask(http::Method::GET, "/version").await {
+            Ok(said) => said,
+            Err(away) => {
+                tracing::debug!("{away}");
+                return Ok(known.map_or(ALONE, |(range, _)| range));
+            }
         };
+        let about = said.json()?;
+        let version = |key: &str| Version::parse(about.get(key)?.as_str()?);
         let (Some(most), Some(least)) = (version("ApiVersion"), version("MinAPIVersion")) else {
             return Err(Refusal::internal(
                 "the Docker engine does not say which versions of its API it has",
             ));
         };
         let range = Range { least, most };
-        *self.range.lock().unwrap_or_else(|e| e.into_inner()) = Some((range, Instant::now()));
+        *self.known() = Some(Known {
+            range,
+            headers: said.head.headers,
+            when: Instant::now(),
+        });
         Ok(range)
+    }
+
+    /// The headers of its answers, as far as they are known.
+    pub fn headers(&self) -> Option<HeaderMap> {
+        self.known().as_ref().map(|known| known.headers.clone())
     }
 }

@@ -15,6 +15,7 @@ mod netd;
 mod networks;
 mod refusal;
 pub mod request;
+mod socket;
 mod system;
 mod time;
 

@@ -5,7 +5,7 @@ use std::fmt;
 use http::{HeaderValue, Response, StatusCode, header};
 use serde_json::json;
 
-use crate::http::answer::{self, Answer};
+use crate::http::answer::{self, Answer, Unstamped};
 
 /// Why a request is not carried out.
 #[derive(Clone, Debug)]
@@ -13,6 +13,9 @@ pub struct Refusal {
     status: StatusCode,
     message: String,
     text: bool,
+    /// Of the router itself.
+    page: bool,
+    away: bool,
 }
 
 /// What a handler gives.
@@ -25,6 +28,8 @@ impl Refusal {
             status,
             message: message.into(),
             text: false,
+            page: false,
+            away: false,
         }
     }
 
@@ -50,14 +55,29 @@ impl Refusal {
 
     /// 404 of a path that Docker's API does not have.
     pub fn no_page() -> Self {
-        Self::not_found("page not found")
+        Self {
+            page: true,
+            ..Self::not_found("page not found")
+        }
     }
 
     /// The same as plain text.
     #[must_use]
-    pub fn as_text(mut self) -> Self {
+    pub fn into_text(mut self) -> Self {
         self.text = true;
         self
+    }
+
+    /// The same, because netd could not be asked.
+    #[must_use]
+    pub fn as_away(mut self) -> Self {
+        self.away = true;
+        self
+    }
+
+    /// Whether netd could not be asked: it may be another time.
+    pub fn is_away(&self) -> bool {
+        self.away
     }
 
     /// The status.
@@ -73,12 +93,19 @@ impl Refusal {
     /// As an answer: JSON with the message, or text.
     pub fn answer(&self) -> Answer {
         if !self.text {
-            return answer::json(self.status, &json!({ "message": self.message }));
+            let mut answer = answer::json(self.status, &json!({ "message": self.message }));
+            if self.page {
+                answer.extensions_mut().insert(Unstamped);
+            }
+            return answer;
         }
         let mut answer = Response::new(answer::full(format!("{}\n", self.message)));
         *answer.status_mut() = self.status;
         let kind = HeaderValue::from_static("text/plain; charset=utf-8");
-        answer.headers_mut().insert(header::CONTENT_TYPE, kind);
+        let headers = answer.headers_mut();
+        headers.insert(header::CONTENT_TYPE, kind);
+        let nosniff = HeaderValue::from_static("nosniff");
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
         answer
     }
 }

@@ -1,8 +1,10 @@
 //! Answers, with the headers that Docker's clients look at.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use bytes::Bytes;
 use futures::Stream;
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Empty, Full, StreamBody, combinators::BoxBody};
 use hyper::body::Frame;
 use serde::Serialize;
@@ -62,20 +64,45 @@ pub fn stream(
     answer
 }
 
-/// The headers of every answer of Docker's.
-pub fn stamp(answer: &mut Answer, most: Version) {
+/// Marks an answer of the router itself: no part of Docker's API gave it, and it has no headers of theirs.
+#[derive(Clone, Copy, Debug)]
+pub struct Unstamped;
+
+/// In an answer's place: the engine shall give it.
+#[derive(Clone, Debug)]
+pub struct Passed(Arc<Mutex<Option<Request<Body>>>>);
+
+impl Passed {
+    /// An answer that says so.
+    pub fn answer(request: Request<Body>) -> Answer {
+        let mut answer = Response::new(empty());
+        let passed = Self(Arc::new(Mutex::new(Some(request))));
+        answer.extensions_mut().insert(passed);
+        answer
+    }
+
+    /// The request; none: it was taken.
+    pub fn take(&self) -> Option<Request<Body>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// The headers of every answer of Docker's, where they are not there. Of an engine's, its own.
+pub fn stamp(answer: &mut Answer, most: Version, engine: Option<&HeaderMap>) {
+    if answer.extensions().get::<Unstamped>().is_some() {
+        return;
+    }
     let headers = answer.headers_mut();
     let server = concat!("netd/", env!("CARGO_PKG_VERSION"), " (linux)");
-    if let Ok(version) = HeaderValue::from_str(&most.to_string()) {
-        headers.entry("api-version").or_insert(version);
-    }
+    let version = HeaderValue::from_str(&most.to_string());
+    let version = version.unwrap_or(HeaderValue::from_static(""));
     for (name, value) in [
-        ("docker-experimental", "false"),
-        ("ostype", "linux"),
-        ("server", server),
+        ("api-version", version),
+        ("docker-experimental", HeaderValue::from_static("false")),
+        ("ostype", HeaderValue::from_static("linux")),
+        ("server", HeaderValue::from_static(server)),
     ] {
-        headers
-            .entry(name)
-            .or_insert(HeaderValue::from_static(value));
+        let theirs = engine.and_then(|engine| engine.get(name)).cloned();
+        headers.entry(name).or_insert(theirs.unwrap_or(value));
     }
 }

@@ -1,22 +1,35 @@
 //! Bodies that are read as a whole: of bounded length, JSON as Docker reads it.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode, header};
 use http_body_util::BodyExt as _;
 use serde_json::{Map, Value};
+use tokio::time::timeout;
 
-use super::Body;
+use super::{Body, json};
 use crate::refusal::{Refusal, Result};
 
 /// The longest body that is read as a whole, bytes. A container's settings are some thousand.
 pub const LONGEST: usize = 8 << 20;
 
+/// How long a client may take for such a body.
+const LONGEST_TIME: Duration = Duration::from_secs(300);
+
 /// The whole body.
-pub async fn read(mut body: Body) -> Result<Bytes> {
+pub async fn read(body: Body) -> Result<Bytes> {
+    let read = timeout(LONGEST_TIME, pieces(body)).await;
+    read.unwrap_or_else(|_| {
+        let text = "the request body did not come for too long";
+        Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, text))
+    })
+}
+
+async fn pieces(mut body: Body) -> Result<Bytes> {
     let mut whole = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let frame =
-            frame.map_err(|e| Refusal::invalid(format!("reading the request body: {e}")))?;
+        let frame = frame.map_err(|_| Refusal::invalid("invalid JSON: unexpected EOF"))?;
         let Some(piece) = frame.data_ref() else {
             continue;
         };
@@ -73,8 +86,7 @@ impl Object {
                 "invalid JSON: got EOF while reading request body",
             ));
         }
-        let value: Value = serde_json::from_slice(body)
-            .map_err(|e| Refusal::invalid(format!("invalid JSON: {e}")))?;
+        let value = json::parse(body).map_err(Refusal::invalid)?;
         Self::new(value, kind, "")
     }
 
@@ -92,10 +104,11 @@ impl Object {
 
     /// Takes a field out. Of several that differ in the case of letters only, the last one counts, as in Go.
     pub fn take(&mut self, name: &str) -> Option<Value> {
+        let wanted = json::fold(name);
         let spelled: Vec<String> = self
             .fields
             .keys()
-            .filter(|key| key.eq_ignore_ascii_case(name))
+            .filter(|key| key.as_str() == name || json::fold(key) == wanted)
             .cloned()
             .collect();
         let mut last = None;
@@ -212,6 +225,12 @@ fn wrong(value: &Value, field: &str, wanted: &str) -> Refusal {
         Value::String(_) => "string",
         Value::Array(_) => "array",
         Value::Object(_) => "object",
+    };
+    let wanted = match wanted {
+        "CreateRequest" => "network.CreateRequest",
+        "ConnectRequest" => "network.ConnectRequest",
+        "ContainerConfig" => "container.CreateRequest",
+        wanted => wanted,
     };
     let text = if field.is_empty() {
         format!("invalid JSON: json: cannot unmarshal {got} into Go value of type {wanted}")

@@ -2,10 +2,16 @@
 
 pub mod answer;
 pub mod body;
+pub mod connection;
+mod head;
+mod json;
+mod measure;
 pub mod path;
 pub mod query;
-pub mod tunnel;
+mod relay;
+mod tunnel;
 pub mod version;
+mod wire;
 
 pub use answer::{Answer, Body};
 pub use query::Query;

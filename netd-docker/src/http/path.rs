@@ -31,10 +31,9 @@ pub enum Path {
 impl Path {
     /// Of a request's target, as `/v1.41/networks`.
     pub fn parse(raw: &str) -> Self {
-        let Ok(decoded) = percent_decode_str(raw).decode_utf8() else {
-            return Self::Unknown;
-        };
-        if !decoded.starts_with('/') || decoded.contains('\0') {
+        // Names of other bytes are the names of nothing.
+        let decoded = percent_decode_str(raw).decode_utf8_lossy();
+        if !decoded.starts_with('/') {
             return Self::Unknown;
         }
         let clean = clean(&decoded);
@@ -105,8 +104,10 @@ mod tests {
         ] {
             assert_eq!(Path::parse(odd), Path::Elsewhere(clean.into()), "{odd}");
         }
-        assert_eq!(Path::parse("/networks/%ff"), Path::Unknown);
-        assert_eq!(Path::parse("/networks/%00"), Path::Unknown);
+        assert_eq!(
+            Path::parse("/networks/%ff%00"),
+            route(None, "/networks/\u{fffd}\0")
+        );
         assert_eq!(Path::parse("networks"), Path::Unknown);
         assert_eq!(Path::parse("*"), Path::Unknown);
     }

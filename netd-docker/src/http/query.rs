@@ -24,6 +24,29 @@ impl Query {
         )
     }
 
+    /// What Go does not take of a query, in its words.
+    pub fn fault(raw: &str) -> Option<String> {
+        let fault = |text: &str| {
+            let at = text.match_indices('%').map(|(at, _)| at);
+            let mut escapes = at.filter_map(|at| text.get(at..));
+            escapes.find_map(|escape| {
+                let digits = escape.as_bytes().get(1..3);
+                if digits.is_some_and(|two| two.iter().all(u8::is_ascii_hexdigit)) {
+                    return None;
+                }
+                let shown: String = escape.chars().take(3).collect();
+                Some(format!("invalid URL escape {shown:?}"))
+            })
+        };
+        raw.split('&').find_map(|pair| {
+            if pair.contains(';') {
+                return Some("invalid semicolon separator in query".to_owned());
+            }
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            fault(key).or_else(|| fault(value))
+        })
+    }
+
     /// The first value of a key; none: empty.
     pub fn get(&self, key: &str) -> &str {
         let found = self.0.iter().find(|(name, _)| name == key);
@@ -80,6 +103,11 @@ mod tests {
         assert!(!query.is_set("force"));
         assert!(!Query::parse("all=False").is_set("all"));
         assert!(Query::parse("all=x").is_set("all"));
+        assert_eq!(Query::fault("a=b&c=%41"), None);
+        let fault = Query::fault("a=b&c=%zz%y").unwrap();
+        assert_eq!(fault, r#"invalid URL escape "%zz""#);
+        assert!(Query::fault("a=%4").is_some());
+        assert!(Query::fault("a;b").unwrap().contains("semicolon"));
         let again = Query::parse(&query.without("all").with("x", "1&2=3").encode());
         assert_eq!(again.get("x"), "1&2=3");
         assert_eq!(again.get("all"), "");

@@ -1,25 +1,32 @@
 //! Connections that were taken over: bytes both ways, each direction ended by itself.
 
-use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
-use tokio::io::copy_bidirectional_with_sizes;
+use super::wire::{Wire, copy};
 
-/// Bytes that are held for each direction.
-const BUFFER: usize = 64 << 10;
-
-/// Joins what was upgraded on both sides until both directions have ended. What one side ends is ended at the other, which may
-/// go on sending.
-pub async fn join(client: OnUpgrade, engine: OnUpgrade) {
-    let (client, engine) = match tokio::try_join!(client, engine) {
-        Ok(both) => both,
-        Err(e) => {
-            tracing::debug!("a stream did not begin: {e}");
-            return;
+/// Joins both sides until both directions have ended, or one side is gone. What one side ends is ended at the other, which may go
+/// on sending; what one side sent before it went reaches the other.
+pub async fn join(client: &mut Wire, engine: &mut Wire) {
+    let sends = tokio::select! {
+        ended = copy(&mut client.from, &mut engine.to) => {
+            if let Err(e) = ended {
+                tracing::debug!("a stream to the engine broke: {e}");
+            }
+            false
+        }
+        ended = copy(&mut engine.from, &mut client.to) => {
+            if let Err(e) = ended {
+                tracing::debug!("a stream to a client broke: {e}");
+            }
+            true
         }
     };
-    let (mut client, mut engine) = (TokioIo::new(client), TokioIo::new(engine));
-    let joined = copy_bidirectional_with_sizes(&mut client, &mut engine, BUFFER, BUFFER);
-    if let Err(e) = joined.await {
-        tracing::debug!("a stream broke: {e}");
+    // The other direction goes on, for as long as there is somebody at its far end.
+    let (from, to, far) = if sends {
+        (&mut client.from, &mut engine.to, &engine.from)
+    } else {
+        (&mut engine.from, &mut client.to, &client.from)
+    };
+    tokio::select! {
+        _ = copy(from, to) => {}
+        () = far.gone() => {}
     }
 }

@@ -11,6 +11,8 @@ use crate::refusal::Refusal;
 pub struct Version {
     major: u16,
     minor: u16,
+    /// Whether a number other than 0 follows.
+    more: bool,
 }
 
 /// Served without an engine: what this socket knows the shapes of.
@@ -22,7 +24,11 @@ pub const ALONE: Range = Range {
 impl Version {
     /// `major.minor`.
     pub const fn new(major: u16, minor: u16) -> Self {
-        Self { major, minor }
+        Self {
+            major,
+            minor,
+            more: false,
+        }
     }
 
     /// Whether this is 1.`minor` or later.
@@ -30,15 +36,21 @@ impl Version {
         self >= Self::new(1, minor)
     }
 
-    /// Of digits and dots; further numbers do not count.
+    /// Of digits and dots, read as Docker Engine reads it: what is missing is 0, and no number is too long.
     pub fn parse(text: &str) -> Option<Self> {
-        let mut numbers = text.split('.');
-        let major = numbers.next()?.parse().ok()?;
-        let minor = match numbers.next() {
-            None | Some("") => 0,
-            Some(minor) => minor.parse().ok()?,
+        if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
+            return None;
+        }
+        let number = |text: &str| match text.trim_start_matches('0') {
+            "" => 0,
+            digits => digits.parse().unwrap_or(u16::MAX),
         };
-        Some(Self { major, minor })
+        let mut numbers = text.split('.').map(number);
+        Some(Self {
+            major: numbers.next()?,
+            minor: numbers.next().unwrap_or_default(),
+            more: numbers.any(|number| number > 0),
+        })
     }
 }
 
@@ -82,7 +94,7 @@ impl Range {
         let refusal = Refusal::new(StatusCode::BAD_REQUEST, message);
         // Clients from before JSON errors read text.
         Err(if asked < self.least {
-            refusal.as_text()
+            refusal.into_text()
         } else {
             refusal
         })
@@ -106,8 +118,10 @@ mod tests {
         let old = ALONE.choose(Version::parse("1.9")).unwrap_err();
         assert!(old.message().contains("1.9 is too old"), "{old:?}");
         assert_eq!(Version::parse("1"), Some(Version::new(1, 0)));
-        assert_eq!(Version::parse("1.41.7"), Some(Version::new(1, 41)));
-        assert_eq!(Version::parse("."), None);
-        assert_eq!(Version::parse("1.99999999"), None);
+        assert_eq!(Version::parse("1.041.0."), Some(Version::new(1, 41)));
+        assert_eq!(Version::parse("."), Some(Version::new(0, 0)));
+        assert_eq!(Version::parse(""), None);
+        assert!(Version::parse("1.41.1") > Some(Version::new(1, 41)));
+        assert!(Version::parse("1.99999999999999999999") > Some(ALONE.most));
     }
 }

@@ -19,7 +19,7 @@ const DRIVERS: [&str; 3] = ["bridge", "host", "null"];
 const NO_SWARM: &str = "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this node to swarm and try again.";
 
 /// `GET` or `HEAD /_ping` without an engine.
-pub fn ping(method: &Method) -> Answer {
+fn ping(method: &Method) -> Answer {
     let body = if method == Method::HEAD { "" } else { "OK" };
     let mut pong = http::Response::new(answer::full(body));
     let headers = pong.headers_mut();
@@ -51,6 +51,21 @@ pub async fn info(engine: &Engine, call: Call) -> Result<Answer> {
     Ok(whole.with_json(&info))
 }
 
+/// Without an engine: everything that is about no network or container, in this version.
+pub async fn alone(
+    adapter: &Adapter,
+    method: &Method,
+    path: &str,
+    asked: Option<Version>,
+) -> Result<Answer> {
+    match (method, path) {
+        // Whoever asks for the versions may do so in any.
+        (&(Method::GET | Method::HEAD), "/_ping") => Ok(ping(method)),
+        (&Method::OPTIONS, _) => Ok(answer::bare(StatusCode::OK)),
+        _ => answer(adapter, method, path, ALONE.choose(asked)?).await,
+    }
+}
+
 /// Everything that is about no network or container, without an engine.
 pub async fn answer(
     adapter: &Adapter,
@@ -58,16 +73,30 @@ pub async fn answer(
     path: &str,
     version: Version,
 ) -> Result<Answer> {
-    let read = matches!(*method, Method::GET | Method::HEAD);
+    let read = *method == Method::GET;
     let body = match path {
         "/version" if read => about(&status(adapter).await?),
-        "/info" if read => alone(adapter, &status(adapter).await?).await?,
+        "/info" if read => described(adapter, &status(adapter).await?).await?,
         "/system/df" if read => usage(adapter, version).await?,
         "/images/json" | "/plugins" if read => json!([]),
         "/volumes" if read => json!({ "Volumes": [], "Warnings": null }),
+        _ if read => return Err(missing(path).unwrap_or_else(|| absent(path))),
         _ => return Err(absent(path)),
     };
     Ok(answer::json(StatusCode::OK, &body))
+}
+
+/// A thing that is asked for by name, where netd alone has none: `docker inspect` looks for a name everywhere.
+fn missing(path: &str) -> Option<Refusal> {
+    let parts: Vec<&str> = path.split('/').skip(1).collect();
+    let text = match parts[..] {
+        ["images", name, "json"] => format!("No such image: {name}"),
+        ["volumes", name] => format!("get {name}: no such volume"),
+        ["plugins", name, "json"] => format!("plugin {name:?} not found"),
+        ["exec", name, "json"] => format!("No such exec instance: {name}"),
+        _ => return None,
+    };
+    Some(Refusal::not_found(text))
 }
 
 /// What netd alone does not have.
@@ -133,7 +162,7 @@ fn architecture() -> &'static str {
     }
 }
 
-async fn alone(adapter: &Adapter, status: &GetStatusResponse) -> Result<Value> {
+async fn described(adapter: &Adapter, status: &GetStatusResponse) -> Result<Value> {
     let sandboxes = adapter.netd.list_sandboxes().await?;
     let running = sandboxes
         .iter()
