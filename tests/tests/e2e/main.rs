@@ -24,6 +24,7 @@ mod binding;
 mod capacity;
 mod changes;
 mod directories;
+mod docker_alone;
 mod docker_cli;
 mod docker_engine;
 mod drivers;
