@@ -230,7 +230,8 @@ impl From<Status> for Refusal {
                 format!(
                     "netd cannot be reached, so nothing was changed that it knows of: is it running? ({message})"
                 ),
-            );
+            )
+            .as_away();
         }
         Self::new(http.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), message)
     }

@@ -1,14 +1,18 @@
 //! `POST /containers/create` in front of an engine.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, StatusCode, header};
 use netd_proto::v1::{CreateSandboxRequest, EndpointSpec, Sandbox};
 use serde_json::Value;
+use tokio::time::sleep;
 
 use super::{
-    lifecycle::forget,
+    lifecycle::{follow_name, forget},
     ports,
     rewrite::{Asked, Rewritten, about, rewrite},
     shape::MODE,
@@ -21,6 +25,11 @@ use crate::{
     refusal::{Refusal, Result},
     request::Call,
 };
+
+/// How long a name that the engine has given away may still be another's at netd.
+const LEAVING: Duration = Duration::from_secs(10);
+/// Between two attempts at it.
+const AGAIN: Duration = Duration::from_millis(20);
 
 /// Makes a container at the engine, and its sandbox at netd.
 pub async fn create(adapter: &Adapter, engine: &Engine, mut call: Call) -> Result<Answer> {
@@ -122,20 +131,30 @@ async fn register(
         ..Default::default()
     };
     let mut sandboxes = adapter.netd.sandboxes();
-    let refused = match sandboxes.create_sandbox(request.clone()).await {
-        Ok(made) => return Ok(made.into_inner()),
-        Err(status) => status,
-    };
-    if refused.code() != tonic::Code::AlreadyExists {
-        return Err(crate::networks::refused(refused));
+    let end = Instant::now() + LEAVING;
+    loop {
+        let refused = match sandboxes.create_sandbox(request.clone()).await {
+            Ok(made) => return Ok(made.into_inner()),
+            Err(status) => status,
+        };
+        if refused.code() != tonic::Code::AlreadyExists || Instant::now() > end {
+            return Err(crate::networks::refused(refused));
+        }
+        match adapter.netd.sandbox(&name).await {
+            Ok(holder) if holder.name == name => {
+                // The engine has given the name away: whoever holds it here is gone there, or has another name there.
+                let there = engine.ask(Method::GET, &target(&holder.id, "json")).await?;
+                if there.head.status == StatusCode::NOT_FOUND {
+                    forget(adapter, &holder.id).await?;
+                } else if !follow_name(adapter, engine, &holder.id).await? {
+                    return Err(refused.into());
+                }
+            }
+            // It is leaving.
+            Err(refusal) if refusal.status() == StatusCode::NOT_FOUND => {}
+            Err(refusal) => return Err(refusal),
+            Ok(_) => return Err(refused.into()),
+        }
+        sleep(AGAIN).await;
     }
-    // The engine has given the name away: whoever holds it here is a container that is gone there.
-    let holder = adapter.netd.sandbox(&name).await?;
-    let there = engine.ask(Method::GET, &target(&holder.id, "json")).await?;
-    if holder.name != name || there.head.status != StatusCode::NOT_FOUND {
-        return Err(refused.into());
-    }
-    forget(adapter, &holder.id).await?;
-    let made = sandboxes.create_sandbox(request).await;
-    Ok(made.map_err(crate::networks::refused)?.into_inner())
 }

@@ -34,8 +34,15 @@ pub async fn inspect(
     }
     let mut shown = whole.json()?;
     let id = shown.get("Id").and_then(Value::as_str).unwrap_or_default();
-    let Some(sandbox) = adapter.netd.sandbox_of(id).await? else {
-        return foreign(adapter, whole, shown).await;
+    let sandbox = match adapter.netd.sandbox_of(id).await {
+        Ok(Some(sandbox)) => sandbox,
+        Ok(None) => return foreign(adapter, whole, shown).await,
+        // Clients look at a container before nearly everything that they do with it, also what needs no networks.
+        Err(refusal) if refusal.is_away() => {
+            unknown(&mut shown);
+            return Ok(whole.with_json(&shown));
+        }
+        Err(refusal) => return Err(refusal),
     };
     let ids = needed_ids(adapter, &[&sandbox]).await?;
     let ids = |name: &str| ids.get(name).cloned().unwrap_or_default();
@@ -107,6 +114,22 @@ fn patch(
     }
 }
 
+/// Of a container whose networks cannot be asked for: none are shown, rather than those that the engine knows.
+fn unknown(shown: &mut Value) {
+    let Some(host) = shown.get_mut("HostConfig").and_then(Value::as_object_mut) else {
+        return;
+    };
+    if host.get("Runtime").and_then(Value::as_str) != Some(RUNTIME) {
+        return;
+    }
+    let annotations = host.get("Annotations");
+    let mode = annotations.and_then(|all| Some(all.get(ANNOTATION)?.as_str()?.to_owned()));
+    restore(host, mode);
+    if let Some(networks) = shown.pointer_mut("/NetworkSettings/Networks") {
+        *networks = Value::Object(Map::new());
+    }
+}
+
 /// What was asked for in `HostConfig`, before it was rewritten.
 fn restore(host: &mut Map<String, Value>, mode: Option<String>) {
     if let Some(mode) = mode {
@@ -148,6 +171,21 @@ mod tests {
             json!({"NetworkMode": "front", "Runtime": "runc"})
         );
         assert_eq!(fields["NetworkSettings"]["Networks"], json!({}));
+    }
+
+    #[test]
+    fn p05_while_netd_is_away_nothing_is_shown_that_is_wrong() {
+        let mut shown = json!({
+            "HostConfig": {"NetworkMode": "none", "Runtime": "netd", "Annotations": {"io.netd.network": "front"}},
+            "NetworkSettings": {"Networks": {"none": {}}}});
+        unknown(&mut shown);
+        let wanted = json!({
+            "HostConfig": {"NetworkMode": "front", "Runtime": "runc"}, "NetworkSettings": {"Networks": {}}});
+        assert_eq!(shown, wanted);
+        let mut other = json!({"HostConfig": {"NetworkMode": "none"}, "NetworkSettings": {"Networks": {"none": {}}}});
+        let before = other.clone();
+        unknown(&mut other);
+        assert_eq!(other, before);
     }
 
     #[test]

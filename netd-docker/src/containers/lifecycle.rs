@@ -41,9 +41,7 @@ fn networking(message: &str) -> Option<Refusal> {
         )));
     };
     let text = match reason {
-        "PORT_ALLOCATED" => {
-            format!("driver failed programming external connectivity on endpoint: {text}")
-        }
+        "PORT_ALLOCATED" => text.replacen(" connectivity on ", " connectivity on endpoint ", 1),
         "ADDRESS_IN_USE" => "Address already in use".to_owned(),
         _ => text.to_owned(),
     };
@@ -58,15 +56,16 @@ pub async fn rename(adapter: &Adapter, engine: &Engine, call: Call, name: &str) 
     let id = id_of(engine, name).await?;
     let whole = engine.whole(call.request).await?;
     if whole.head.status.is_success() {
-        follow_name(adapter, engine, &id).await?;
+        let followed = follow_name(adapter, engine, &id).await;
+        later(&id, followed.map(drop))?;
     }
     Ok(whole.answer())
 }
 
-/// Gives a sandbox the name that its container has now.
-pub async fn follow_name(adapter: &Adapter, engine: &Engine, id: &str) -> Result<()> {
+/// Gives a sandbox the name that its container has now. Returns whether it had another.
+pub async fn follow_name(adapter: &Adapter, engine: &Engine, id: &str) -> Result<bool> {
     let Some(sandbox) = adapter.netd.sandbox_of(id).await? else {
-        return Ok(());
+        return Ok(false);
     };
     let shown = engine.get(&super::target(id, "json")).await?;
     let name = shown
@@ -75,7 +74,7 @@ pub async fn follow_name(adapter: &Adapter, engine: &Engine, id: &str) -> Result
         .unwrap_or_default();
     let name = name.trim_start_matches('/').to_owned();
     if name.is_empty() || name == sandbox.name {
-        return Ok(());
+        return Ok(false);
     }
     let request = UpdateSandboxRequest {
         sandbox: id.to_owned(),
@@ -86,7 +85,7 @@ pub async fn follow_name(adapter: &Adapter, engine: &Engine, id: &str) -> Result
         ..Default::default()
     };
     adapter.netd.sandboxes().update_sandbox(request).await?;
-    Ok(())
+    Ok(true)
 }
 
 /// Removes a container and its sandbox.
@@ -100,7 +99,7 @@ pub async fn remove(adapter: &Adapter, engine: &Engine, call: Call, name: &str) 
     };
     let whole = engine.whole(call.request).await?;
     if let (true, Some(id)) = (whole.head.status.is_success(), id) {
-        forget_ours(adapter, &id).await?;
+        later(&id, forget_ours(adapter, &id).await)?;
     }
     Ok(whole.answer())
 }
@@ -117,10 +116,21 @@ pub async fn prune(adapter: &Adapter, engine: &Engine, call: Call) -> Result<Ans
             .filter_map(Value::as_str)
             .collect();
         for id in deleted {
-            forget_ours(adapter, id).await?;
+            later(id, forget_ours(adapter, id).await)?;
         }
     }
     Ok(whole.answer())
+}
+
+/// What the engine has done already is done: a netd that is away follows when it is back, see [`sweep`].
+fn later(id: &str, followed: Result<()>) -> Result<()> {
+    match followed {
+        Err(refusal) if refusal.is_away() => {
+            tracing::warn!("container {id}: {refusal}; netd follows when it is back");
+            Ok(())
+        }
+        followed => followed,
+    }
 }
 
 /// Removes the sandbox of a container that was made through this socket.
@@ -178,7 +188,7 @@ pub async fn follow(adapter: &Adapter, engine: &Engine, event: &Value) -> Result
     let id = text("/Actor/ID");
     match text("/Action") {
         "destroy" => forget_ours(adapter, id).await,
-        "rename" => follow_name(adapter, engine, id).await,
+        "rename" => follow_name(adapter, engine, id).await.map(drop),
         _ => Ok(()),
     }
 }
@@ -190,15 +200,13 @@ mod tests {
     #[test]
     fn p05_what_the_runtime_says_is_told_in_dockers_words() {
         let refusal = networking(
-            "failed to create task for container: failed to create shim task: OCI runtime create failed: netd: PORT_ALLOCATED: Bind for 0.0.0.0:8077 failed: port is already allocated: unknown",
+            "failed to create task for container: failed to create shim task: OCI runtime create failed: netd: PORT_ALLOCATED: driver failed programming external connectivity on web: Bind for 0.0.0.0:8077 failed: port is already allocated: unknown",
         )
         .unwrap();
         assert_eq!(refusal.status(), StatusCode::INTERNAL_SERVER_ERROR);
-        assert!(
-            refusal
-                .message()
-                .ends_with("Bind for 0.0.0.0:8077 failed: port is already allocated"),
-            "{refusal}"
+        assert_eq!(
+            refusal.message(),
+            "failed to set up container networking: driver failed programming external connectivity on endpoint web: Bind for 0.0.0.0:8077 failed: port is already allocated"
         );
         let refusal =
             networking("OCI runtime create failed: netd: NOT_FOUND: network n1 not found: unknown");

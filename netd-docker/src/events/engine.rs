@@ -5,7 +5,7 @@ use std::{collections::HashMap, time::Duration};
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
 use http_body_util::BodyExt as _;
-use netd_proto::v1::NetworkView;
+use netd_proto::v1::{NetworkView, ObjectType, WatchRequest};
 use serde_json::Value;
 use tokio::{sync::mpsc, time::sleep};
 
@@ -103,21 +103,42 @@ async fn own_network(
 }
 
 /// Follows the engine's containers: those that are removed or renamed without a request through this socket, and, whenever the
-/// engine comes back, all of them.
+/// engine or netd comes back, all of them.
 pub async fn follow(adapter: &Adapter, engine: &Engine) {
+    let engines = again("following the Docker engine's containers", || {
+        follow_once(adapter, engine)
+    });
+    let netds = again("waiting for netd", || follow_netd(adapter, engine));
+    tokio::join!(engines, netds);
+}
+
+/// Does it again whenever it ends, and says why it fails, once.
+async fn again<F: Future<Output = Result<()>>>(what: &str, work: impl Fn() -> F) {
     let mut told = None;
     loop {
-        if let Err(refusal) = follow_once(adapter, engine).await {
-            let text = refusal.to_string();
-            if told.as_ref() != Some(&text) {
-                tracing::warn!("following the Docker engine's containers: {text}");
-                told = Some(text);
-            }
-        } else {
-            told = None;
+        let failed = work().await.err().map(|refusal| refusal.to_string());
+        if let Some(text) = failed.as_ref().filter(|_| failed != told) {
+            tracing::warn!("{what}: {text}");
         }
+        told = failed;
         sleep(AGAIN).await;
     }
+}
+
+/// Looks at all containers when netd is there, and waits until it goes.
+async fn follow_netd(adapter: &Adapter, engine: &Engine) -> Result<()> {
+    // What is watched changes seldom: only the watch's end matters.
+    let request = WatchRequest {
+        types: vec![ObjectType::Network.into()],
+        ..Default::default()
+    };
+    let mut watch = adapter.netd.events().watch(request).await?.into_inner();
+    // An engine that is away is looked at when it is back.
+    if let Err(e) = containers::sweep(adapter, engine).await {
+        tracing::debug!("looking at the Docker engine's containers: {e}");
+    }
+    while let Ok(Some(_)) = watch.message().await {}
+    Ok(())
 }
 
 async fn follow_once(adapter: &Adapter, engine: &Engine) -> Result<()> {

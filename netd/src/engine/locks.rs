@@ -43,6 +43,17 @@ impl Locks {
         self.of(id).read_owned().await
     }
 
+    /// As [`Locks::shared`], of what may be no object at all; nothing is kept of it.
+    pub async fn idle(&self, id: &str) {
+        let known = {
+            let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            all.get(id).map(Arc::clone)
+        };
+        if let Some(lock) = known {
+            let _free = lock.read().await;
+        }
+    }
+
     /// The lock of an object that nobody else can know yet.
     pub fn new_object(&self, id: &str) -> Alone {
         // An id is 256 random bits: the lock is new, so this does not fail; if it did, waiting would be no answer.

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Attempts to find host ports that nobody takes meanwhile.
-const ATTEMPTS: usize = 8;
+const ATTEMPTS: usize = 64;
 
 /// Requests that published ports and are remembered, of one sandbox.
 const REMEMBERED: usize = 16;
@@ -137,6 +137,10 @@ impl Engine {
             };
             known(&now)?;
         }
+        // Those who search at the same time begin behind each other, not all at the same port.
+        let open = wanted.iter().filter(|b| b.host.0 == 0);
+        let count: u16 = open.fold(0, |sum, b| sum.saturating_add(b.target.1 - b.target.0 + 1));
+        let begin = self.next_port.fetch_add(count, Ordering::Relaxed);
         let mut search = Search {
             index: state.ports().clone(),
             leaving: self.leaving_ports().clone(),
@@ -145,7 +149,7 @@ impl Engine {
             sandbox: sandbox.id.clone(),
             name: sandbox.name.clone(),
             names: state.desired.clone(),
-            next: self.next_port.load(Ordering::Relaxed),
+            next: begin,
         };
         let held = held.to_vec();
         // The kernel is asked by binding sockets and reading /proc.
@@ -155,7 +159,12 @@ impl Engine {
         })
         .await
         .map_err(|e| Error::internal("looking for free ports", e))??;
-        self.next_port.store(next, Ordering::Relaxed);
+        if next < begin {
+            // Begun anew at the first.
+            self.next_port.store(next, Ordering::Relaxed);
+        } else {
+            self.next_port.fetch_max(next, Ordering::Relaxed);
+        }
         self.check_left(&state.desired, &planned)?;
         Ok(planned)
     }

@@ -154,7 +154,11 @@ impl Engine {
         let found = self.desired().sandbox(wanted).map(|s| s.id.clone());
         let id = match found {
             Ok(id) => id,
-            Err(e) => return self.discard("sandbox", wanted, e).await,
+            Err(e) => {
+                // Whoever hears that it is gone finds neither it nor its name any more: another may be removing it just now.
+                self.sandbox_locks.idle(wanted).await;
+                return self.discard("sandbox", wanted, e).await;
+            }
         };
         let _alone = self.sandbox_locks.alone(&id).await;
         let _shared = self.share_networks_of(&id).await;
