@@ -9,6 +9,8 @@ mod engine;
 mod events;
 mod filters;
 mod http;
+#[doc(hidden)]
+pub mod judge;
 mod lines;
 pub mod listen;
 mod netd;

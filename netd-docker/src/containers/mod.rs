@@ -1,8 +1,10 @@
 //! `/containers`: alone sandboxes shown as containers; in front of an engine its containers, with netd's networks.
 
+mod again;
 mod alone;
 mod create;
 mod inspect;
+mod known;
 mod lifecycle;
 mod list;
 mod ports;
@@ -26,6 +28,7 @@ use crate::{
 };
 pub use alone::rows as listed;
 pub use lifecycle::{follow, sweep};
+pub use rewrite::{RUNTIME, Rewritten, rewrite};
 
 /// Who a container is to netd.
 #[derive(Debug)]
@@ -191,7 +194,7 @@ pub async fn answer(adapter: &Adapter, call: Call, rest: &str) -> Result<Answer>
                 Some((name, "json")) if get => inspect::inspect(adapter, engine, call, name).await,
                 Some((name, "stats")) if get => stats::stats(adapter, engine, call, name).await,
                 Some((name, "start" | "restart")) if method == Method::POST => {
-                    lifecycle::start(engine, call, name).await
+                    lifecycle::start(adapter, engine, call, name).await
                 }
                 Some((name, "rename")) if method == Method::POST => {
                     lifecycle::rename(adapter, engine, call, name).await

@@ -3,7 +3,7 @@
 pub mod answer;
 pub mod body;
 pub mod connection;
-mod head;
+pub mod head;
 mod json;
 mod measure;
 pub mod path;
