@@ -6,7 +6,7 @@ use http::{Method, StatusCode};
 use netd_proto::v1::{RemoveSandboxRequest, SandboxUpdate, UpdateSandboxRequest};
 use serde_json::Value;
 
-use super::{id_of, shape::MODE};
+use super::{again, id_of, known, shape::MODE};
 use crate::{
     adapter::Adapter,
     engine::Engine,
@@ -17,7 +17,8 @@ use crate::{
 };
 
 /// Starts or restarts a container; what netd refuses is told in Docker's words.
-pub async fn start(engine: &Engine, call: Call, _name: &str) -> Result<Answer> {
+pub async fn start(adapter: &Adapter, engine: &Engine, call: Call, name: &str) -> Result<Answer> {
+    known::check(adapter, engine, name).await?;
     let whole = engine.whole(call.request).await?;
     if whole.head.status.is_server_error() || whole.head.status.is_client_error() {
         if let Some(refusal) = networking(&whole.message()) {
@@ -174,6 +175,7 @@ pub async fn sweep(adapter: &Adapter, engine: &Engine) -> Result<()> {
             forget(adapter, &sandbox.id).await?;
         }
     }
+    again::start(engine, &sandboxes).await;
     Ok(())
 }
 
