@@ -27,6 +27,8 @@ mod directories;
 mod docker_alone;
 mod docker_cli;
 mod docker_engine;
+mod docker_engines;
+mod docker_lifecycle;
 mod drivers;
 mod drops;
 mod edges;
