@@ -91,18 +91,13 @@ fn parse(text: &str) -> Result<Spec, Wrong> {
         "" | "0" => None,
         range => Some(parse_range("host port", range)?),
     };
+    // For a single port of the sandbox one of the host's is chosen.
     if let Some((first, last)) = host
         && last - first != port.1 - port.0
+        && port.0 != port.1
     {
         let (theirs, ours) = (u32::from(last - first) + 1, u32::from(port.1 - port.0) + 1);
-        let why = if ours == 1 {
-            format!(
-                "netd does not choose one of {theirs} ports of the host for the sandbox port {}; name one, or none and it takes a free one",
-                port.0
-            )
-        } else {
-            format!("{theirs} ports on the host for {ours} in the sandbox")
-        };
+        let why = format!("{theirs} ports on the host for {ours} in the sandbox");
         return Err(("ranges", why));
     }
     Ok(Spec {
@@ -215,6 +210,10 @@ impl From<Spec> for PortSpec {
             port: spec.port.0.into(),
             count: count(spec.port),
             protocol: spec.protocol.into(),
+            host_port_last: spec
+                .host
+                .filter(|(first, last)| spec.port.0 == spec.port.1 && first < last)
+                .map(|(_, last)| last.into()),
         }
     }
 }

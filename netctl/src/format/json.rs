@@ -139,7 +139,7 @@ pub fn publication(publication: &Publication) -> Value {
         "SandboxId": publication.sandbox_id,
         "HostIp": spec.host_ip,
         // Nothing until one is chosen, as in Docker.
-        "HostPort": spec.host_port.map(|first| range(first, spec.count)).unwrap_or_default(),
+        "HostPort": spec.host_port.map(|first| host_range(&spec, first)).unwrap_or_default(),
         "Port": range(spec.port, spec.count),
         "Protocol": protocol_name(spec.protocol()),
         "Active": publication.active,
@@ -150,7 +150,7 @@ pub fn publication(publication: &Publication) -> Value {
 pub fn host_side(spec: &PortSpec) -> String {
     let ports = match spec.host_port {
         None => "auto".to_owned(),
-        Some(first) => range(first, spec.count),
+        Some(first) => host_range(spec, first),
     };
     match spec.host_ip.as_str() {
         "" => ports,
@@ -168,6 +168,14 @@ pub fn sandbox_side(spec: &PortSpec) -> String {
 fn exposed(port: &ExposedPort) -> String {
     let ports = range(port.port, port.count);
     format!("{ports}/{}", protocol_name(port.protocol()))
+}
+
+/// Ports of the host: those that are taken, or that one is to be chosen from.
+fn host_range(spec: &PortSpec, first: u32) -> String {
+    match spec.host_port_last {
+        Some(last) => range(first, last.saturating_sub(first) + 1),
+        None => range(first, spec.count),
+    }
 }
 
 fn range(first: u32, count: u32) -> String {

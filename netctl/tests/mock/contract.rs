@@ -234,6 +234,7 @@ fn c01_ports_arrive_as_rows() {
         port,
         count,
         protocol: protocol.into(),
+        ..Default::default()
     };
     let seen = daemon.seen::<PublishRequest>();
     assert_eq!(

@@ -243,10 +243,18 @@ fn count((first, last): (u16, u16)) -> u32 {
 fn port_spec(b: &PortBinding) -> v1::PortSpec {
     v1::PortSpec {
         host_ip: b.host_ip.map(|ip| ip.to_string()).unwrap_or_default(),
-        host_port: (b.host.0 != 0).then(|| b.host.0.into()),
+        host_port: match b.within {
+            Some((first, _)) if b.host.0 == 0 => Some(first.into()),
+            _ => (b.host.0 != 0).then(|| b.host.0.into()),
+        },
         port: b.target.0.into(),
         count: count(b.target),
         protocol: b.protocol.into(),
+        // Of chosen ones it is told which.
+        host_port_last: b
+            .within
+            .filter(|_| b.host.0 == 0)
+            .map(|(_, last)| last.into()),
     }
 }
 

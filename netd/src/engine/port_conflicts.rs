@@ -67,6 +67,7 @@ mod tests {
         PortBinding {
             host_ip: None,
             host: (first, last),
+            within: None,
             target: (first.max(1), last.max(1)),
             protocol: 6,
         }

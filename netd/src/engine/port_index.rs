@@ -91,6 +91,7 @@ mod tests {
         PortBinding {
             host_ip: None,
             host: (first, last),
+            within: None,
             target: (first, last),
             protocol: 6,
         }

@@ -17,6 +17,9 @@ use crate::{
     model::{PortBinding, Sandbox},
 };
 
+/// SCTP's protocol number.
+const SCTP: u8 = 132;
+
 /// Attempts to find host ports that nobody takes meanwhile.
 const ATTEMPTS: usize = 64;
 
@@ -220,7 +223,11 @@ impl Search {
                 return Err(allocated(&self.name, &binding, SAME));
             }
             if binding.host.0 == 0 {
-                binding.host = self.free(&binding, ephemeral, &sockets)?;
+                binding.host = match (binding.within.take(), binding.protocol) {
+                    (None, SCTP) => self.own_number(&binding, &sockets)?,
+                    (None, _) => self.free(&binding, ephemeral, &sockets)?,
+                    (Some(within), _) => self.lowest(&binding, within, &sockets)?,
+                };
             } else {
                 self.check_free(&binding, &sockets)?;
             }
@@ -256,6 +263,47 @@ impl Search {
             }
             None => Ok(()),
         }
+    }
+
+    /// SCTP's checksum covers the port: only the number that the sandbox has can be published.
+    fn own_number(&self, binding: &PortBinding, sockets: &ports::Sockets) -> Result<(u16, u16)> {
+        let own = PortBinding {
+            host: binding.target,
+            ..binding.clone()
+        };
+        self.check_free(&own, sockets)?;
+        Ok(own.host)
+    }
+
+    /// The lowest free host ports of those that were named.
+    fn lowest(
+        &self,
+        binding: &PortBinding,
+        within: (u16, u16),
+        sockets: &ports::Sockets,
+    ) -> Result<(u16, u16)> {
+        let size = binding.target.1 - binding.target.0;
+        for start in within.0..=within.1.saturating_sub(size) {
+            let candidate = PortBinding {
+                host: (start, start + size),
+                ..binding.clone()
+            };
+            let fits = binding.protocol != SCTP || start == binding.target.0;
+            if fits && self.check_free(&candidate, sockets).is_ok() {
+                return Ok(candidate.host);
+            }
+        }
+        let wanted = PortBinding {
+            within: Some(within),
+            ..binding.clone()
+        };
+        Err(Error::conflict(format!(
+            "driver failed programming external connectivity on {}: all ports are allocated of {wanted}",
+            self.name
+        ))
+        .because(Reason::PortAllocated)
+        .about("port", within.0)
+        .hint("name more host ports, or let one be chosen"))
     }
 
     /// Free host ports of the ephemeral range, outside the pool of masquerading: behind those that were found last.

@@ -84,6 +84,7 @@ mod tests {
             host_ip: None,
             protocol,
             host: (first, last),
+            within: None,
             target: (first, last),
         }
     }

@@ -12,8 +12,11 @@ use crate::error::{Error, Result};
 pub struct PortBinding {
     /// `None`: all addresses.
     pub host_ip: Option<IpAddr>,
-    /// First and last host port.
+    /// First and last host port; 0 until they are chosen.
     pub host: (u16, u16),
+    /// First and last of those that they are chosen from; `None`: the host's ephemeral ports.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub within: Option<(u16, u16)>,
     /// First and last port of the sandbox.
     pub target: (u16, u16),
     /// IP protocol number.
@@ -40,7 +43,9 @@ impl fmt::Display for PortBinding {
             17 => "udp",
             _ => "sctp",
         };
-        write!(f, "{}:{}/{protocol}", range(self.host), range(self.target))
+        let host = self.within.filter(|_| self.host.0 == 0);
+        let host = host.unwrap_or(self.host);
+        write!(f, "{}:{}/{protocol}", range(host), range(self.target))
     }
 }
 
@@ -51,6 +56,14 @@ impl PortBinding {
         if target.0 == 0 || target.1 < target.0 {
             return Err(Error::invalid(format!("invalid port range of {self}"))
                 .hint("ports are 1 to 65535"));
+        }
+        if let Some((first, last)) = self.within
+            && (first == 0 || last < first || last - first < target.1 - target.0)
+        {
+            return Err(
+                Error::invalid(format!("the host ports of {self} are too few"))
+                    .hint("name as many host ports as ports of the sandbox, or more"),
+            );
         }
         if host.0 != 0 && (host.1 < host.0 || host.1 - host.0 != target.1 - target.0) {
             return Err(Error::invalid(format!(
@@ -71,6 +84,7 @@ impl PortBinding {
         self.protocol == wanted.protocol
             && self.target == wanted.target
             && (wanted.host.0 == 0 || self.host == wanted.host)
+            && (self.within == wanted.within || wanted.within.is_none_or(|w| lies_in(self.host, w)))
             && (wanted.host_ip.is_none() || self.host_ip == wanted.host_ip)
     }
 
@@ -87,6 +101,11 @@ impl PortBinding {
             && self.host.0 <= other.host.1
             && other.host.0 <= self.host.1
     }
+}
+
+/// Whether a range is part of another one.
+fn lies_in((first, last): (u16, u16), outer: (u16, u16)) -> bool {
+    outer.0 <= first && last <= outer.1
 }
 
 /// Which network namespace: two that are equal are the same one. SO_NETNS_COOKIE (Linux 5.14) counts the namespaces of one boot,
@@ -262,6 +281,7 @@ mod tests {
         let b = |ip: Option<&str>, first, last| PortBinding {
             host_ip: ip.map(|i| i.parse().unwrap()),
             host: (first, last),
+            within: None,
             target: (1, 1),
             protocol: 6,
         };
