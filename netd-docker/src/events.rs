@@ -1,6 +1,7 @@
 //! `/events`: netd's networks and the engine's containers in one stream, in order of time.
 
 mod engine;
+mod gone;
 mod netd;
 
 use std::{
@@ -24,11 +25,15 @@ use crate::{
     time,
 };
 pub use engine::follow;
+use gone::Gone;
 
 /// Events that wait for a client that reads slowly; beyond that their sources wait.
 const QUEUE: usize = 256;
 /// How long an event waits for an earlier one of the other source.
 const HOLD: Duration = Duration::from_millis(40);
+
+/// How long a client waits for the first ones, so that what happened before is in order.
+const HISTORY: Duration = Duration::from_millis(250);
 
 /// An event as a client gets it.
 #[derive(Debug)]
@@ -37,6 +42,8 @@ struct Told {
     time: i64,
     /// A line of JSON.
     line: Bytes,
+    /// The container that it is of, if it is not to be told should netd have known that container.
+    unless: Option<String>,
 }
 
 /// Of which time events are asked for.
@@ -46,34 +53,16 @@ struct Span {
     until: Option<Timestamp>,
 }
 
-/// What `/events` can be filtered by.
-const FILTERS: [&str; 14] = [
-    "config",
-    "container",
-    "daemon",
-    "event",
-    "image",
-    "label",
-    "network",
-    "node",
-    "plugin",
-    "scope",
-    "secret",
-    "service",
-    "type",
-    "volume",
-];
-
 /// Answers `/events`.
 pub async fn answer(adapter: &Adapter, call: Call) -> Result<Answer> {
     if call.method != http::Method::GET {
         return Err(Refusal::no_page());
     }
     let filters = Filters::parse(call.query.get("filters"))?;
-    filters.check(&FILTERS)?;
     let span = span(&call)?;
     let (sender, receiver) = mpsc::channel(QUEUE);
-    let networks = netd::source(adapter, filters.clone(), span, call.version).await?;
+    let gone = Gone::default();
+    let networks = netd::source(adapter, filters.clone(), span, call.version, gone.clone()).await?;
     let mut kind = "application/json";
     let mut containers = None;
     if let Some(engine) = &adapter.engine {
@@ -95,7 +84,8 @@ pub async fn answer(adapter: &Adapter, call: Call) -> Result<Answer> {
         containers = Some(source);
     }
     let sequence = kind == "application/json-seq";
-    tokio::spawn(merge(networks, containers, sender, span.until, sequence));
+    let merged = merge(networks, containers, gone, sender, span, sequence);
+    tokio::spawn(merged);
     let pieces = ReceiverStream::new(receiver);
     let mut told = answer::stream(kind, futures::StreamExt::map(pieces, Ok));
     *told.status_mut() = StatusCode::OK;
@@ -137,12 +127,19 @@ fn span(call: &Call) -> Result<Span> {
 async fn merge(
     mut networks: mpsc::Receiver<Told>,
     mut containers: Option<mpsc::Receiver<Told>>,
+    gone: Gone,
     client: mpsc::Sender<Bytes>,
-    until: Option<Timestamp>,
+    span: Span,
     sequence: bool,
 ) {
-    let mut waiting: BTreeMap<(i64, u64), (Instant, Bytes)> = BTreeMap::new();
+    let mut waiting: BTreeMap<(i64, u64), (Instant, Told)> = BTreeMap::new();
+    // What happened before is told when netd has told all of it; then, too, a client that wants no more gets its end.
+    let (mut known, mut ended) = (false, false);
     let mut count = 0_u64;
+    // The end of what happened before is told by neither; a span that is over is told in one go.
+    let until = span.until;
+    let past = until.is_some_and(|until| until <= Timestamp::now());
+    let settled = Instant::now() + span.since.map_or(Duration::ZERO, |_| HISTORY);
     let left = until.map(|until| until.duration_since(Timestamp::now()));
     let left = left.map(|left| Duration::try_from(left).unwrap_or_default() + 2 * HOLD);
     let over = async move {
@@ -152,8 +149,12 @@ async fn merge(
         }
     };
     tokio::pin!(over);
+    // An engine ends its part by itself.
+    let alone = containers.is_none();
     loop {
         let due = waiting.values().map(|(since, _)| *since + HOLD).min();
+        let due = due.filter(|_| known && !past);
+        let due = due.map(|due| due.max(settled));
         let release = async move {
             match due {
                 Some(due) => tokio::time::sleep_until(due.into()).await,
@@ -162,17 +163,30 @@ async fn merge(
         };
         let told = tokio::select! {
             () = client.closed() => return,
-            () = &mut over => break,
-            () = release => None,
+            () = &mut over, if alone && !ended => {
+                ended = true;
+                continue;
+            }
             Some(told) = networks.recv() => Some(told),
-            told = next(&mut containers) => match told {
-                Some(told) => Some(told),
-                None => break,
-            },
+            () = gone.known(), if !known || ended => {
+                known = true;
+                if ended {
+                    break;
+                }
+                continue;
+            }
+            () = release => None,
+            told = next(&mut containers), if !ended => {
+                ended = told.is_none();
+                match told {
+                    Some(told) => Some(told),
+                    None => continue,
+                }
+            }
         };
         if let Some(told) = told {
             count += 1;
-            waiting.insert((told.time, count), (Instant::now(), told.line));
+            waiting.insert((told.time, count), (Instant::now(), told));
             continue;
         }
         // The first that has waited long enough goes with all that are earlier.
@@ -185,17 +199,34 @@ async fn merge(
             continue;
         };
         let later = waiting.split_off(&(last.0, last.1 + 1));
-        for (_, (_, line)) in std::mem::replace(&mut waiting, later) {
-            if client.send(framed(line, sequence)).await.is_err() {
-                return;
-            }
-        }
-    }
-    for (_, (_, line)) in waiting {
-        if client.send(framed(line, sequence)).await.is_err() {
+        let due = std::mem::replace(&mut waiting, later);
+        if !send(due, &gone, &client, sequence).await {
             return;
         }
     }
+    // What happened at the last moment is on its way.
+    tokio::time::sleep(HOLD).await;
+    while let Ok(told) = networks.try_recv() {
+        count += 1;
+        waiting.insert((told.time, count), (Instant::now(), told));
+    }
+    send(waiting, &gone, &client, sequence).await;
+}
+
+/// Sends events in their order; false: the client went.
+async fn send(
+    due: BTreeMap<(i64, u64), (Instant, Told)>,
+    gone: &Gone,
+    client: &mpsc::Sender<Bytes>,
+    sequence: bool,
+) -> bool {
+    let told = due.into_values().map(|(_, told)| told);
+    for told in told.filter(|t| !t.unless.as_ref().is_some_and(|id| gone.holds(id))) {
+        if client.send(framed(told.line, sequence)).await.is_err() {
+            return false;
+        }
+    }
+    true
 }
 
 async fn next(source: &mut Option<mpsc::Receiver<Told>>) -> Option<Told> {

@@ -7,6 +7,7 @@ use netd_proto::v1::Sandbox;
 use serde_json::{Map, Value};
 
 use super::{
+    lifecycle::networking,
     needed_ids, network_ids,
     ports::{self, Port},
     rewrite::{ANNOTATION, RUNTIME},
@@ -19,6 +20,9 @@ use crate::{
     refusal::Result,
     request::Call,
 };
+
+/// When a container was started that never was.
+const NEVER: &str = "0001-01-01T00:00:00Z";
 
 /// Shows a container.
 pub async fn inspect(
@@ -91,6 +95,15 @@ fn patch(
     version: Version,
 ) {
     let mode = sandbox.labels.get(MODE).cloned();
+    if !version.since(52) {
+        mac_address(fields, sandbox, mode.as_deref());
+    }
+    // Why it did not start is told as at the start itself.
+    if let Some(error) = fields.get_mut("State").and_then(|s| s.get_mut("Error"))
+        && let Some(refusal) = networking(error.as_str().unwrap_or_default())
+    {
+        *error = refusal.message().into();
+    }
     if let Some(host) = fields.get_mut("HostConfig").and_then(Value::as_object_mut) {
         restore(host, mode);
     }
@@ -112,6 +125,24 @@ fn patch(
     {
         shape::fill(settings, sandbox, &exposed, ids, version);
     }
+    let started = fields.get("State").and_then(|s| s.get("StartedAt"));
+    if started.and_then(Value::as_str) == Some(NEVER) {
+        let networks = fields.get_mut("NetworkSettings");
+        shape::never_started(networks.and_then(|s| s.get_mut("Networks")));
+    }
+    if let (false, Some(mac)) = (version.since(52), mode_mac(sandbox, ids)) {
+        if let Some(config) = fields.get_mut("Config").and_then(Value::as_object_mut) {
+            config.insert("MacAddress".to_owned(), mac.into());
+        }
+    }
+}
+
+/// The MAC address that was asked for on the mode's network; up to API 1.51 it is the container's, too.
+fn mode_mac(sandbox: &Sandbox, ids: &dyn Fn(&str) -> String) -> Option<String> {
+    let mode = sandbox.labels.get(MODE)?;
+    let mut there = sandbox.attachments.iter();
+    let of_mode = there.find(|a| a.network == *mode || ids(&a.network).starts_with(mode))?;
+    Some(of_mode.mac_address.clone()).filter(|mac| !mac.is_empty())
 }
 
 /// Of a container whose networks cannot be asked for: none are shown, rather than those that the engine knows.
@@ -127,6 +158,17 @@ fn unknown(shown: &mut Value) {
     restore(host, mode);
     if let Some(networks) = shown.pointer_mut("/NetworkSettings/Networks") {
         *networks = Value::Object(Map::new());
+    }
+}
+
+/// Up to API 1.51 the Ethernet address that was asked for on the first network is the container's, too.
+fn mac_address(fields: &mut Map<String, Value>, sandbox: &Sandbox, mode: Option<&str>) {
+    let mut asked = sandbox.attachments.iter();
+    let asked = asked.find(|a| Some(a.network.as_str()) == mode && !a.mac_address.is_empty());
+    let config = fields.get_mut("Config").and_then(Value::as_object_mut);
+    if let (Some(asked), Some(config)) = (asked, config) {
+        let address = config.entry("MacAddress").or_insert(Value::Null);
+        *address = asked.mac_address.clone().into();
     }
 }
 

@@ -29,7 +29,7 @@ pub async fn start(adapter: &Adapter, engine: &Engine, call: Call, name: &str) -
 }
 
 /// What the runtime says of netd: `… OCI runtime create failed: netd: REASON: message`.
-fn networking(message: &str) -> Option<Refusal> {
+pub fn networking(message: &str) -> Option<Refusal> {
     let (before, said) = message.split_once("netd: ")?;
     if !before.contains("OCI runtime") {
         return None;
@@ -43,6 +43,7 @@ fn networking(message: &str) -> Option<Refusal> {
     };
     let text = match reason {
         "PORT_ALLOCATED" => text.replacen(" connectivity on ", " connectivity on endpoint ", 1),
+        "ADDRESS_NOT_OWNED" => unowned(text),
         "ADDRESS_IN_USE" => "Address already in use".to_owned(),
         _ => text.to_owned(),
     };
@@ -50,6 +51,19 @@ fn networking(message: &str) -> Option<Refusal> {
         status,
         format!("failed to set up container networking: {text}"),
     ))
+}
+
+/// `listen 192.0.2.9:80:80/tcp: bind: cannot assign requested address: why`, as Docker says it.
+fn unowned(text: &str) -> String {
+    let parts = text
+        .strip_prefix("listen ")
+        .and_then(|rest| rest.split_once(": bind: cannot assign requested address"));
+    match parts {
+        Some((binding, why)) => format!(
+            "driver failed programming external connectivity on endpoint: failed to bind host port for {binding}: cannot assign requested address{why}"
+        ),
+        None => text.to_owned(),
+    }
 }
 
 /// Renames a container: its names in DNS follow.

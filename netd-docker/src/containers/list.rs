@@ -22,7 +22,16 @@ pub async fn list(adapter: &Adapter, engine: &Engine, call: Call) -> Result<Answ
     let mut filters = Filters::parse(call.query.get("filters"))?;
     let networks = filters.take("network");
     let publish = filters.take("publish");
-    let ours = !networks.is_empty() || !publish.is_empty();
+    let expose = filters.take("expose");
+    if !publish
+        .iter()
+        .chain(&expose)
+        .all(|text| ports::is_range(text))
+    {
+        // The engine refuses it.
+        return engine.pass(call.request).await;
+    }
+    let ours = !networks.is_empty() || !publish.is_empty() || !expose.is_empty();
     let limit: usize = call.query.get("limit").parse().unwrap_or_default();
     let mut request = call.request;
     if ours {
@@ -51,7 +60,8 @@ pub async fn list(adapter: &Adapter, engine: &Engine, call: Call) -> Result<Answ
     let sandboxes: HashMap<&str, &Sandbox> = sandboxes.iter().map(|s| (s.id.as_str(), s)).collect();
     let ids = network_ids(adapter).await?;
     if ours {
-        shown.retain(|container| keeps(container, &sandboxes, &ids, &networks, &publish));
+        shown
+            .retain(|container| keeps(container, &sandboxes, &ids, [&networks, &publish, &expose]));
         if limit > 0 {
             shown.truncate(limit);
         }
@@ -85,8 +95,7 @@ fn keeps(
     container: &Value,
     sandboxes: &HashMap<&str, &Sandbox>,
     ids: &HashMap<String, String>,
-    networks: &[String],
-    publish: &[String],
+    [networks, publish, expose]: [&[String]; 3],
 ) -> bool {
     let Some(sandbox) = sandboxes.get(id(container)) else {
         let there = container.pointer("/NetworkSettings/Networks");
@@ -97,7 +106,9 @@ fn keeps(
                     .any(|name| name == wanted || ids.get(name) == Some(wanted))
             })
         };
-        return publish.is_empty() && (networks.is_empty() || networks.iter().any(on));
+        return publish.is_empty()
+            && expose.is_empty()
+            && (networks.is_empty() || networks.iter().any(on));
     };
     let on = |wanted: &String| {
         sandbox.attachments.iter().any(|a| {
@@ -108,6 +119,12 @@ fn keeps(
     };
     (networks.is_empty() || networks.iter().any(on))
         && (publish.is_empty() || ports::publishes(&sandbox.publications, publish))
+        && (expose.is_empty()
+            || shape::connected(sandbox) && {
+                let open = exposed(sandbox);
+                let bound = ports::published(&sandbox.publications);
+                ports::exposes(open.iter().chain(&bound), expose)
+            })
 }
 
 fn patch(
@@ -128,13 +145,16 @@ fn patch(
         return;
     };
     let exposed = exposed(sandbox);
-    let listed = match shape::running(sandbox) {
+    let listed = match shape::connected(sandbox) {
         true => ports::listed(&sandbox.publications, &exposed),
         false => json!([]),
     };
     fields.insert("Ports".to_owned(), listed);
     if fields.contains_key("NetworkSettings") {
-        let networks = shape::networks(sandbox, &find, version, shape::Place::List);
+        let mut networks = shape::networks(sandbox, &find, version, shape::Place::List);
+        if fields.get("State").and_then(Value::as_str) == Some("created") {
+            shape::never_started(Some(&mut networks));
+        }
         fields.insert(
             "NetworkSettings".to_owned(),
             json!({ "Networks": networks }),

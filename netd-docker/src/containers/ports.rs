@@ -129,6 +129,7 @@ pub fn specs(bindings: Option<Value>) -> Result<Vec<PortSpec>> {
         let number = u32::from(port.number);
         let next = |row: &PortSpec| {
             row.protocol == i32::from(port.protocol)
+                && row.host_port_last.is_none()
                 && row.host_ip == host_ip
                 && row.port + row.count == number
                 && host.last.is_none()
@@ -142,6 +143,7 @@ pub fn specs(bindings: Option<Value>) -> Result<Vec<PortSpec>> {
             None => rows.push(PortSpec {
                 host_ip,
                 host_port: host.first.map(Into::into),
+                host_port_last: host.last.map(Into::into),
                 port: number,
                 count: 1,
                 protocol: port.protocol.into(),
@@ -216,7 +218,8 @@ fn bindings(publications: &[Publication]) -> Vec<(Port, &str, u32)> {
             }
         }
     }
-    all.sort();
+    // As the engine has it: one publication after the other, and of each both families.
+    all.sort_by_key(|(port, address, host)| (*port, *host, *address));
     all
 }
 
@@ -257,6 +260,13 @@ pub fn listed(publications: &[Publication], exposed: &BTreeSet<Port>) -> Value {
     list.into()
 }
 
+/// Whether a filter names ports: `8080`, `8000-8010`, with or without `/proto`.
+pub fn is_range(text: &str) -> bool {
+    let (range, _) = text.split_once('/').unwrap_or((text, ""));
+    let (first, last) = range.split_once('-').unwrap_or((range, range));
+    first.parse::<u16>().is_ok() && last.parse::<u16>().is_ok()
+}
+
 /// Whether one of the host's published ports is among those that a filter names: `8080`, `8000-8010`, with or without `/proto`.
 pub fn publishes(publications: &[Publication], wanted: &[String]) -> bool {
     let bound = bindings(publications);
@@ -266,12 +276,31 @@ pub fn publishes(publications: &[Publication], wanted: &[String]) -> bool {
         let (Ok(first), Ok(last)) = (first.parse::<u32>(), last.parse::<u32>()) else {
             return false;
         };
-        bound.iter().any(|(port, _, _)| {
-            name(port.protocol) == protocol && (first..=last).contains(&u32::from(port.number))
-        }) || bound
+        bound
             .iter()
             .any(|(port, _, host)| name(port.protocol) == protocol && (first..=last).contains(host))
     })
+}
+
+/// Whether one of these ports of a container is among those that a filter names, as for [`publishes`].
+pub fn exposes<'a>(mut open: impl Iterator<Item = &'a Port>, wanted: &[String]) -> bool {
+    open.any(|port| {
+        wanted.iter().any(|text| {
+            let (range, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+            let (first, last) = range.split_once('-').unwrap_or((range, range));
+            let range = first.parse::<u16>().ok().zip(last.parse::<u16>().ok());
+            name(port.protocol) == protocol
+                && range.is_some_and(|(first, last)| (first..=last).contains(&port.number))
+        })
+    })
+}
+
+/// Ports of a container that are published.
+pub fn published(publications: &[Publication]) -> BTreeSet<Port> {
+    bindings(publications)
+        .into_iter()
+        .map(|(port, _, _)| port)
+        .collect()
 }
 
 #[cfg(test)]

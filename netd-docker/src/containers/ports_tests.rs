@@ -31,6 +31,15 @@ fn c01_bindings_become_rows() {
             (80, Some(90), 2, String::new())
         ]
     );
+    let choice = specs(Some(
+        json!({"90/tcp": [{"HostPort": "9000-9010"}], "91/tcp": [{"HostPort": "9001"}]}),
+    ));
+    let choice: Vec<_> = choice
+        .unwrap()
+        .iter()
+        .map(|s| (s.host_port, s.host_port_last))
+        .collect();
+    assert_eq!(choice, [(Some(9000), Some(9010)), (Some(9001), None)]);
     let many = (1000..61_000).map(|p| (format!("{p}/udp"), json!([{"HostPort": p.to_string()}])));
     let many = rows(Value::Object(many.collect()));
     assert_eq!(many, [(1000, Some(1000), 60_000, String::new())]);
@@ -84,7 +93,13 @@ fn p05_ports_are_shown_as_docker_shows_them() {
     );
     let names = |texts: &[&str]| texts.iter().map(|&t| t.to_owned()).collect::<Vec<_>>();
     assert!(publishes(&published(), &names(&["8000-8100/tcp"])));
-    assert!(!publishes(&published(), &names(&["9000", "8080/udp"])));
+    assert!(!publishes(
+        &published(),
+        &names(&["9000", "8080/udp", "80"])
+    ));
+    let exposes = |text| exposes(open.iter(), &names(&[text]));
+    assert!(exposes("80") && exposes("50-60/udp"));
+    assert!(!exposes("8080") && !exposes("80/udp"));
     let row = exposed_specs(&exposed(Some(
         &json!({"80/tcp": {}, "81/tcp": {}, "81/udp": {}}),
     )));

@@ -8,7 +8,10 @@ use serde_json::{Map, Value, json};
 use super::ports::{self, Port};
 use crate::{
     http::Version,
-    networks::shape::{PREDEFINED, map},
+    networks::{
+        endpoint::INTERFACE,
+        shape::{PREDEFINED, map},
+    },
 };
 
 /// Label of netd's sandboxes that keeps `HostConfig.NetworkMode` as it was asked for.
@@ -28,6 +31,11 @@ pub fn running(sandbox: &Sandbox) -> bool {
     sandbox.state() == State::Running
 }
 
+/// Whether it runs and is on a network: else it has no ports.
+pub fn connected(sandbox: &Sandbox) -> bool {
+    running(sandbox) && !sandbox.endpoints.is_empty()
+}
+
 /// `NetworkSettings.Networks`: by name, of all networks that it is on, or will be when it starts.
 pub fn networks(
     sandbox: &Sandbox,
@@ -44,6 +52,19 @@ pub fn networks(
         (asked.network.clone(), shown)
     });
     Value::Object(fields.collect())
+}
+
+/// Containers that never started know their networks by name only.
+pub fn never_started(networks: Option<&mut Value>) {
+    for settings in networks
+        .and_then(Value::as_object_mut)
+        .into_iter()
+        .flatten()
+    {
+        if let Some(id) = settings.1.get_mut("NetworkID") {
+            *id = "".into();
+        }
+    }
 }
 
 fn settings(
@@ -78,9 +99,13 @@ fn settings(
         &asked.mac_address
     };
     put("MacAddress", mac.clone().into());
-    let options = match asked.driver_options.is_empty() || !inspected {
+    let mut options = asked.driver_options.clone();
+    if !asked.interface_name.is_empty() {
+        options.insert(INTERFACE.to_owned(), asked.interface_name.clone());
+    }
+    let options = match options.is_empty() || !inspected {
         true => Value::Null,
-        false => map(&asked.driver_options),
+        false => map(&options),
     };
     put("DriverOpts", options);
     if version.since(48) {
@@ -189,7 +214,7 @@ pub fn fill(
     version: Version,
 ) {
     let up = running(sandbox);
-    let ports = if up {
+    let ports = if connected(sandbox) {
         ports::inspected(&sandbox.publications, exposed)
     } else {
         json!({})

@@ -60,15 +60,15 @@ pub async fn source(
                 continue;
             };
             let time = super::when(&event);
-            let line = if event.get("Type").and_then(Value::as_str) == Some("network") {
+            let (line, unless) = if event.get("Type").and_then(Value::as_str) == Some("network") {
                 match own_network(&netd, &mut event, &ids).await {
-                    true => Bytes::from(event.to_string()),
-                    false => continue,
+                    Some(container) => (Bytes::from(event.to_string()), Some(container)),
+                    None => continue,
                 }
             } else {
-                line
+                (line, None)
             };
-            if sender.send(Told { time, line }).await.is_err() {
+            if sender.send(Told { time, line, unless }).await.is_err() {
                 return;
             }
         }
@@ -76,12 +76,12 @@ pub async fn source(
     Ok((told, Some(receiver)))
 }
 
-/// Whether an event is of a container that is on `host` or `none` by itself; it then carries netd's id of the network.
+/// The container of an event, if that is on `host` or `none` by itself; the event then carries netd's id of the network.
 async fn own_network(
     netd: &crate::netd::Netd,
     event: &mut Value,
     ids: &HashMap<String, String>,
-) -> bool {
+) -> Option<String> {
     let text = |pointer: &str| {
         let found = event.pointer(pointer).and_then(Value::as_str);
         found.unwrap_or_default().to_owned()
@@ -91,15 +91,15 @@ async fn own_network(
         text("/Actor/Attributes/container"),
     );
     if !matches!(name.as_str(), "host" | "none") || container.is_empty() {
-        return false;
+        return None;
     }
     if !matches!(netd.sandbox_of(&container).await, Ok(None)) {
-        return false;
+        return None;
     }
     if let (Some(place), Some(id)) = (event.pointer_mut("/Actor/ID"), ids.get(&name)) {
         *place = id.clone().into();
     }
-    true
+    Some(container)
 }
 
 /// Follows the engine's containers: those that are removed or renamed without a request through this socket, and, whenever the

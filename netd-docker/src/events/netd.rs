@@ -7,7 +7,7 @@ use netd_proto::v1::{Event, GetStatusRequest, WatchRequest};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use super::{QUEUE, Span, Told};
+use super::{Gone, QUEUE, Span, Told};
 use crate::{
     adapter::Adapter, filters::Filters, http::Version, networks::shape::map, refusal::Result, time,
 };
@@ -18,18 +18,23 @@ pub async fn source(
     filters: Filters,
     span: Span,
     version: Version,
+    gone: Gone,
 ) -> Result<mpsc::Receiver<Told>> {
-    let from_revision = match span.since {
-        None => None,
+    let (from_revision, newest) = match span.since {
+        None => (None, 0),
         Some(_) => {
             let status = adapter
                 .netd
                 .system()
                 .get_status(GetStatusRequest {})
-                .await?;
-            Some(status.into_inner().oldest_revision)
+                .await?
+                .into_inner();
+            (Some(status.oldest_revision), status.revision)
         }
     };
+    if from_revision.is_none_or(|oldest| oldest >= newest) {
+        gone.is_known();
+    }
     let request = WatchRequest {
         from_revision,
         events: true,
@@ -43,6 +48,8 @@ pub async fn source(
     let since = span.since.map_or(i64::MIN, nanos);
     let until = span.until.map_or(i64::MAX, nanos);
     tokio::spawn(async move {
+        // Whatever ends this: there is no more to wait for.
+        let _known = gone.is_known_at_the_end();
         loop {
             let message = tokio::select! {
                 () = sender.closed() => return,
@@ -52,6 +59,9 @@ pub async fn source(
                 return;
             };
             for event in message.events {
+                if (event.r#type.as_str(), event.action.as_str()) == ("sandbox", "destroy") {
+                    gone.add(&event.id);
+                }
                 let Some(shown) = shape(&event, containers, version) else {
                     continue;
                 };
@@ -60,9 +70,17 @@ pub async fn source(
                     continue;
                 }
                 let line = Bytes::from(shown.to_string());
-                if sender.send(Told { time: at, line }).await.is_err() {
+                let told = Told {
+                    time: at,
+                    line,
+                    unless: None,
+                };
+                if sender.send(told).await.is_err() {
                     return;
                 }
+            }
+            if message.revision >= newest {
+                gone.is_known();
             }
         }
     });

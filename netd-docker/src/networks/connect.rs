@@ -79,7 +79,18 @@ pub async fn disconnect(adapter: &Adapter, mut call: Call, network: &str) -> Res
         }
         found => found?,
     };
-    let network = adapter.netd.network(network).await?;
+    let network = match (adapter.netd.network(network).await, &found) {
+        (Ok(network), _) => network,
+        // A network that is gone can still be what a stopped container waits for.
+        (Err(refusal), Found::Sandbox(sandbox)) if refusal.status() == StatusCode::NOT_FOUND => {
+            if !sandbox.attachments.iter().any(|a| a.network == network) {
+                return Err(refusal);
+            }
+            leave(adapter, network, &sandbox.id).await?;
+            return Ok(answer::bare(StatusCode::OK));
+        }
+        (Err(refusal), _) => return Err(refusal),
+    };
     let not_connected = |id: &str| {
         Refusal::internal(format!(
             "container {id} is not connected to network {}",

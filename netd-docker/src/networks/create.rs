@@ -6,7 +6,7 @@ use http::StatusCode;
 use netd_proto::v1::{CreateNetworkRequest, Ipam, IpamPool};
 use serde_json::json;
 
-use super::check;
+use super::{check, shape::EMPTY};
 use crate::{
     adapter::Adapter,
     http::{Answer, Version, answer, body::Object},
@@ -36,7 +36,7 @@ pub async fn create(adapter: &Adapter, mut call: Call) -> Result<Answer> {
 fn read(mut body: Object, version: Version) -> Result<CreateNetworkRequest> {
     let name = body.text("Name")?;
     let enable_ipv4 = body.boolean("EnableIPv4")?;
-    let request = CreateNetworkRequest {
+    let mut request = CreateNetworkRequest {
         driver: body.text("Driver")?,
         scope: body.text("Scope")?,
         enable_ipv4: enable_ipv4.filter(|_| version.since(48)),
@@ -55,6 +55,12 @@ fn read(mut body: Object, version: Version) -> Result<CreateNetworkRequest> {
         name: name.clone(),
         request_id: String::new(),
     };
+    if !request.config_from.is_empty()
+        && let Some(ipam) = &mut request.ipam
+    {
+        // The other network's are taken, and none may be given.
+        ipam.options.remove(EMPTY);
+    }
     if name.trim().is_empty() {
         return Err(Refusal::invalid("invalid name: name is empty"));
     }
@@ -75,7 +81,13 @@ fn ipam(body: &mut Object) -> Result<Option<Ipam>> {
         return Ok(None);
     };
     let driver = ipam.text("Driver")?;
-    let options = hash(ipam.map("Options")?);
+    let options = ipam.map("Options")?;
+    // Docker tells none from an empty list, netd does not.
+    let empty = options.as_ref().is_some_and(Vec::is_empty);
+    let mut options = hash(options);
+    if empty {
+        options.insert(EMPTY.to_owned(), String::new());
+    }
     let configs = ipam.list("Config").map_err(|_| {
         Refusal::invalid("invalid JSON: json: cannot unmarshal object into Go struct field CreateRequest.IPAM.Config of type []network.IPAMConfig")
     })?;
@@ -107,6 +119,60 @@ fn refusal(status: tonic::Status) -> Refusal {
         Some("POOL_OVERLAP") => Refusal::forbidden(
             "invalid pool request: Pool overlaps with other one on this address space",
         ),
-        _ => refusal,
+        // Engines know this driver, but make its networks in a swarm only.
+        Some("UNKNOWN_DRIVER") if refusal.message() == "plugin \"overlay\" not found" => {
+            Refusal::forbidden(
+                "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this node to swarm and try again.",
+            )
+        }
+        _ => Refusal::new(refusal.status(), worded(refusal.message())),
+    }
+}
+
+/// What netd says of options and pools, as Docker says it.
+fn worded(said: &str) -> String {
+    if said == "bridge driver doesn't support multiple subnets of one family" {
+        return "bridge driver doesn't support multiple subnets".to_owned();
+    }
+    let mode = said.strip_prefix("unknown gateway mode ");
+    if let Some((mode, key)) = mode.and_then(|rest| rest.split_once(" in ")) {
+        return format!("failed to parse {key} value: {mode} (unknown gateway mode {mode})");
+    }
+    let value = said
+        .split_once(" value: ")
+        .and_then(|(_, rest)| rest.rsplit_once(" ("));
+    let Some((value, why)) = value else {
+        return said.to_owned();
+    };
+    let parser = match why {
+        "not a number)" => "strconv.Atoi",
+        "neither true nor false)" => "strconv.ParseBool",
+        "not an address)" => return said.replace("(not an address)", "(nil ip)"),
+        _ => return said.to_owned(),
+    };
+    let head = said.strip_suffix(why).unwrap_or(said);
+    format!("{head}{parser}: parsing {value:?}: invalid syntax)")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn n09_options_are_refused_in_dockers_words() {
+        let key = "com.docker.network.driver.mtu";
+        assert_eq!(
+            worded(&format!("failed to parse {key} value: x (not a number)")),
+            format!("failed to parse {key} value: x (strconv.Atoi: parsing \"x\": invalid syntax)")
+        );
+        assert_eq!(
+            worded("unknown gateway mode x in k"),
+            "failed to parse k value: x (unknown gateway mode x)"
+        );
+        assert_eq!(
+            worded("failed to parse k value: y (not an address)"),
+            "failed to parse k value: y (nil ip)"
+        );
+        assert_eq!(worded("something else"), "something else");
     }
 }

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// The option that names the interface in the container (API 1.48).
-const INTERFACE: &str = "com.docker.network.endpoint.ifname";
+pub const INTERFACE: &str = "com.docker.network.endpoint.ifname";
 
 /// What a client asks for.
 #[derive(Clone, Default, PartialEq, Debug)]

@@ -52,7 +52,10 @@ pub async fn answer(adapter: &Adapter, call: Call, rest: &str) -> Result<Answer>
 async fn list(adapter: &Adapter, call: &Call) -> Result<Answer> {
     let filters = Filters::parse(call.query.get("filters"))?;
     filters.check(&FILTERS)?;
-    let dangling = filters.boolean("dangling")?;
+    let dangling = filters.boolean("dangling").map_err(|_| {
+        let must = "must be \"true\" (or \"1\"), or \"false\" (or \"0\")";
+        Refusal::invalid(format!("invalid value for filter 'dangling', {must}"))
+    })?;
     for kind in filters.get("type") {
         if !matches!(kind.as_str(), "custom" | "builtin") {
             return Err(Refusal::invalid(format!("invalid filter: 'type'='{kind}'")));
@@ -77,7 +80,7 @@ fn matches(network: &Network, filters: &Filters, dangling: Option<bool>) -> bool
     let kind = if predefined { "builtin" } else { "custom" };
     let unused = network.endpoint_count == 0 && !predefined;
     dangling.is_none_or(|wanted| wanted == unused)
-        && filters.exactly("driver", &network.driver)
+        && filters.exactly("driver", shape::driver(network))
         && filters.exactly("scope", &network.scope)
         && filters.exactly("type", kind)
         && filters.matches("id", &network.id)
@@ -135,14 +138,22 @@ async fn remove(adapter: &Adapter, name: &str) -> Result<Answer> {
         Err(status) if crate::netd::reason(&status).as_deref() == Some("HAS_ENDPOINTS") => Err(
             in_use(&adapter.netd.network_with_endpoints(&network.id).await?),
         ),
+        Err(status) if crate::netd::reason(&status).as_deref() == Some("CONFIGURATION_IN_USE") => {
+            Err(Refusal::forbidden(format!(
+                "error while removing network: configuration network {:?} is in use",
+                network.name
+            )))
+        }
         Err(status) => Err(status.into()),
     }
 }
 
 fn in_use(network: &Network) -> Refusal {
     let short = |id: &str| id.get(..12).unwrap_or(id).to_owned();
-    let holders = network.endpoints.iter();
+    let mut holders: Vec<_> = network.endpoints.iter().collect();
+    holders.sort_by(|a, b| a.sandbox_name.cmp(&b.sandbox_name));
     let holders: Vec<String> = holders
+        .iter()
         .map(|e| format!("name:{:?} id:{:?}", e.sandbox_name, short(&e.id)))
         .collect();
     Refusal::forbidden(format!(

@@ -11,6 +11,9 @@ use crate::{http::Version, time};
 /// Networks of every host.
 pub const PREDEFINED: [&str; 3] = ["bridge", "host", "none"];
 
+/// Among netd's IPAM options: the client gave a list of them that was empty.
+pub const EMPTY: &str = "io.netd.docker.no-options";
+
 /// Where a network is shown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Place {
@@ -27,7 +30,7 @@ pub fn network(network: &Network, version: Version, place: Place) -> Value {
         "Id": network.id,
         "Created": time::rfc3339(network.created.as_ref()),
         "Scope": network.scope,
-        "Driver": network.driver,
+        "Driver": driver(network),
         "EnableIPv4": network.enable_ipv4,
         "EnableIPv6": network.enable_ipv6,
         "IPAM": ipam(network),
@@ -59,6 +62,14 @@ pub fn network(network: &Network, version: Version, place: Place) -> Value {
     object
 }
 
+/// A network that only lends its configuration has no driver.
+pub fn driver(network: &Network) -> &str {
+    match network.config_only {
+        true => "null",
+        false => &network.driver,
+    }
+}
+
 /// Docker shows pools as they were asked for; what was chosen is shown where nothing was asked for.
 fn ipam(network: &Network) -> Value {
     let none = Ipam::default();
@@ -81,14 +92,20 @@ fn ipam(network: &Network) -> Value {
     } else {
         &chosen.driver
     };
-    let options = match chosen.options.is_empty() {
+    let mut options = chosen.options.clone();
+    let empty = options.remove(EMPTY).is_some();
+    let options = match options.is_empty() && !empty {
         true => Value::Null,
-        false => map(&chosen.options),
+        false => map(&options),
     };
     json!({
         "Driver": driver,
         "Options": options,
-        "Config": pools.into_iter().map(pool).collect::<Vec<_>>(),
+        // What has no addresses at all has no list of pools either.
+        "Config": match network.driver.as_str() {
+            "host" | "null" if !network.config_only => Value::Null,
+            _ => pools.into_iter().map(pool).collect(),
+        },
     })
 }
 
