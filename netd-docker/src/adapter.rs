@@ -144,6 +144,9 @@ impl Adapter {
             path: path.clone(),
             request,
         };
+        if path == "/networks" && !matches!(call.method, Method::GET | Method::OPTIONS) {
+            return Err(Refusal::no_page());
+        }
         let raw = call.request.uri().query().unwrap_or_default();
         if let (Part::Networks(_) | Part::Events, Some(fault)) = (&part, Query::fault(raw)) {
             return Err(Refusal::invalid(fault));
@@ -151,9 +154,6 @@ impl Adapter {
         match part {
             _ if call.method == Method::OPTIONS => Ok(answer::bare(StatusCode::OK)),
             _ if call.method == Method::HEAD => Err(Refusal::no_page()),
-            Part::Networks("") if path == "/networks" && call.method != Method::GET => {
-                Err(Refusal::no_page())
-            }
             Part::Networks(rest) => networks::answer(self, call, rest).await,
             Part::Containers(rest) => containers::answer(self, call, rest).await,
             Part::Events => events::answer(self, call).await,

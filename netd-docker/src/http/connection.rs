@@ -266,7 +266,7 @@ impl Connection {
         if chunked {
             self.client.to.write_all(b"0\r\n\r\n").await?;
         }
-        Ok(keeps && !self.client.from.ended)
+        Ok(keeps && !self.client.from.over())
     }
 
     /// Reads what is left of a body that nobody wants, if it is not long.

@@ -103,8 +103,11 @@ pub async fn relay(client: &mut Wire, engine: &mut Wire, relayed: Relayed<'_>) -
                     if whole {
                         client.from.end().await;
                     }
-                    // The engine sees what it would see of the client itself: it ends what nobody waits for.
-                    let _ = engine.to.shutdown().await;
+                    // The engine sees what it would see of the client itself: it ends what nobody waits for. Who has asked
+                    // more is waiting.
+                    if client.from.held.is_empty() || !whole {
+                        let _ = engine.to.shutdown().await;
+                    }
                     client.from.gone().await;
                 };
                 tokio::select! {
@@ -130,7 +133,7 @@ pub async fn relay(client: &mut Wire, engine: &mut Wire, relayed: Relayed<'_>) -
         return Ok(End::Neither);
     }
     Ok(match answered.keeps {
-        true if !client.from.ended => End::Both,
+        true if !client.from.over() => End::Both,
         // It was told to the client.
         _ => End::Neither,
     })

@@ -79,6 +79,11 @@ impl Reader {
         Ok(read > 0)
     }
 
+    /// Whether nothing more comes, nor is held.
+    pub fn over(&self) -> bool {
+        self.ended && self.held.is_empty()
+    }
+
     /// Waits until a head is there and gives its length; none: the stream ended before its first byte.
     pub async fn head(&mut self) -> io::Result<Option<usize>> {
         let mut seen = 0;
