@@ -95,9 +95,6 @@ fn patch(
     version: Version,
 ) {
     let mode = sandbox.labels.get(MODE).cloned();
-    if !version.since(52) {
-        mac_address(fields, sandbox, mode.as_deref());
-    }
     // Why it did not start is told as at the start itself.
     if let Some(error) = fields.get_mut("State").and_then(|s| s.get_mut("Error"))
         && let Some(refusal) = networking(error.as_str().unwrap_or_default())
@@ -158,17 +155,6 @@ fn unknown(shown: &mut Value) {
     restore(host, mode);
     if let Some(networks) = shown.pointer_mut("/NetworkSettings/Networks") {
         *networks = Value::Object(Map::new());
-    }
-}
-
-/// Up to API 1.51 the Ethernet address that was asked for on the first network is the container's, too.
-fn mac_address(fields: &mut Map<String, Value>, sandbox: &Sandbox, mode: Option<&str>) {
-    let mut asked = sandbox.attachments.iter();
-    let asked = asked.find(|a| Some(a.network.as_str()) == mode && !a.mac_address.is_empty());
-    let config = fields.get_mut("Config").and_then(Value::as_object_mut);
-    if let (Some(asked), Some(config)) = (asked, config) {
-        let address = config.entry("MacAddress").or_insert(Value::Null);
-        *address = asked.mac_address.clone().into();
     }
 }
 

@@ -147,7 +147,6 @@ pub fn specs(bindings: Option<Value>) -> Result<Vec<PortSpec>> {
                 port: number,
                 count: 1,
                 protocol: port.protocol.into(),
-                ..Default::default()
             }),
         }
     }
