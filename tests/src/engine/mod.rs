@@ -14,6 +14,7 @@ pub mod fetch;
 pub mod front;
 pub mod image;
 pub mod options;
+pub mod pair;
 mod remains;
 pub mod run;
 mod storage;
@@ -25,6 +26,7 @@ pub use cli::{Cli, Compose};
 pub use fetch::Installed;
 pub use front::Front;
 pub use options::Options;
+pub use pair::Pair;
 pub use run::Engine;
 
 /// The Debian suite that an engine or a CLI is from.
