@@ -9,7 +9,8 @@ docker exec c1 ip -o addr | grep -E 'inet|link' | sed 's/.*: \(\w*\).*\(inet6\? 
 docker exec c1 ip -o link | sed 's/@.*link/link/;s/^[0-9]*: //' | sort
 docker exec c1 ip route
 docker exec c1 ip -6 route | grep -v fe80 | sed 's/metric.*//'
-docker exec c1 sed 's/fe00::0/fe00::/;s/ff00::0/ff00::/' /etc/hosts
+# In which order networks are joined is the engine's to choose anew each time.
+docker exec c1 sed 's/fe00::0/fe00::/;s/ff00::0/ff00::/' /etc/hosts | sort
 docker exec c1 sed '/^#/d;/^$/d' /etc/resolv.conf
 docker exec c1 hostname | tr -d '\n' | wc -c
 docker run -d --name c1 busybox
@@ -33,7 +34,7 @@ docker run --rm --network n1 --network n1 busybox true
 docker run --rm --network n1 --network host busybox true
 docker run --rm --network none --network n1 busybox true
 docker run --rm --network container:c1 --network n1 busybox true
-docker run --rm --network container:c1 busybox ip -o -4 addr show eth0
+docker run --rm --network container:c1 busybox ip -o -4 addr show eth0 | sed 's/^[0-9]*: //'
 docker run --rm --network container:nosuch busybox true
 docker run --rm --network container: busybox true
 docker run --rm --network container:c1 -p 80:80 busybox true
