@@ -28,6 +28,16 @@ struct Arguments {
     log: String,
 }
 
+/// Each client is an open file, and most have another one at the engine: as many as the system lets us have.
+fn raise_file_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(e) = raised {
+        tracing::warn!("raising the limit of open files: {e}");
+    }
+}
+
 /// The path of a Unix socket.
 fn unix(text: &str) -> Result<PathBuf, String> {
     netd_docker::unix_address(text)
@@ -51,6 +61,7 @@ fn run(arguments: Arguments) -> Result<(), String> {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .init();
+    raise_file_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

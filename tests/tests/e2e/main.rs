@@ -27,6 +27,7 @@ mod directories;
 mod docker_alone;
 mod docker_cli;
 mod docker_engine;
+mod docker_stream;
 mod docker_tutorial;
 mod docker_engines;
 mod docker_lifecycle;
