@@ -22,6 +22,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   engines            only the Docker engines and clients that the tests run, into target/engines or where NETD_ENGINES says
   build [--release]  target/{debug,release}/{netd,netd-docker,netd-runc,netctl}
   demo               show what netd does, step by step, in network namespaces
+  demo docker        the same for Docker's own clients, on a real engine through netd's socket
   lab                a shell in such a world, with the daemon running
   soak [--minutes N] connections, floods, changes and kills at once, with an account of all that failed
                      [--output FILE]
@@ -73,6 +74,7 @@ fn dispatch() -> Result<()> {
             build(&["--release"])
         }
         ["demo"] => world("demo", &[], &[]),
+        ["demo", "docker"] => world("demo_docker", &[], &[]),
         ["lab"] => world("lab", &[], &[]),
         ["soak", ref more @ ..] => world("soak", &["--release"], more),
         ["bench", ref more @ ..] => world("bench", &["--release"], more),

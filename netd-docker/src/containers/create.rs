@@ -94,6 +94,8 @@ async fn specs(adapter: &Adapter, asked: &Asked) -> Result<Vec<EndpointSpec>> {
             specs.push(spec);
         }
     }
+    // The engine joins the default network first and then all others by name, whichever the mode is: so eth0 is found.
+    specs.sort_by_key(|spec| (spec.network != "bridge", spec.network.clone()));
     Ok(specs)
 }
 

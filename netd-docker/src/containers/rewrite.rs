@@ -89,21 +89,21 @@ pub fn rewrite(headers: &HeaderMap, bytes: &[u8], version: Version) -> Result<Re
         publish_all: host.boolean("PublishAllPorts")?.unwrap_or_default(),
         names: NameOptions {
             domainname: body.text("Domainname")?,
-            dns: host.texts("Dns")?,
-            dns_search: host.texts("DnsSearch")?,
-            dns_options: host.texts("DnsOptions")?,
+            dns: texts(&mut host, "Dns")?,
+            dns_search: texts(&mut host, "DnsSearch")?,
+            dns_options: texts(&mut host, "DnsOptions")?,
             extra_hosts: Vec::new(),
         },
         links: host.texts("Links")?,
         mode,
     };
     // What was taken out to be read goes back: the engine shows it.
-    let extra_hosts = host.texts("ExtraHosts")?;
+    let extra_hosts = texts(&mut host, "ExtraHosts")?;
     asked.names.extra_hosts = extra_hosts
         .iter()
         .map(|text| extra_host(text))
         .collect::<Result<_>>()?;
-    restore(&mut body, &mut host, &asked, &extra_hosts);
+    restore(&mut body, &mut host, &asked);
     legacy_links(&mut asked, &mut host)?;
     host.put("NetworkMode", "none");
     host.put("Runtime", RUNTIME);
@@ -125,22 +125,20 @@ fn keep(object: &mut Object, name: &str) -> Option<Value> {
     Some(value)
 }
 
-fn restore(body: &mut Object, host: &mut Object, asked: &Asked, extra_hosts: &[String]) {
+/// Texts of a list that is left in its place as it came, empty or not: the engine shows it so.
+fn texts(object: &mut Object, name: &str) -> Result<Vec<String>> {
+    let there = keep(object, name);
+    let texts = object.texts(name)?;
+    if let Some(there) = there {
+        object.put(name, there);
+    }
+    Ok(texts)
+}
+
+fn restore(body: &mut Object, host: &mut Object, asked: &Asked) {
     let names = &asked.names;
     if !names.domainname.is_empty() {
         body.put("Domainname", names.domainname.clone());
-    }
-    for (key, texts) in [
-        ("Dns", &names.dns),
-        ("DnsSearch", &names.dns_search),
-        ("DnsOptions", &names.dns_options),
-    ] {
-        if !texts.is_empty() {
-            host.put(key, texts.clone());
-        }
-    }
-    if !extra_hosts.is_empty() {
-        host.put("ExtraHosts", extra_hosts.to_vec());
     }
     if asked.publish_all {
         host.put("PublishAllPorts", true);

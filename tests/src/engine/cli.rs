@@ -187,6 +187,22 @@ impl Cli {
     /// # Errors
     /// When it cannot be started.
     pub fn compose_any(&self, which: Compose, project: &Path, line: &str) -> Result<Output> {
+        let words = self.compose_words(which, project, line)?;
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        self.run(&self.scope, &words)
+    }
+
+    /// Starts docker compose as [`Cli::compose`] and leaves it running, as an `up` that stays.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn compose_spawn(&self, which: Compose, project: &Path, line: &str) -> Result<Process> {
+        let words = self.compose_words(which, project, line)?;
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        self.scope.spawn(&words)
+    }
+
+    fn compose_words(&self, which: Compose, project: &Path, line: &str) -> Result<Vec<String>> {
         let mut words = match which {
             Compose::V1 => vec![program(Set::Compose1.programs()?)],
             Compose::V2 => vec![self.docker.clone(), "compose".into()],
@@ -199,8 +215,7 @@ impl Cli {
             .with_context(|| format!("no compose.yaml in {}", project.display()))?;
         words.extend(["-f".into(), file.display().to_string()]);
         words.extend(line.split_whitespace().map(str::to_owned));
-        let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        self.run(&self.scope, &words)
+        Ok(words)
     }
 
     fn run(&self, scope: &Scope, words: &[&str]) -> Result<Output> {

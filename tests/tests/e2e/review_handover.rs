@@ -53,6 +53,7 @@ fn specs(port: u16, to: u16) -> Vec<PortSpec> {
         port: to.into(),
         count: 1,
         protocol: protocol.into(),
+        ..PortSpec::default()
     };
     vec![spec(Protocol::Tcp), spec(Protocol::Udp)]
 }
