@@ -47,8 +47,8 @@ docker run --rm --network container:c1 --expose 80 busybox true
 docker run --rm --network host -p 80:80 busybox true
 docker run --rm --network host --link c1:x busybox true
 docker run --rm --network host --dns 1.1.1.1 busybox true
-docker run --rm --network none busybox ip -o addr # joins none
-docker run --rm --network none -p 80:80 busybox true # joins none
+docker run --rm --network none busybox ip -o addr
+docker run --rm --network none -p 80:80 busybox true
 docker run --rm --network none --link c1:x busybox true
 docker run --rm --network none --ip 1.2.3.4 busybox true
 docker run --rm --network name=n1,bogus=1 busybox true
