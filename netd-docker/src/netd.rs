@@ -231,7 +231,7 @@ impl From<Status> for Refusal {
                     "netd cannot be reached, so nothing was changed that it knows of: is it running? ({message})"
                 ),
             )
-            .as_away();
+            .with_netd_away();
         }
         Self::new(http.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), message)
     }

@@ -70,7 +70,7 @@ impl Refusal {
 
     /// The same, because netd could not be asked.
     #[must_use]
-    pub fn as_away(mut self) -> Self {
+    pub fn with_netd_away(mut self) -> Self {
         self.away = true;
         self
     }

@@ -35,7 +35,11 @@ fn n02_what_the_client_refuses_reaches_no_daemon() {
             "network connect --link a: front web",
             "bad format for links",
         ),
-        (2, "port publish web 8000-8010:80-81", "11 ports on the host for 2 in the sandbox"),
+        (
+            2,
+            "port publish web 8000-8010:80-81",
+            "11 ports on the host for 2 in the sandbox",
+        ),
         (2, "port publish web 99999:80", "host port"),
         (2, "sandbox create --expose 1:2 web", "--expose"),
         (

@@ -127,10 +127,10 @@ fn patch(
         let networks = fields.get_mut("NetworkSettings");
         shape::never_started(networks.and_then(|s| s.get_mut("Networks")));
     }
-    if let (false, Some(mac)) = (version.since(52), mode_mac(sandbox, ids)) {
-        if let Some(config) = fields.get_mut("Config").and_then(Value::as_object_mut) {
-            config.insert("MacAddress".to_owned(), mac.into());
-        }
+    if let (false, Some(mac)) = (version.since(52), mode_mac(sandbox, ids))
+        && let Some(config) = fields.get_mut("Config").and_then(Value::as_object_mut)
+    {
+        config.insert("MacAddress".to_owned(), mac.into());
     }
 }
 

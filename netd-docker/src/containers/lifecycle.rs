@@ -20,10 +20,10 @@ use crate::{
 pub async fn start(adapter: &Adapter, engine: &Engine, call: Call, name: &str) -> Result<Answer> {
     known::check(adapter, engine, name).await?;
     let whole = engine.whole(call.request).await?;
-    if whole.head.status.is_server_error() || whole.head.status.is_client_error() {
-        if let Some(refusal) = networking(&whole.message()) {
-            return Err(refusal);
-        }
+    if (whole.head.status.is_server_error() || whole.head.status.is_client_error())
+        && let Some(refusal) = networking(&whole.message())
+    {
+        return Err(refusal);
     }
     Ok(whole.answer())
 }

@@ -3,6 +3,8 @@
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
 use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
 
+pub use super::malformed::Malformed;
+
 /// The longest head, bytes, as Docker Engine's.
 pub const LONGEST: usize = 1 << 20;
 /// The most headers of one head.
@@ -21,35 +23,6 @@ pub enum Framing {
     Chunked,
     /// To the connection's end; answers only.
     End,
-}
-
-/// A request's head that cannot be read: what Go's server answers before it closes.
-#[derive(Clone, Debug)]
-pub struct Malformed {
-    status: &'static str,
-    body: &'static str,
-}
-
-impl Malformed {
-    /// 400 without a reason.
-    pub const REQUEST: Self = Self::same("400 Bad Request");
-    /// 431.
-    pub const TOO_LONG: Self = Self::same("431 Request Header Fields Too Large");
-
-    const fn same(status: &'static str) -> Self {
-        Self {
-            status,
-            body: status,
-        }
-    }
-
-    /// The whole answer.
-    pub fn wire(&self) -> String {
-        format!(
-            "HTTP/1.1 {}\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n{}",
-            self.status, self.body
-        )
-    }
 }
 
 /// A request's head.

@@ -5,6 +5,7 @@ pub mod body;
 pub mod connection;
 pub mod head;
 mod json;
+mod malformed;
 mod measure;
 pub mod path;
 pub mod query;
