@@ -186,7 +186,7 @@ mod tests {
     #[test]
     fn p05_files_that_a_user_mounts_stay() {
         let mounts = json!([
-            {"destination": "/etc/hosts", "source": "/home/me/hosts"},
+            {"destination": "/etc/hosts", "source": "/srv/other/hosts"},
             {"destination": "/etc/resolv.conf", "source": "/lib/other/resolv.conf"},
             {"destination": "/etc/hosts"},
             {"destination": 7},

@@ -1,3 +1,5 @@
+//! Tests of the registration at an engine.
+
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Tests of ports.
+
 use super::*;
 
 fn rows(value: Value) -> Vec<(u32, Option<u32>, u32, String)> {

@@ -1,3 +1,5 @@
+//! Tests of the rewriting of new containers.
+
 use http::header::CONTENT_TYPE;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Tests of how containers are shown.
+
 use netd_proto::v1::Link;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Tests of heads.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Tests of how networks are shown.
+
 use super::*;
 
 fn example() -> Network {
