@@ -36,6 +36,9 @@ const UNWANTED: usize = 256 << 10;
 /// How long a client that is refused may take to read why.
 const LINGER: Duration = Duration::from_millis(500);
 
+/// How much it may send meanwhile.
+const LINGERED: usize = 16 << 20;
+
 /// Leave to send a body.
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
@@ -61,8 +64,10 @@ pub async fn serve(adapter: Arc<Adapter>, stream: UnixStream) {
     let client = &mut connection.client;
     if client.to.shutdown().await.is_ok() {
         let _ = timeout(LINGER, async {
+            let mut read = client.from.held.len();
             client.from.held.clear();
-            while client.from.more().await.unwrap_or_default() {
+            while read < LINGERED && client.from.more().await.unwrap_or_default() {
+                read += client.from.held.len();
                 client.from.held.clear();
             }
         })
