@@ -37,6 +37,8 @@ const LONGEST: usize = 256 << 20;
 pub struct Engine {
     socket: PathBuf,
     known: Mutex<Option<Known>>,
+    /// See [`Engine::id`].
+    id: Mutex<Option<String>>,
 }
 
 /// What it says of itself.
@@ -101,6 +103,7 @@ impl Engine {
         Self {
             socket,
             known: Mutex::new(None),
+            id: Mutex::new(None),
         }
     }
 
@@ -213,6 +216,29 @@ impl Engine {
 
     fn known(&self) -> std::sync::MutexGuard<'_, Option<Known>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Its id, which stays with its data: by it the containers of another engine are told from its own.
+    ///
+    /// # Errors
+    /// When it is away, or says none.
+    pub async fn id(&self) -> Result<String> {
+        let known = self.id.lock().unwrap_or_else(|e| e.into_inner()).clone();
+        if let Some(id) = known {
+            return Ok(id);
+        }
+        let info = self.get("/info").await?;
+        let id = info.get("ID").and_then(Value::as_str).unwrap_or_default();
+        if id.is_empty() {
+            return Err(Refusal::internal("the Docker engine does not say its id"));
+        }
+        *self.id.lock().unwrap_or_else(|e| e.into_inner()) = Some(id.to_owned());
+        Ok(id.to_owned())
+    }
+
+    /// Has the id asked for anew: another engine may serve the socket.
+    pub fn forget_id(&self) {
+        *self.id.lock().unwrap_or_else(|e| e.into_inner()) = None;
     }
 
     /// The versions that it serves. Of one that is away: those that it served, or what this socket knows.

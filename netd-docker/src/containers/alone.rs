@@ -4,12 +4,7 @@ use http::{Method, StatusCode};
 use netd_proto::v1::{Sandbox, sandbox::State};
 use serde_json::{Map, Value, json};
 
-use super::{
-    lifecycle::forget,
-    list::exposed,
-    network_ids, ports,
-    shape::{self, MODE},
-};
+use super::{lifecycle::forget, list::exposed, network_ids, ports, shape};
 use crate::{
     adapter::Adapter,
     filters::Filters,
@@ -56,7 +51,10 @@ async fn list(adapter: &Adapter, call: &Call) -> Result<Answer> {
             && filters.matches("name", &sandbox.name)
             && filters.exactly("status", status(sandbox))
             && filters.labels("label", |key| {
-                sandbox.labels.get(key).filter(|_| key != MODE)
+                sandbox
+                    .labels
+                    .get(key)
+                    .filter(|_| !key.starts_with(shape::OWN))
             })
             && (networks.is_empty() || networks.iter().any(on))
             && (!filters.has("publish")
@@ -96,7 +94,7 @@ fn mode(sandbox: &Sandbox) -> String {
 
 fn labels(sandbox: &Sandbox) -> Value {
     let mut labels = sandbox.labels.clone();
-    labels.remove(MODE);
+    labels.retain(|key, _| !key.starts_with(shape::OWN));
     map(&labels)
 }
 

@@ -12,10 +12,10 @@ use serde_json::Value;
 use tokio::time::sleep;
 
 use super::{
-    lifecycle::{follow_name, forget},
+    lifecycle::{belongs, follow_name, forget},
     ports,
     rewrite::{Asked, Rewritten, about, rewrite},
-    shape::MODE,
+    shape::{ENGINE, MODE},
     target,
 };
 use crate::{
@@ -122,7 +122,10 @@ async fn register(
         name: name.clone(),
         id: id.to_owned(),
         hostname: text(&config, "Hostname"),
-        labels: HashMap::from([(MODE.to_owned(), asked.mode.clone())]),
+        labels: HashMap::from([
+            (MODE.to_owned(), asked.mode.clone()),
+            (ENGINE.to_owned(), engine.id().await?),
+        ]),
         ports: asked.ports.clone(),
         endpoints,
         stopped: true,
@@ -143,6 +146,15 @@ async fn register(
             return Err(crate::networks::refused(refused));
         }
         match adapter.netd.sandbox(&name).await {
+            Ok(holder) if holder.name == name && !belongs(&holder, engine).await? => {
+                return Err(Refusal::new(
+                    StatusCode::CONFLICT,
+                    format!(
+                        "Conflict. The name {name:?} is already in use by netd's sandbox {}, which is no container of this engine's: choose another name, or remove it (netctl sandbox rm {name})",
+                        holder.id
+                    ),
+                ));
+            }
             Ok(holder) if holder.name == name => {
                 // The engine has given the name away: whoever holds it here is gone there, or has another name there.
                 let there = engine.ask(Method::GET, &target(&holder.id, "json")).await?;

@@ -1,12 +1,15 @@
 //! What happens to the engine's containers happens to netd's sandboxes: started, renamed, removed.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use http::{Method, StatusCode};
-use netd_proto::v1::{RemoveSandboxRequest, SandboxUpdate, UpdateSandboxRequest};
+use netd_proto::v1::{RemoveSandboxRequest, Sandbox, SandboxUpdate, UpdateSandboxRequest};
 use serde_json::Value;
 
-use super::{again, id_of, known, shape::MODE};
+use super::{
+    again, id_of, known,
+    shape::{ENGINE, MODE},
+};
 use crate::{
     adapter::Adapter,
     engine::Engine,
@@ -166,31 +169,56 @@ pub async fn forget(adapter: &Adapter, id: &str) -> Result<()> {
     Ok(())
 }
 
-/// Makes netd's sandboxes follow the engine's containers: after either was away, or when an event tells of one.
+/// Whether a sandbox was made for a container of this engine: nothing else may be removed or renamed for the engine's sake.
+pub async fn belongs(sandbox: &Sandbox, engine: &Engine) -> Result<bool> {
+    Ok(
+        sandbox.labels.contains_key(MODE)
+            && sandbox.labels.get(ENGINE) == Some(&engine.id().await?),
+    )
+}
+
+/// Makes netd's sandboxes follow the engine's containers: after either was away.
 pub async fn sweep(adapter: &Adapter, engine: &Engine) -> Result<()> {
+    engine.forget_id();
+    let id = engine.id().await?;
     // Sandboxes first: one that is made meanwhile is of a container that the engine already lists.
-    let sandboxes = adapter.netd.list_sandboxes().await?;
+    let mut sandboxes = adapter.netd.list_sandboxes().await?;
+    sandboxes.retain(|s| s.labels.contains_key(MODE) && s.labels.get(ENGINE) == Some(&id));
     let shown = engine.get("/containers/json?all=1").await?;
-    let shown = shown.as_array().into_iter().flatten();
-    let there: HashSet<&str> = shown
-        .filter_map(|container| container.get("Id")?.as_str())
-        .collect();
-    for sandbox in sandboxes.iter().filter(|s| s.labels.contains_key(MODE)) {
-        if there.contains(sandbox.id.as_str()) {
-            if let Err(e) = follow_name(adapter, engine, &sandbox.id).await {
-                tracing::warn!("the name of container {}: {e}", sandbox.id);
+    let there = names_by_id(&shown);
+    for sandbox in &sandboxes {
+        match there.get(sandbox.id.as_str()) {
+            Some(name) if *name == sandbox.name => {}
+            Some(_) => {
+                if let Err(e) = follow_name(adapter, engine, &sandbox.id).await {
+                    tracing::warn!("the name of container {}: {e}", sandbox.id);
+                }
             }
-            continue;
-        }
-        // Lists leave out containers that are being removed or made.
-        let target = super::target(&sandbox.id, "json");
-        let asked = engine.ask(Method::GET, &target).await?;
-        if asked.head.status == StatusCode::NOT_FOUND {
-            forget(adapter, &sandbox.id).await?;
+            // Lists leave out containers that are being removed or made.
+            None => {
+                let target = super::target(&sandbox.id, "json");
+                let asked = engine.ask(Method::GET, &target).await?;
+                if asked.head.status == StatusCode::NOT_FOUND {
+                    forget(adapter, &sandbox.id).await?;
+                }
+            }
         }
     }
     again::start(engine, &sandboxes).await;
     Ok(())
+}
+
+/// The names of listed containers; those that links give them have a second slash.
+fn names_by_id(shown: &Value) -> HashMap<&str, &str> {
+    let shown = shown.as_array().into_iter().flatten();
+    shown
+        .filter_map(|container| {
+            let names = container.get("Names")?.as_array()?.iter();
+            let mut own = names.filter_map(|name| name.as_str()?.strip_prefix('/'));
+            let name = own.find(|name| !name.contains('/')).unwrap_or_default();
+            Some((container.get("Id")?.as_str()?, name))
+        })
+        .collect()
 }
 
 /// What an event of the engine's means for netd.
@@ -212,6 +240,19 @@ pub async fn follow(adapter: &Adapter, engine: &Engine, event: &Value) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn p05_a_container_has_one_name_of_its_own() {
+        let shown = serde_json::json!([
+            {"Id": "a", "Names": ["/other/alias", "/web"]},
+            {"Id": "b", "Names": null},
+            {"Id": "c", "Names": []},
+        ]);
+        let names = names_by_id(&shown);
+        assert_eq!(names["a"], "web");
+        assert_eq!(names.get("b"), None);
+        assert_eq!(names["c"], "");
+    }
 
     #[test]
     fn p05_what_the_runtime_says_is_told_in_dockers_words() {

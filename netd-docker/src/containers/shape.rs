@@ -16,6 +16,10 @@ use crate::{
 
 /// Label of netd's sandboxes that keeps `HostConfig.NetworkMode` as it was asked for.
 pub const MODE: &str = "io.netd.docker.network-mode";
+/// How the labels begin that are the socket's own.
+pub const OWN: &str = "io.netd.docker.";
+/// Label of netd's sandboxes that names the engine whose container it is.
+pub const ENGINE: &str = "io.netd.docker.engine";
 
 /// Where a container's networks are shown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -30,6 +30,7 @@ mod docker_compose;
 mod docker_engine;
 mod docker_engines;
 mod docker_lifecycle;
+mod docker_others;
 mod docker_py;
 mod docker_stream;
 mod docker_tutorial;
