@@ -61,6 +61,10 @@ pub fn rewrite(headers: &HeaderMap, bytes: &[u8], version: Version) -> Result<Re
     if matches!(mode.as_str(), "none" | "host") || mode.starts_with("container:") {
         return Ok(Rewritten::Untouched);
     }
+    // Whatever network it names, such a container has a loopback device alone: the engine leaves it so by itself.
+    if keep(&mut body, "NetworkDisabled") == Some(Value::Bool(true)) {
+        return Ok(Rewritten::Untouched);
+    }
     let runtime = host.text("Runtime")?;
     if !matches!(
         runtime.as_str(),

@@ -63,6 +63,10 @@ fn p05_the_engine_gets_a_container_without_networks() {
 
 #[test]
 fn p05_what_is_not_netds_is_untouched() {
+    let off = json!({"networkdisabled": true, "HostConfig": {"NetworkMode": "front"}});
+    assert_eq!(read(&off, 51).unwrap(), Rewritten::Untouched);
+    let (_, on) = ours(&json!({"NetworkDisabled": false}), 51);
+    assert_eq!(on["NetworkDisabled"], false);
     for mode in ["none", "host", "container:x"] {
         let body = json!({"HostConfig": {"NetworkMode": mode}});
         assert_eq!(read(&body, 51).unwrap(), Rewritten::Untouched);
