@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     adapter::{Adapter, Settings},
     http::connection,
-    socket::Socket,
+    socket::{Socket, identity},
 };
 
 /// Connections at once. Docker's clients hold one for each stream that they follow.
@@ -22,6 +22,18 @@ const CONNECTIONS: usize = 4_096;
 pub async fn serve(settings: Settings, stop: CancellationToken) -> Result<(), String> {
     let adapter = Arc::new(Adapter::new(&settings)?);
     let mut socket = Socket::bind(&settings.socket, settings.group.as_deref())?;
+    // By whatever links it is named.
+    if let Some(upstream) = &settings.upstream
+        && let Ok(there) = upstream.canonicalize()
+        && let (Ok(Some(theirs)), Ok(ours)) = (identity(&there), identity(&settings.socket))
+        && Some(theirs) == ours
+    {
+        socket.remove();
+        return Err(format!(
+            "the Docker engine behind is said to be at {}, which is this very socket: name the engine's own (unix:///run/docker.sock)",
+            upstream.display()
+        ));
+    }
     tracing::info!("Docker's API is served at {}", settings.socket.display());
     let follower = tokio::spawn(Arc::clone(&adapter).follow());
     let places = Arc::new(Semaphore::new(CONNECTIONS));

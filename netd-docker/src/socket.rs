@@ -127,7 +127,7 @@ impl Socket {
 }
 
 /// Device and inode of what stands there, if anything does.
-fn identity(path: &Path) -> io::Result<Option<(u64, u64)>> {
+pub fn identity(path: &Path) -> io::Result<Option<(u64, u64)>> {
     match fs::symlink_metadata(path) {
         Ok(data) => Ok(Some((data.dev(), data.ino()))),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),

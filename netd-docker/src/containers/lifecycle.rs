@@ -13,7 +13,7 @@ use super::{
 use crate::{
     adapter::Adapter,
     engine::Engine,
-    http::Answer,
+    http::{Answer, Query},
     netd,
     refusal::{Refusal, Result},
     request::Call,
@@ -69,13 +69,23 @@ fn unowned(text: &str) -> String {
     }
 }
 
-/// Renames a container: its names in DNS follow.
+/// Renames a container: its names in DNS follow. If netd refuses the name, the container has its old one again.
 pub async fn rename(adapter: &Adapter, engine: &Engine, call: Call, name: &str) -> Result<Answer> {
-    let id = id_of(engine, name).await?;
+    let shown = engine.get(&super::target(name, "json")).await?;
+    let text = |key: &str| shown.get(key).and_then(Value::as_str).unwrap_or_default();
+    let (id, before) = (text("Id"), text("Name").trim_start_matches('/'));
     let whole = engine.whole(call.request).await?;
-    if whole.head.status.is_success() {
-        let followed = follow_name(adapter, engine, &id).await;
-        later(&id, followed.map(drop))?;
+    if !whole.head.status.is_success() {
+        return Ok(whole.answer());
+    }
+    let followed = follow_name(adapter, engine, id).await;
+    if let Err(refusal) = later(id, followed.map(drop)) {
+        let old = Query::default().with("name", before).encode();
+        let back = super::target(id, "rename") + "?" + &old;
+        if let Err(e) = engine.ask(Method::POST, &back).await {
+            tracing::warn!("giving container {id} its name {before} back: {e}");
+        }
+        return Err(refusal);
     }
     Ok(whole.answer())
 }

@@ -14,7 +14,7 @@ mod stats;
 
 use std::collections::HashMap;
 
-use http::Method;
+use http::{Method, StatusCode};
 use netd_proto::v1::{Endpoint, Network, NetworkView, Sandbox};
 use serde_json::Value;
 
@@ -47,12 +47,20 @@ pub struct Foreign {
     /// Its `HostConfig.NetworkMode`.
     pub mode: String,
     name: String,
+    /// It was made for netd, which has no sandbox of it any more.
+    lost: bool,
 }
 
 impl Foreign {
     /// Why it cannot be connected to a network.
     pub fn connecting(&self, network: &str) -> Refusal {
         let mode = self.mode.as_str();
+        if self.lost {
+            return Refusal::not_found(format!(
+                "netd has no sandbox for container {}, which was created for its networks; remove the container and create it again",
+                self.name
+            ));
+        }
         if mode == network {
             return Refusal::forbidden(format!(
                 "endpoint with name {} already exists in network {network}",
@@ -74,28 +82,43 @@ impl Foreign {
     }
 }
 
-/// A container by name, id or unique id prefix.
+/// A container by name, id or unique id prefix. In front of an engine a name is the engine's to give; sandboxes that others made
+/// are found by theirs where it has none of that name.
 ///
 /// # Errors
 /// 404 in Docker's words when there is none.
 pub async fn find(adapter: &Adapter, name: &str) -> Result<Found> {
-    let missing = match adapter.netd.sandbox(name).await {
-        Ok(sandbox) => return Ok(Found::Sandbox(Box::new(sandbox))),
-        Err(refusal) => refusal,
-    };
+    let ours = adapter.netd.sandbox(name).await;
     let Some(engine) = &adapter.engine else {
-        return Err(missing);
+        return ours.map(|sandbox| Found::Sandbox(Box::new(sandbox)));
     };
-    let shown = engine.get(&target(name, "json")).await?;
-    let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
-    let id = text(shown.get("Id"));
+    let other = match ours {
+        Ok(sandbox) if lifecycle::belongs(&sandbox, engine).await? => {
+            return Ok(Found::Sandbox(Box::new(sandbox)));
+        }
+        Ok(sandbox) => Some(sandbox),
+        Err(refusal) if refusal.status() == StatusCode::NOT_FOUND => None,
+        Err(refusal) => return Err(refusal),
+    };
+    let shown = match (engine.get(&target(name, "json")).await, other) {
+        (Ok(shown), _) => shown,
+        (Err(refusal), Some(sandbox)) if refusal.status() == StatusCode::NOT_FOUND => {
+            return Ok(Found::Sandbox(Box::new(sandbox)));
+        }
+        (Err(refusal), _) => return Err(refusal),
+    };
+    let text = |pointer: &str| {
+        let found = shown.pointer(pointer).and_then(Value::as_str);
+        found.unwrap_or_default().to_owned()
+    };
+    let id = text("/Id");
     if let Some(sandbox) = adapter.netd.sandbox_of(&id).await? {
         return Ok(Found::Sandbox(Box::new(sandbox)));
     }
-    let mode = shown.get("HostConfig").and_then(|h| h.get("NetworkMode"));
     Ok(Found::Foreign(Foreign {
-        mode: text(mode),
-        name: text(shown.get("Name")).trim_start_matches('/').to_owned(),
+        mode: text("/HostConfig/NetworkMode"),
+        name: text("/Name").trim_start_matches('/').to_owned(),
+        lost: text("/HostConfig/Runtime") == RUNTIME,
         id,
     }))
 }

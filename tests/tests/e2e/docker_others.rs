@@ -2,6 +2,7 @@
 
 use anyhow::ensure;
 use netd_tests::{
+    World,
     engine::{Api, Front, Suite},
     wait_for,
     world::binary,
@@ -24,6 +25,24 @@ fn p05_what_is_not_the_engines_is_left_alone() -> Outcome {
     ensure!(there.contains("mine"), "{there}");
     // What was refused is not at the engine, either.
     ensure!(cli.ok("ps -aq")?.is_empty());
+    // Nor is it by another name, or by a container of the same name that is not netd's.
+    cli.ok("create --name other busybox true")?;
+    cli.refused(
+        "rename other mine",
+        &["sandbox with name mine already exists"],
+    )?;
+    ensure!(cli.ok("ps -a --format {{.Names}}")? == "other");
+    cli.ok("rm other")?;
+    cli.ok("create --name mine --network host busybox true")?;
+    cli.ok("network create front")?;
+    cli.refused(
+        "network connect front mine",
+        &["container sharing network namespace with another container or host"],
+    )?;
+    cli.ok("rm mine")?;
+    // What the engine has no container of is found by its own name.
+    cli.ok("network connect front mine")?;
+    cli.ok("network disconnect front mine")?;
     front.world().ctl("sandbox rm mine")?;
 
     let web = front.api().sleeper("web", &json!({}))?;
@@ -62,4 +81,35 @@ fn p05_what_is_not_the_engines_is_left_alone() -> Outcome {
     let ip = &shown["NetworkSettings"]["Networks"]["bridge"]["IPAddress"];
     ensure!(ip.as_str().is_some_and(|ip| !ip.is_empty()), "{shown}");
     front.close()
+}
+
+#[test]
+fn p05_a_socket_is_not_its_own_engine() -> Outcome {
+    let mut world = World::new()?;
+    let socket = world.directory().join("front.sock");
+    let link = world.directory().join("link.sock");
+    std::os::unix::fs::symlink(&socket, &link)?;
+    let (program, upstream, at) = (
+        binary("netd-docker"),
+        format!("unix://{}", link.display()),
+        socket.display().to_string(),
+    );
+    let address = world.address();
+    let words = [
+        &program,
+        "--docker-socket",
+        &at,
+        "--docker-upstream",
+        &upstream,
+        "--address",
+        &address,
+    ];
+    let ended = world.host_scope().run(&words)?;
+    ensure!(
+        !ended.ok && ended.stderr.contains("this very socket"),
+        "{}",
+        ended.text()
+    );
+    ensure!(!socket.exists());
+    world.close()
 }
