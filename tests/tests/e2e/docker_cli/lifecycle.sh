@@ -14,7 +14,7 @@ docker restart nosuch
 docker start nosuch
 docker stop nosuch
 docker run --rm --name box2 busybox true
-docker network rm n1
+docker network rm n1 2>&1 | grep -o 'network n1 has active endpoints'
 docker run --name f1 --network n1 busybox sh -c 'exit 7'
 docker inspect f1 -f '{{.State.ExitCode}} {{.NetworkSettings.Networks.n1.IPAddress}}|'
 docker rm f1

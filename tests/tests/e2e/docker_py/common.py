@@ -23,7 +23,7 @@ def plain(value):
         for form, word in [
             (r'\b[0-9a-f]{64}\b', 'ID'),
             (r'\b[0-9a-f]{12}\b', 'SHORT'),
-            (r'\b([0-9a-f]{2}:){5}(?!4d)[0-9a-f]{2}\b', 'MAC'),
+            (r'\b(?!02:42:c0:a8:36:4d)([0-9a-f]{2}:){5}[0-9a-f]{2}\b', 'MAC'),
             (r'\b172\.(1[7-9]|2\d|3[01])(\.\d+){2}(/\d+)?', 'CHOSEN'),
             (r'\b(192\.168\.\d+\.|fd00:[0-9a-f]+::)[2-9]\b', r'\1CHOSEN'),
             # A link by its name alone is told with the name that it has there.
