@@ -3,6 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
+use tokio::sync::mpsc;
 
 /// The longest line that is read, bytes.
 const LONGEST_LINE: usize = 1 << 20;
@@ -19,6 +20,14 @@ impl Lines {
     pub fn new(body: Incoming) -> Self {
         let held = BytesMut::new();
         Self { body, held }
+    }
+
+    /// As [`Lines::next`]; none, too, when nobody takes any more what is made of them.
+    pub async fn next_for<T>(&mut self, taker: &mpsc::Sender<T>) -> Option<Bytes> {
+        tokio::select! {
+            () = taker.closed() => None,
+            line = self.next() => line,
+        }
     }
 
     /// The next line, without what separates it; none: the body is over.

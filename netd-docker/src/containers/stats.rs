@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use http::{StatusCode, header};
-use netd_proto::v1::{ListStatsRequest, Sandbox};
+use netd_proto::v1::ListStatsRequest;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -41,15 +41,8 @@ pub async fn stats(adapter: &Adapter, engine: &Engine, call: Call, name: &str) -
     let netd = adapter.netd.clone();
     tokio::spawn(async move {
         let mut lines = Lines::new(body);
-        loop {
-            let line = tokio::select! {
-                () = sender.closed() => return,
-                line = lines.next() => line,
-            };
-            let Some(line) = line else {
-                return;
-            };
-            let mut told = with_networks(&netd, &sandbox, &line).await;
+        while let Some(line) = lines.next_for(&sender).await {
+            let mut told = with_networks(&netd, &sandbox.id, &line).await;
             told.push(b'\n');
             if sender.send(Bytes::from(told)).await.is_err() {
                 return;
@@ -63,10 +56,12 @@ pub async fn stats(adapter: &Adapter, engine: &Engine, call: Call, name: &str) -
 }
 
 /// One of the engine's figures with the networks'; as it came where that cannot be done.
-async fn with_networks(netd: &Netd, sandbox: &Sandbox, line: &[u8]) -> Vec<u8> {
+async fn with_networks(netd: &Netd, sandbox: &str, line: &[u8]) -> Vec<u8> {
     let parsed: Option<Value> = serde_json::from_slice(line).ok();
-    let (Some(mut figures), Ok(counted)) = (
+    // It may have been restarted or connected since the last one.
+    let (Some(mut figures), Ok(Some(sandbox)), Ok(counted)) = (
         parsed.filter(Value::is_object),
+        netd.sandbox_of(sandbox).await,
         netd.system().list_stats(ListStatsRequest {}).await,
     ) else {
         return line.to_vec();

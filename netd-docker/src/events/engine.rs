@@ -48,14 +48,7 @@ pub async fn source(
     }
     tokio::spawn(async move {
         let mut lines = Lines::new(body);
-        loop {
-            let line = tokio::select! {
-                () = sender.closed() => return,
-                line = lines.next() => line,
-            };
-            let Some(line) = line else {
-                return;
-            };
+        while let Some(line) = lines.next_for(&sender).await {
             let Ok(mut event) = serde_json::from_slice::<Value>(&line) else {
                 continue;
             };

@@ -1,5 +1,7 @@
 //! The Docker socket leaves alone what is not its engine's: sandboxes that others made, and containers of another engine.
 
+use std::path::Path;
+
 use anyhow::ensure;
 use netd_tests::{
     World,
@@ -11,6 +13,20 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 
 use crate::Outcome;
+
+/// netd-docker's command line, for a socket of its own before an engine.
+fn words(world: &World, socket: &Path, engine: &Path) -> Vec<String> {
+    let unix = |path: &Path| format!("unix://{}", path.display());
+    vec![
+        binary("netd-docker"),
+        "--docker-socket".into(),
+        socket.display().to_string(),
+        "--docker-upstream".into(),
+        unix(engine),
+        "--address".into(),
+        world.address(),
+    ]
+}
 
 #[test]
 fn p05_what_is_not_the_engines_is_left_alone() -> Outcome {
@@ -49,21 +65,8 @@ fn p05_what_is_not_the_engines_is_left_alone() -> Outcome {
     // A socket before another engine: it knows none of these containers.
     let other = front.plain()?.socket();
     let socket = front.world().directory().join("other.sock");
-    let (program, upstream, at) = (
-        binary("netd-docker"),
-        format!("unix://{}", other.display()),
-        socket.display().to_string(),
-    );
-    let address = front.world().address();
-    let words = [
-        &program,
-        "--docker-socket",
-        &at,
-        "--docker-upstream",
-        &upstream,
-        "--address",
-        &address,
-    ];
+    let words = words(front.world(), &socket, &other);
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let adapter = front.world().host_scope().spawn(&words)?;
     let api = Api::new(&socket);
     wait_for("the other socket", 30, || api.get("/networks").ok());
@@ -89,21 +92,8 @@ fn p05_a_socket_is_not_its_own_engine() -> Outcome {
     let socket = world.directory().join("front.sock");
     let link = world.directory().join("link.sock");
     std::os::unix::fs::symlink(&socket, &link)?;
-    let (program, upstream, at) = (
-        binary("netd-docker"),
-        format!("unix://{}", link.display()),
-        socket.display().to_string(),
-    );
-    let address = world.address();
-    let words = [
-        &program,
-        "--docker-socket",
-        &at,
-        "--docker-upstream",
-        &upstream,
-        "--address",
-        &address,
-    ];
+    let words = words(&world, &socket, &link);
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let ended = world.host_scope().run(&words)?;
     ensure!(
         !ended.ok && ended.stderr.contains("this very socket"),
